@@ -1,0 +1,59 @@
+//! What the gateway knows of one request while it walks: names and numbers, never handles to rooms.
+
+use std::fmt;
+use std::time::Instant;
+
+/// Until when a request must have its answer's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// Until when.
+    pub at: Instant,
+    /// The client made it shorter than the route's: passing it is no failure of the backend.
+    pub by_client: bool,
+}
+
+/// The order in which requests are shed: the last first (`overload.md` 2(iv)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Class {
+    /// Shed last: health, payments, auth callbacks.
+    Critical,
+    /// What a route has if it says nothing.
+    #[default]
+    Default,
+    /// Shed before `default`.
+    Sheddable,
+    /// Shed first.
+    Batch,
+}
+
+impl Class {
+    /// All, from the last shed to the first.
+    pub const ALL: [Class; 4] = [Class::Critical, Class::Default, Class::Sheddable, Class::Batch];
+
+    /// The word in configuration, logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Class::Critical => "critical",
+            Class::Default => "default",
+            Class::Sheddable => "sheddable",
+            Class::Batch => "batch",
+        }
+    }
+
+    /// Its share of a limit before comparison with the highest class in use, in tenths.
+    pub const fn tenths(self) -> u32 {
+        match self {
+            Class::Critical => 10,
+            Class::Default => 9,
+            Class::Sheddable => 7,
+            Class::Batch => 4,
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
