@@ -1,0 +1,253 @@
+//! What rooms hold to count with: one handle for each route, upstream, backend and listener by name.
+//!
+//! A core counts into its own cells through its `CoreId`; what happens seldom or away from the cores (an
+//! accept, an ejection, a configuration) is a shared atomic. Labels are fixed when the handle is made.
+
+use crate::reject::Reason;
+use crate::request::Class;
+use crate::telemetry::cells::{
+    CoreId, Counter, Histogram, HistogramSum, PerCore, REQUEST_BOUNDS, WAIT_BOUNDS,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+/// A number that any thread may count into; for what happens seldom.
+#[derive(Debug, Default)]
+pub struct Shared(AtomicU64);
+
+impl Shared {
+    /// Adds.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// Its value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Who made an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Source {
+    /// This process: refusals, fixed answers, failures on the way.
+    Gateway,
+    /// A backend.
+    Backend,
+}
+
+impl Source {
+    /// Both, in the order of their numbers.
+    pub const ALL: [Source; 2] = [Source::Gateway, Source::Backend];
+
+    /// The word in metrics and the access log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Source::Gateway => "gateway",
+            Source::Backend => "backend",
+        }
+    }
+}
+
+/// Values of `code_class`, by the first digit of the status less one.
+pub const CODE_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// One route's requests; `-` is what matched no route.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    /// Its name.
+    pub name: Arc<str>,
+    cells: PerCore<RouteCells>,
+}
+
+#[derive(Debug, Default)]
+struct RouteCells {
+    requests: [[Counter; 2]; 5],
+    duration: Histogram,
+}
+
+impl RouteMetrics {
+    pub(super) fn new(name: Arc<str>, cores: usize) -> Self {
+        RouteMetrics { name, cells: PerCore::new(cores) }
+    }
+
+    /// One exchange ended: its status (what is outside 100 to 599 counts as 5xx), who answered, and its
+    /// nanoseconds from the request's head to the last byte.
+    #[inline]
+    pub fn finished(&self, core: CoreId, code: u16, source: Source, ns: u64) {
+        let Some(cells) = self.cells.of(core) else { return };
+        let class = usize::from(code / 100).wrapping_sub(1).min(4);
+        cells.requests[class][source as usize].add(1);
+        cells.duration.record(&REQUEST_BOUNDS, ns);
+    }
+
+    /// Exchanges that ended with this class of status (index into `CODE_CLASSES`).
+    pub(super) fn requests(&self, class: usize, source: Source) -> u64 {
+        self.cells.sum(|cells| cells.requests[class][source as usize].get())
+    }
+
+    pub(super) fn duration(&self) -> HistogramSum {
+        let mut sum = HistogramSum::default();
+        self.cells.iter().for_each(|cells| sum.add(&cells.duration));
+        sum
+    }
+}
+
+/// How a second try ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RetryOutcome {
+    /// The backend answered.
+    Succeeded,
+    /// It failed too.
+    Failed,
+    /// Not tried: no budget, time or other backend was left.
+    Refused,
+}
+
+impl RetryOutcome {
+    /// All, in the order of their numbers.
+    pub const ALL: [RetryOutcome; 3] = [RetryOutcome::Succeeded, RetryOutcome::Failed, RetryOutcome::Refused];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RetryOutcome::Succeeded => "succeeded",
+            RetryOutcome::Failed => "failed",
+            RetryOutcome::Refused => "refused",
+        }
+    }
+}
+
+/// Reasons that count as sheds, the first of `Reason::ALL`.
+pub(super) const SHED_REASONS: usize = Reason::MissingSecret as usize + 1;
+
+/// One upstream's gate; `-` is what was shed before its upstream was known.
+#[derive(Debug)]
+pub struct UpstreamMetrics {
+    /// Its name.
+    pub name: Arc<str>,
+    /// A bit for each class that its routes use.
+    classes: AtomicU8,
+    cells: PerCore<UpstreamCells>,
+}
+
+#[derive(Debug, Default)]
+struct UpstreamCells {
+    shed: [[Counter; SHED_REASONS]; 4],
+    queue_wait: Histogram,
+    retries: [Counter; 3],
+    zombies_released: Counter,
+}
+
+impl UpstreamMetrics {
+    pub(super) fn new(name: Arc<str>, cores: usize) -> Self {
+        UpstreamMetrics { name, classes: AtomicU8::new(0), cells: PerCore::new(cores) }
+    }
+
+    /// Tells which classes its routes use, so that their sheds are exposed as 0 before the first one.
+    pub fn use_classes(&self, classes: impl IntoIterator<Item = Class>) {
+        let bits = classes.into_iter().fold(0, |bits, class| bits | 1 << class as u8);
+        self.classes.store(bits, Relaxed);
+    }
+
+    /// One request was refused for want of room. Reasons that are no sheds (`Reason::is_shed`) are ignored.
+    #[inline]
+    pub fn shed(&self, core: CoreId, class: Class, reason: Reason) {
+        let Some(cells) = self.cells.of(core) else { return };
+        if let Some(cell) = cells.shed[class as usize].get(reason as usize) {
+            cell.add(1);
+        }
+    }
+
+    /// One request left the queue, with a permit or without, after this many nanoseconds.
+    #[inline]
+    pub fn queue_wait(&self, core: CoreId, ns: u64) {
+        if let Some(cells) = self.cells.of(core) {
+            cells.queue_wait.record(&WAIT_BOUNDS, ns);
+        }
+    }
+
+    /// One second try ended.
+    #[inline]
+    pub fn retry(&self, core: CoreId, outcome: RetryOutcome) {
+        if let Some(cells) = self.cells.of(core) {
+            cells.retries[outcome as usize].add(1);
+        }
+    }
+
+    /// A zombie was released early because too many were held.
+    #[inline]
+    pub fn zombie_released(&self, core: CoreId) {
+        if let Some(cells) = self.cells.of(core) {
+            cells.zombies_released.add(1);
+        }
+    }
+
+    pub(super) fn uses(&self, class: Class) -> bool {
+        self.classes.load(Relaxed) & (1 << class as u8) != 0
+    }
+
+    /// Sheds so far, over all cores; 0 for a reason that is none.
+    pub fn sheds(&self, class: Class, reason: Reason) -> u64 {
+        self.cells.sum(|cells| cells.shed[class as usize].get(reason as usize).map_or(0, Counter::get))
+    }
+
+    pub(super) fn queue_waits(&self) -> HistogramSum {
+        let mut sum = HistogramSum::default();
+        self.cells.iter().for_each(|cells| sum.add(&cells.queue_wait));
+        sum
+    }
+
+    pub(super) fn retries(&self, outcome: RetryOutcome) -> u64 {
+        self.cells.sum(|cells| cells.retries[outcome as usize].get())
+    }
+
+    pub(super) fn zombies_released(&self) -> u64 {
+        self.cells.sum(|cells| cells.zombies_released.get())
+    }
+}
+
+/// One backend of an upstream.
+#[derive(Debug)]
+pub struct BackendMetrics {
+    /// Its upstream's name.
+    pub upstream: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Times it was taken out for failing.
+    pub ejections: Shared,
+    /// Restarts that were noticed.
+    pub incarnations: Shared,
+    cells: PerCore<BackendCells>,
+}
+
+#[derive(Debug, Default)]
+struct BackendCells {
+    connected: Counter,
+    connects_failed: Counter,
+}
+
+impl BackendMetrics {
+    pub(super) fn new(upstream: Arc<str>, name: Arc<str>, cores: usize) -> Self {
+        BackendMetrics {
+            upstream,
+            name,
+            ejections: Shared::default(),
+            incarnations: Shared::default(),
+            cells: PerCore::new(cores),
+        }
+    }
+
+    /// One dial ended, TLS included.
+    #[inline]
+    pub fn dialled(&self, core: CoreId, connected: bool) {
+        let Some(cells) = self.cells.of(core) else { return };
+        if connected { cells.connected.add(1) } else { cells.connects_failed.add(1) }
+    }
+
+    pub(super) fn dials(&self, connected: bool) -> u64 {
+        self.cells.sum(|cells| if connected { cells.connected.get() } else { cells.connects_failed.get() })
+    }
+}

@@ -1,0 +1,128 @@
+//! Numbers of the whole process.
+
+use crate::reject::Reason;
+use crate::telemetry::cells::{CoreId, Counter, PerCore};
+use crate::telemetry::metrics::handles::Shared;
+use std::sync::OnceLock;
+use tracing_appender::non_blocking::ErrorCounter;
+
+/// How a change of configuration ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ApplyOutcome {
+    /// It is active.
+    Applied,
+    /// It changed nothing because it is invalid or cannot be built.
+    Refused,
+    /// Its text is what was last read.
+    Unchanged,
+}
+
+impl ApplyOutcome {
+    /// All, in the order of their numbers.
+    pub const ALL: [ApplyOutcome; 3] =
+        [ApplyOutcome::Applied, ApplyOutcome::Refused, ApplyOutcome::Unchanged];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ApplyOutcome::Applied => "applied",
+            ApplyOutcome::Refused => "refused",
+            ApplyOutcome::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// The process.
+#[derive(Debug)]
+pub struct ProcessMetrics {
+    /// Access lines that were dropped because the sink is slow or broken.
+    pub access_log_dropped: Shared,
+    /// Times that a core did not turn for two looks of the watchdog.
+    pub stuck_cores: Shared,
+    applies: [Shared; 3],
+    log_dropped: OnceLock<ErrorCounter>,
+    cells: PerCore<ProcessCells>,
+}
+
+#[derive(Debug)]
+struct ProcessCells {
+    refused: [Counter; Reason::ALL.len()],
+    panics: Counter,
+    trailers_dropped: Counter,
+}
+
+impl Default for ProcessCells {
+    fn default() -> Self {
+        ProcessCells {
+            refused: std::array::from_fn(|_| Counter::default()),
+            panics: Counter::default(),
+            trailers_dropped: Counter::default(),
+        }
+    }
+}
+
+impl ProcessMetrics {
+    pub(super) fn new(cores: usize) -> Self {
+        ProcessMetrics {
+            access_log_dropped: Shared::default(),
+            stuck_cores: Shared::default(),
+            applies: Default::default(),
+            log_dropped: OnceLock::new(),
+            cells: PerCore::new(cores),
+        }
+    }
+
+    /// Exposes the lines that the process's own log drops; the first counter given stays.
+    pub fn watch_log(&self, dropped: ErrorCounter) {
+        let _ = self.log_dropped.set(dropped);
+    }
+
+    pub(super) fn log_lines_dropped(&self) -> u64 {
+        self.log_dropped.get().map_or(0, |counter| counter.dropped_lines() as u64)
+    }
+
+    /// A change of configuration ended.
+    pub fn apply(&self, outcome: ApplyOutcome) {
+        self.applies[outcome as usize].add(1);
+    }
+
+    /// The gateway refused, failed or ended one exchange itself: at the door, for want of room, in the
+    /// middle.
+    #[inline]
+    pub fn refused(&self, core: CoreId, reason: Reason) {
+        if let Some(cells) = self.cells.of(core) {
+            cells.refused[reason as usize].add(1);
+        }
+    }
+
+    /// A request panicked, and was answered with 500 or cut.
+    pub fn panicked(&self, core: CoreId) {
+        if let Some(cells) = self.cells.of(core) {
+            cells.panics.add(1);
+        }
+    }
+
+    /// A message lost its trailers because the other side cannot take them.
+    pub fn trailers_dropped(&self, core: CoreId) {
+        if let Some(cells) = self.cells.of(core) {
+            cells.trailers_dropped.add(1);
+        }
+    }
+
+    pub(super) fn applies(&self, outcome: ApplyOutcome) -> u64 {
+        self.applies[outcome as usize].get()
+    }
+
+    pub(super) fn refusals(&self, reason: Reason) -> u64 {
+        self.cells.sum(|cells| cells.refused[reason as usize].get())
+    }
+
+    pub(super) fn panics(&self) -> u64 {
+        self.cells.sum(|cells| cells.panics.get())
+    }
+
+    pub(super) fn dropped_trailers(&self) -> u64 {
+        self.cells.sum(|cells| cells.trailers_dropped.get())
+    }
+}
