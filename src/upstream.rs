@@ -1,0 +1,285 @@
+//! The garden gate: exactly one try at one backend.
+//!
+//! [`attempt`] sends one request over a pooled or a new connection and returns the answer's head; the answer's
+//! body then drives the rest of the exchange. An HTTP/1.1 connection is driven by the request that uses it:
+//! no second task, no channel between cores. What was provably not sent comes back, so that balancing may
+//! send it elsewhere; nothing here tries twice.
+
+pub mod answer;
+pub mod connect;
+pub mod connection;
+pub mod discovery;
+pub mod exchange;
+pub mod head;
+pub mod janitor;
+pub mod pem;
+pub mod pool;
+pub mod progress;
+pub mod request_body;
+pub mod settings;
+pub mod tls;
+pub mod trailers;
+pub mod transport;
+pub mod tunnel;
+pub mod zombie;
+
+use crate::permit::Counter;
+use crate::reject::{Reason, Reject};
+use crate::runtime::descriptors::Descriptors;
+use crate::telemetry::metrics::BackendMetrics;
+use crate::upstream::connection::H2;
+use crate::upstream::discovery::AddressSet;
+use crate::upstream::exchange::{Exchange, Exchanges, Guard};
+use crate::upstream::pool::{Pool, Ready};
+use crate::upstream::progress::Progress;
+use crate::upstream::request_body::RequestBody;
+use crate::upstream::settings::{Address, HostPolicy, Protocol};
+use arc_swap::ArcSwap;
+use http::{HeaderMap, Method, Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use rustls_pki_types::ServerName;
+use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// What may change without a new connection.
+#[derive(Clone, Debug)]
+pub struct Waits {
+    /// From the wish to connect to an established connection.
+    pub connect_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub keepalive_idle: Duration,
+    /// Where dials count: under the name that the backend has now.
+    pub metrics: Arc<BackendMetrics>,
+}
+
+/// Where one backend is and how it is spoken to; shared by all cores. It is its identity: another address,
+/// protocol, trust or client certificate is another endpoint, with connections of its own.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// As configured.
+    pub address: Address,
+    /// The protocol spoken to it.
+    pub protocol: Protocol,
+    /// How long to wait for it; follows the active version, since no connection depends on it.
+    pub waits: ArcSwap<Waits>,
+    /// What its name resolves to now.
+    pub addresses: Arc<AddressSet>,
+    /// The next address in turn.
+    pub turn: AtomicU32,
+    /// Bound on connections being established.
+    pub connects: ArcSwap<Semaphore>,
+    /// How many that bound is.
+    pub connects_allowed: AtomicU32,
+    /// TLS, if it speaks that.
+    pub tls: Option<BackendTls>,
+    /// The process's budget of file descriptors.
+    pub descriptors: Arc<Descriptors>,
+    /// Tunnels through it.
+    pub streams: Arc<Counter>,
+}
+
+impl Endpoint {
+    /// Takes over what a new version says of it without being another endpoint.
+    pub fn follow(&self, waits: Waits, connects: u32) {
+        self.waits.store(Arc::new(waits));
+        // A new bound begins anew: dials in progress end under the old one, and nothing can drift.
+        if self.connects_allowed.swap(connects, Ordering::Relaxed) != connects {
+            self.connects.store(Arc::new(Semaphore::new(connects as usize)));
+        }
+    }
+
+    /// The address whose turn it is, if there is one.
+    pub fn socket_address(&self, turn: usize) -> Option<SocketAddr> {
+        let addresses = self.addresses.load();
+        addresses.list.get(turn % addresses.list.len().max(1)).copied()
+    }
+}
+
+/// TLS towards one backend.
+#[derive(Clone, Debug)]
+pub struct BackendTls {
+    /// Trust, client certificate, protocols.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The name that is verified and sent.
+    pub server_name: ServerName<'static>,
+}
+
+/// Which connection may carry a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// One that was used before, if there is one.
+    Any,
+    /// A new one, because the last try was not sent: one that was idle may have proved dead.
+    New,
+}
+
+/// A request that was provably not sent.
+pub struct Unsent<G: Guard> {
+    /// The request as it was.
+    pub request: Request<RequestBody>,
+    /// Its permits.
+    pub guard: G,
+    /// What went wrong.
+    pub reject: Reject,
+}
+
+/// A try that brought no answer.
+pub enum Failure<G: Guard> {
+    /// Not a byte of it was sent: another backend may have it, and the permits are still held.
+    Unsent(Box<Unsent<G>>),
+    /// It may have been received, or even acted on.
+    Sent(Reject),
+}
+
+/// The parts of a request that are kept while it is sent over a connection that the backend may just have
+/// closed: idempotent and without a body, so it may be sent again (RFC 9110, 9.2.2).
+struct Copy {
+    http1: bool,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Copy {
+    fn of(request: &Request<RequestBody>, ready: &Ready) -> Option<Self> {
+        let again = match ready {
+            Ready::H1(connection) => connection.reused && request.method().is_idempotent(),
+            // Only ever used when the backend says that it did not look at it.
+            Ready::H2(_) => true,
+        };
+        (again && request.body().is_empty()).then(|| Copy {
+            http1: matches!(ready, Ready::H1(_)),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        })
+    }
+
+    fn restore(self) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::empty());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        request
+    }
+}
+
+/// Sends `request` once. The caller has the deadline: dropping the future ends the exchange as a zombie.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn attempt<G: Guard>(
+    pool: &Rc<Pool>,
+    exchanges: &Rc<Exchanges<G>>,
+    progress: Rc<Progress>,
+    mut request: Request<RequestBody>,
+    host: &HostPolicy,
+    freshness: Freshness,
+    guard: G,
+) -> Result<(Response<Incoming>, Exchange<G>), Failure<G>> {
+    let mut ready = match pool.connection(freshness).await {
+        Ok(ready) => ready,
+        Err(reject) => return Err(Failure::Unsent(Box::new(Unsent { request, guard, reject }))),
+    };
+    let copy = Copy::of(&request, &ready);
+    let answer = match &mut ready {
+        Ready::H1(connection) => {
+            head::for_h1(&mut request, pool.endpoint(), host);
+            Answer::H1(connection.sender.try_send_request(request))
+        }
+        Ready::H2(H2 { sender, .. }) => {
+            head::for_h2(&mut request, pool.endpoint(), host);
+            Answer::H2(sender.try_send_request(request))
+        }
+    };
+    let exchange = Exchange::begin(exchanges, progress, ready.into_connection(pool), guard);
+    let result = match answer {
+        Answer::H1(answer) => drive(&exchange, pin!(answer)).await,
+        Answer::H2(answer) => drive(&exchange, pin!(answer)).await,
+    };
+    match result {
+        Ok(response) => Ok((response, exchange)),
+        Err(Broken::Ended(reason)) => Err(Failure::Sent(Reject::new(reason, "the exchange was ended"))),
+        Err(Broken::Engine(error)) => Err(failure(&exchange, *error, copy)),
+    }
+}
+
+enum Answer<A, B> {
+    H1(A),
+    H2(B),
+}
+
+enum Broken {
+    /// The core's tick, or the request's body, ended it.
+    Ended(Reason),
+    /// The engine did.
+    Engine(Box<TrySendError<Request<RequestBody>>>),
+}
+
+/// Drives the connection until the answer's head is there.
+async fn drive<G, F>(exchange: &Exchange<G>, mut answer: Pin<&mut F>) -> Result<Response<Incoming>, Broken>
+where
+    G: Guard,
+    F: Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
+{
+    poll_fn(|cx: &mut Context<'_>| {
+        let over = exchange.poll_connection(cx).is_ready();
+        // A reason written down by the body or the tick says more than the engine's error that follows it.
+        if let Some(reason) = exchange.progress().cause() {
+            return Poll::Ready(Err(Broken::Ended(reason)));
+        }
+        if let Poll::Ready(result) = answer.as_mut().poll(cx) {
+            return Poll::Ready(result.map_err(|error| Broken::Engine(Box::new(error))));
+        }
+        if over {
+            // The engine gives an unsent request back only when its connection is dropped.
+            exchange.drop_connection();
+            return answer.as_mut().poll(cx).map_err(|error| Broken::Engine(Box::new(error)));
+        }
+        exchange.progress().remember(cx);
+        Poll::Pending
+    })
+    .await
+}
+
+/// The backend refused the stream before it looked at it (RFC 9113, 8.7), or, on HTTP/1.1, closed a connection
+/// that had been idle.
+fn never_processed(error: &hyper::Error, http1: bool) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    match source {
+        Some(error) => error.reason() == Some(h2::Reason::REFUSED_STREAM),
+        None => http1 && !error.is_parse(),
+    }
+}
+
+fn failure<G: Guard>(
+    exchange: &Exchange<G>,
+    mut error: TrySendError<Request<RequestBody>>,
+    copy: Option<Copy>,
+) -> Failure<G> {
+    let guard = exchange.take().map(|(_, guard)| guard);
+    let message = error.take_message();
+    let error = error.into_error();
+    let reject = if error.is_parse() {
+        Reject::new(Reason::BadResponse, "the backend's answer is not HTTP")
+    } else {
+        Reject::new(Reason::Reset, "the backend closed the connection before it answered")
+    };
+    // A connection that was idle may have been closed while the request was on its way; one that answered
+    // with garbage was alive.
+    let again =
+        message.or_else(|| copy.filter(|copy| never_processed(&error, copy.http1)).map(Copy::restore));
+    match (again, guard) {
+        (Some(request), Some(guard)) => Failure::Unsent(Box::new(Unsent { request, guard, reject })),
+        _ => Failure::Sent(reject),
+    }
+}

@@ -1,0 +1,97 @@
+//! One connection to a backend, as the request that uses it sees it.
+
+use crate::runtime::descriptors::DescriptorPermit;
+use crate::upstream::pool::Pool;
+use crate::upstream::request_body::RequestBody;
+use crate::upstream::transport::Transport;
+use bytes::Bytes;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// An HTTP/1.1 connection. There is no task behind it: whoever uses it drives it.
+#[derive(Debug)]
+pub struct H1 {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    connection: http1::Connection<TokioIo<Transport>, RequestBody>,
+    /// The engine is through with it; polling it again would be an error.
+    done: bool,
+    /// When it was last put back.
+    pub(super) idle_since: Instant,
+    /// It has carried a request before, so it may have been closed by the other side meanwhile.
+    pub(super) reused: bool,
+    /// Dropped after the socket.
+    descriptor: DescriptorPermit,
+}
+
+impl H1 {
+    pub(super) fn new(
+        sender: http1::SendRequest<RequestBody>,
+        connection: http1::Connection<TokioIo<Transport>, RequestBody>,
+        descriptor: DescriptorPermit,
+    ) -> Self {
+        H1 { sender, connection, done: false, idle_since: Instant::now(), reused: false, descriptor }
+    }
+
+    /// Lets the engine read and write. Ready when it is through with the connection.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.done {
+            return Poll::Ready(());
+        }
+        // Its error, if any, also reaches whoever waits for the answer, with the request if it was not sent.
+        let poll = Pin::new(&mut self.connection).poll(cx).map(|_| ());
+        self.done = poll.is_ready();
+        poll
+    }
+
+    /// True while it can take another request. Polls once more, with the janitor's waker, because only then
+    /// does the engine notice that an exchange is complete (`hyper-notes.md` 14), and because a parked
+    /// connection's end must wake somebody.
+    pub(super) fn settle(&mut self, janitor: &Waker) -> bool {
+        let mut cx = Context::from_waker(janitor);
+        self.poll(&mut cx).is_pending() && self.sender.is_ready() && !self.sender.is_closed()
+    }
+
+    /// Takes the bytes' way back from the engine, with what it read too far.
+    pub(super) fn into_transport(self) -> (Transport, Bytes, DescriptorPermit) {
+        let parts = self.connection.into_parts();
+        (parts.io.into_inner(), parts.read_buf, self.descriptor)
+    }
+}
+
+/// A share in an HTTP/2 connection, which a local task drives.
+#[derive(Debug)]
+pub struct H2 {
+    pub(super) sender: http2::SendRequest<RequestBody>,
+    pub(super) streams: Streams,
+}
+
+/// One of the streams of an HTTP/2 connection.
+#[derive(Debug)]
+pub struct Streams(Rc<Cell<u32>>);
+
+impl Streams {
+    pub(super) fn enter(count: &Rc<Cell<u32>>) -> Self {
+        count.set(count.get() + 1);
+        Streams(count.clone())
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// What carries one exchange.
+#[derive(Debug)]
+pub enum Connection {
+    /// All of an HTTP/1.1 connection, and the pool that it goes back to.
+    H1(Box<H1>, Rc<Pool>),
+    /// A stream of an HTTP/2 connection.
+    H2(Streams),
+}

@@ -1,0 +1,47 @@
+//! Looks after a core's parked connections: woken when one of them stirs (a backend's FIN, or bytes that
+//! nobody asked for), it throws out those that have ended.
+
+use crate::upstream::pool::Pool;
+use std::cell::{OnceCell, RefCell};
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+/// The janitor of one core.
+#[derive(Debug, Default)]
+pub struct Janitor {
+    waker: OnceCell<Waker>,
+    pools: RefCell<Vec<Weak<Pool>>>,
+}
+
+impl Janitor {
+    /// Works until the core ends. Spawned once, before the first connection is parked.
+    pub async fn work(self: Rc<Self>) {
+        poll_fn(|cx| {
+            let _ = self.waker.set(cx.waker().clone());
+            self.tidy(Instant::now());
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+
+    /// Looks after this pool too, as long as it lives.
+    pub fn look_after(&self, pool: &Rc<Pool>) {
+        let mut pools = self.pools.borrow_mut();
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Rc::downgrade(pool));
+    }
+
+    /// Throws out what has ended or was idle for too long.
+    pub fn tidy(&self, now: Instant) {
+        for pool in self.pools.borrow().iter().filter_map(Weak::upgrade) {
+            pool.tidy(now);
+        }
+    }
+
+    /// What parked connections wake.
+    pub fn waker(&self) -> &Waker {
+        self.waker.get().unwrap_or(Waker::noop())
+    }
+}

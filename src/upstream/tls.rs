@@ -1,0 +1,177 @@
+//! TLS towards backends: whom to trust, what to show, which protocols to offer.
+//!
+//! The identity is a hash over everything that decides who is being talked to, and as whom. Pools and
+//! sessions are keyed by it, so that a connection made under another authority, name or client certificate
+//! is never used again.
+
+use crate::upstream::pem::{PemFile, TlsError, certified_key, provider};
+use crate::upstream::settings::{Protocol, TlsSettings};
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::ServerName;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+/// Sessions kept for resumption, per upstream.
+const SESSIONS_KEPT: usize = 256;
+
+/// Everything that a handshake with a backend needs. Made once, never changed.
+#[derive(Clone, Debug)]
+pub struct TlsClient {
+    /// For `tokio_rustls::TlsConnector`.
+    pub config: Arc<ClientConfig>,
+    server_name: Option<ServerName<'static>>,
+    identity: blake3::Hash,
+}
+
+impl TlsClient {
+    /// Reads the files of `settings`.
+    ///
+    /// # Errors
+    /// Names the file that is at fault.
+    pub fn open(settings: &TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
+        let mut identity = blake3::Hasher::new();
+        let roots = match &settings.ca {
+            Some(path) => Arc::new(roots_from(path, &mut identity)?),
+            None => system_roots(&mut identity)?,
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::Setup(error.to_string()))?
+            .with_root_certificates(roots);
+        let mut config = match &settings.client {
+            None => builder.with_no_client_auth(),
+            Some(pair) => builder.with_client_cert_resolver(client_certificate(pair, &mut identity)?),
+        };
+        config.alpn_protocols = alpn(protocol);
+        config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
+        identity.update(format!("{:?} {protocol:?}", settings.server_name).as_bytes());
+        Ok(TlsClient {
+            config: Arc::new(config),
+            server_name: settings.server_name.clone(),
+            identity: identity.finalize(),
+        })
+    }
+
+    /// The name to verify and to send: the configured one, else the backend's `host` (a name or a literal).
+    /// `None` when `host` can be neither.
+    pub fn server_name(&self, host: &str) -> Option<ServerName<'static>> {
+        match &self.server_name {
+            Some(name) => Some(name.clone()),
+            None => ServerName::try_from(host).ok().map(|name| name.to_owned()),
+        }
+    }
+
+    /// Equal for equal trust, client certificate, name and protocols; part of a pool's key.
+    pub fn identity(&self) -> blake3::Hash {
+        self.identity
+    }
+}
+
+fn alpn(protocol: Protocol) -> Vec<Vec<u8>> {
+    let (h1, h2) = (b"http/1.1".to_vec(), b"h2".to_vec());
+    match protocol {
+        Protocol::Http1 => vec![h1],
+        Protocol::Http2 => vec![h2],
+        Protocol::Auto => vec![h2, h1],
+    }
+}
+
+fn roots_from(path: &Path, identity: &mut blake3::Hasher) -> Result<RootCertStore, TlsError> {
+    identity.update(b"ca");
+    let file = PemFile::read(path, identity)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in file.certificates()? {
+        roots.add(certificate).map_err(|error| file.problem(error))?;
+    }
+    Ok(roots)
+}
+
+fn client_certificate(
+    (certificate, key): &(PathBuf, PathBuf),
+    identity: &mut blake3::Hasher,
+) -> Result<Arc<dyn ResolvesClientCert>, TlsError> {
+    identity.update(b"client");
+    let chain = PemFile::read(certificate, identity)?;
+    let key = PemFile::read(key, identity)?;
+    Ok(Arc::new(SingleCertAndKey::from(certified_key(&chain, &key)?)))
+}
+
+/// The system's roots, read once: they are large, and a gateway has many upstreams.
+fn system_roots(identity: &mut blake3::Hasher) -> Result<Arc<RootCertStore>, TlsError> {
+    static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+        let mut roots = RootCertStore::empty();
+        // A damaged certificate among the system's hundreds must not cost the rest.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    });
+    if ROOTS.is_empty() {
+        let problem = "the system has no trusted roots\nhint: install ca-certificates, or set `ca`";
+        return Err(TlsError::Setup(problem.to_owned()));
+    }
+    identity.update(b"system");
+    Ok(Arc::clone(&ROOTS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(place: &Path, file: &str) -> (PathBuf, PathBuf) {
+        let made = rcgen::generate_simple_self_signed([format!("{file}.test")]).expect("made");
+        let (certificate, key) = (place.join(format!("{file}.pem")), place.join(format!("{file}.key")));
+        std::fs::write(&certificate, made.cert.pem()).expect("written");
+        std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+        (certificate, key)
+    }
+
+    fn settings(ca: &Path) -> TlsSettings {
+        TlsSettings { server_name: None, ca: Some(ca.to_path_buf()), client: None }
+    }
+
+    fn identity(settings: &TlsSettings) -> blake3::Hash {
+        TlsClient::open(settings, Protocol::Auto).expect("good files").identity()
+    }
+
+    #[test]
+    fn a_pool_is_never_shared_across_trust_name_or_client_certificate() {
+        let place = tempfile::tempdir().expect("a directory");
+        let (one, two) = (pair(place.path(), "one"), pair(place.path(), "two"));
+        let plain = settings(&one.0);
+        let name = ServerName::try_from("orders.internal").expect("a name");
+        let different = [
+            identity(&plain),
+            identity(&settings(&two.0)),
+            identity(&TlsSettings { server_name: Some(name), ..plain.clone() }),
+            identity(&TlsSettings { client: Some(one.clone()), ..plain.clone() }),
+            identity(&TlsSettings { client: Some(two), ..plain.clone() }),
+            TlsClient::open(&plain, Protocol::Http1).expect("good files").identity(),
+        ];
+        let distinct: std::collections::HashSet<_> = different.iter().collect();
+        assert_eq!(distinct.len(), different.len());
+        assert_eq!(identity(&plain), different[0], "the same content is the same identity");
+        pair(place.path(), "one");
+        assert_ne!(identity(&plain), different[0], "new content is a new identity");
+    }
+
+    #[test]
+    fn the_protocol_decides_what_is_offered() {
+        assert_eq!(alpn(Protocol::Http1), [b"http/1.1".to_vec()]);
+        assert_eq!(alpn(Protocol::Http2), [b"h2".to_vec()]);
+        assert_eq!(alpn(Protocol::Auto), [b"h2".to_vec(), b"http/1.1".to_vec()]);
+    }
+
+    #[test]
+    fn the_backend_is_verified_by_its_host_unless_a_name_is_given() {
+        let place = tempfile::tempdir().expect("a directory");
+        let (ca, _) = pair(place.path(), "ca");
+        let by_host = TlsClient::open(&settings(&ca), Protocol::Http1).expect("good files");
+        assert_eq!(by_host.server_name("10.0.0.1"), ServerName::try_from("10.0.0.1").ok());
+        assert_eq!(by_host.server_name("not a name"), None);
+        let name = ServerName::try_from("orders.internal").ok();
+        let fixed = TlsSettings { server_name: name.clone(), ..settings(&ca) };
+        let by_name = TlsClient::open(&fixed, Protocol::Http1).expect("good files");
+        assert_eq!(by_name.server_name("10.0.0.1"), name);
+    }
+}
