@@ -1,0 +1,101 @@
+//! One version of the configuration, built: what all cores share of it, and the pointer by which it changes.
+//!
+//! A table is never edited. A change is a new table, swapped in by one store; a request keeps the table that
+//! it began with (promise 4). Counters and connections inside it may be shared with the table before.
+
+use crate::admission;
+use crate::balancing::Cluster;
+use crate::filters::forwarded::TrustedProxies;
+use crate::request::Class;
+use crate::routing::matcher::Matcher;
+use crate::routing::settings::RouteSettings;
+use crate::telemetry::metrics::{RouteMetrics, UpstreamMetrics};
+use crate::telemetry::settings::AccessLogSettings;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One version, ready to serve.
+#[derive(Debug)]
+pub struct Table {
+    /// Counts from 1 in a process.
+    pub number: u64,
+    /// Blake3 of the text, hex.
+    pub hash: String,
+    /// Finds a route's index.
+    pub matcher: Matcher,
+    /// The routes.
+    pub routes: Vec<Route>,
+    /// The upstreams.
+    pub upstreams: Vec<Upstream>,
+    /// Requests in the process at most.
+    pub max_in_flight: u32,
+    /// Tunnels in the process at most.
+    pub max_streams: u32,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// What access lines hold.
+    pub access_log: AccessLogSettings,
+}
+
+/// One route of a table.
+#[derive(Debug)]
+pub struct Route {
+    /// What it does.
+    pub settings: RouteSettings,
+    /// What is in flight through it; lives as long as the name.
+    pub counts: Arc<admission::RouteCounts>,
+    /// Where it counts.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+/// One upstream of a table.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its bounds.
+    pub gate: admission::settings::Settings,
+    /// The highest class that its routes use.
+    pub highest: Class,
+    /// All classes that its routes use.
+    pub classes: Vec<Class>,
+    /// Permits and waiters; live as long as the name.
+    pub shared: Arc<admission::Shared>,
+    /// Its backends.
+    pub cluster: Arc<Cluster>,
+    /// Where it counts.
+    pub metrics: Arc<UpstreamMetrics>,
+}
+
+/// The active table.
+#[derive(Debug)]
+pub struct Live {
+    table: ArcSwap<Table>,
+    epoch: AtomicU64,
+}
+
+impl Live {
+    /// Starts with `table`.
+    pub fn new(table: Arc<Table>) -> Self {
+        Live { table: ArcSwap::new(table), epoch: AtomicU64::new(1) }
+    }
+
+    /// Makes `table` the one that new requests take. Returns the one before.
+    pub fn swap(&self, table: Arc<Table>) -> Arc<Table> {
+        let before = self.table.swap(table);
+        self.epoch.fetch_add(1, Ordering::Release);
+        before
+    }
+
+    /// Grows with every swap: a core looks at this number for each request, and at the table only when the
+    /// number has changed.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The active table.
+    pub fn load(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+}

@@ -1,0 +1,158 @@
+//! One core's view of a table: the same routes, with the core's own gates, lines and connections behind them.
+//!
+//! Requests clone an `Rc` of it and never touch a reference count that another core touches. Lines and pools
+//! are carried from view to view by name and identity, so a swap neither forgets a waiter nor closes a
+//! connection that is still wanted.
+
+use crate::admission::{CoreState, Gate, RouteGate};
+use crate::balancing::CoreCluster;
+use crate::routing::settings::Action;
+use crate::routing::table::{Route, Table, Upstream};
+use crate::runtime::bells::Bells;
+use crate::runtime::clock::Clock;
+use crate::telemetry::cells::CoreId;
+use crate::upstream::Endpoint;
+use crate::upstream::janitor::Janitor;
+use crate::upstream::pool::Pool;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A table as one core sees it.
+#[derive(Debug)]
+pub struct View {
+    /// The table.
+    pub table: Arc<Table>,
+    /// A gate for each route that has an upstream, in the order of the table's routes.
+    gates: Vec<Option<Rc<RouteGate>>>,
+}
+
+/// A route of a view, held by a request to its end.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    view: Rc<View>,
+    index: usize,
+}
+
+impl View {
+    /// The route with this index, for a request to hold.
+    pub fn choose(self: &Rc<Self>, index: usize) -> Chosen {
+        Chosen { view: self.clone(), index }
+    }
+}
+
+impl Chosen {
+    /// The route.
+    pub fn route(&self) -> &Route {
+        &self.view.table.routes[self.index]
+    }
+
+    /// Its way through its upstream's gate, if it has an upstream.
+    pub fn gate(&self) -> Option<&Rc<RouteGate>> {
+        self.view.gates[self.index].as_ref()
+    }
+
+    /// Its upstream, if it has one.
+    pub fn upstream(&self) -> Option<&Upstream> {
+        match self.route().settings.action {
+            Action::Upstream(index) => self.view.table.upstreams.get(index),
+            _ => None,
+        }
+    }
+
+    /// The version that the request belongs to.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.view.table
+    }
+}
+
+/// What a core carries from view to view.
+#[derive(Debug)]
+pub struct Furniture {
+    core: CoreId,
+    clock: Rc<Clock>,
+    bells: Arc<Bells>,
+    janitor: Rc<Janitor>,
+    states: HashMap<Arc<str>, Rc<CoreState>>,
+    pools: HashMap<*const Endpoint, Rc<Pool>>,
+}
+
+impl Furniture {
+    /// An empty room.
+    pub fn new(core: CoreId, clock: Rc<Clock>, bells: Arc<Bells>, janitor: Rc<Janitor>) -> Self {
+        Furniture { core, clock, bells, janitor, states: HashMap::new(), pools: HashMap::new() }
+    }
+
+    /// Builds the core's view of `table`, keeping what it has in common with the one before; what is gone is
+    /// retired: requests in it finish, nothing is kept for later.
+    pub fn arrange(&mut self, table: Arc<Table>) -> Rc<View> {
+        let mut states = HashMap::with_capacity(table.upstreams.len());
+        let mut pools = HashMap::new();
+        let gates: Vec<Rc<Gate>> =
+            table.upstreams.iter().map(|upstream| self.gate(upstream, &mut states, &mut pools)).collect();
+        let routes = table.routes.iter().map(|route| match route.settings.action {
+            Action::Upstream(index) => Some(RouteGate::new(
+                gates[index].clone(),
+                route.counts.clone(),
+                route.settings.max_in_flight,
+                route.settings.class,
+            )),
+            _ => None,
+        });
+        let gates = routes.collect();
+        // Whoever still waits at an upstream that is gone must hear the bell to the end.
+        let gone =
+            std::mem::take(&mut self.states).into_iter().filter(|(name, _)| !states.contains_key(name));
+        let waiting: Vec<_> = gone.filter(|(_, state)| state.has_waiters()).collect();
+        states.extend(waiting);
+        self.states = states;
+        for (endpoint, pool) in std::mem::replace(&mut self.pools, pools) {
+            if !self.pools.contains_key(&endpoint) {
+                pool.retire();
+            }
+        }
+        Rc::new(View { table, gates })
+    }
+
+    fn gate(
+        &self,
+        upstream: &Upstream,
+        states: &mut HashMap<Arc<str>, Rc<CoreState>>,
+        pools: &mut HashMap<*const Endpoint, Rc<Pool>>,
+    ) -> Rc<Gate> {
+        let state = self
+            .states
+            .get(&upstream.name)
+            .cloned()
+            .unwrap_or_else(|| CoreState::new(upstream.shared.clone(), self.bells.clone(), self.core));
+        states.insert(upstream.name.clone(), state.clone());
+        let backends = upstream.cluster.backends.iter();
+        let own = backends.map(|backend| self.pool(&backend.endpoint, pools)).collect();
+        let cluster = CoreCluster::new(upstream.cluster.clone(), own, self.clock.clone(), self.core);
+        Gate::new(upstream.gate.clone(), upstream.highest, state, cluster, upstream.metrics.clone())
+    }
+
+    /// The pool of an endpoint. Endpoints are carried over by identity, so their address names them as long
+    /// as the pool holds them.
+    fn pool(&self, endpoint: &Arc<Endpoint>, pools: &mut HashMap<*const Endpoint, Rc<Pool>>) -> Rc<Pool> {
+        let key = Arc::as_ptr(endpoint);
+        let pool = pools.entry(key).or_insert_with(|| {
+            self.pools.get(&key).cloned().unwrap_or_else(|| {
+                let pool = Pool::new(endpoint.clone(), self.janitor.clone(), self.core);
+                self.janitor.look_after(&pool);
+                pool
+            })
+        });
+        pool.clone()
+    }
+
+    /// This core's bell rang: somebody who waits here may be served.
+    pub fn serve(&self) {
+        self.states.values().for_each(|state| state.serve());
+    }
+
+    /// Old response times fade; called every ten seconds.
+    pub fn fade(&self) {
+        self.states.values().for_each(|state| state.fade());
+    }
+}
