@@ -1,0 +1,26 @@
+//! Opening an address. The socket listens when this returns, so that a conflict shows before anything else
+//! of a new configuration takes effect.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+/// Connections that the system completes before we accept them; it clamps this to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Listens on `address`, non-blocking. `[::]` takes IPv4 too unless `only_v6`.
+///
+/// # Errors
+/// What the system says, most often that the address is in use or needs a privilege.
+pub fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    // A restarted gateway must not wait for the TIME_WAIT of its predecessor's connections.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
