@@ -1,0 +1,132 @@
+//! What a request is when it comes in: who sent it, for whom it is, and which route takes it. Everything here
+//! is decided from its head, without waiting.
+
+use crate::filters::{forwarded, identity};
+use crate::listener::settings::MessageLimits;
+use crate::reject::{Reason, Reject};
+use crate::request::Class;
+use crate::routing::view::{Chosen, View};
+use crate::routing::{Host, Miss, Normalised, normalise, normalise_host};
+use crate::server::client::Client;
+use crate::server::own;
+use crate::server::record::Record;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Response, Version};
+use std::borrow::Cow;
+use std::rc::Rc;
+
+/// For whom a request is, in its one spelling.
+pub struct Arrival<'a> {
+    host: Host<'a>,
+    /// The host as the client wrote it, without port.
+    named: &'a str,
+    path: Normalised<'a>,
+}
+
+impl<'a> Arrival<'a> {
+    /// Reads host and path.
+    ///
+    /// # Errors
+    /// 400 for whatever is ambiguous, 405 for CONNECT, 414 and 431 for HTTP/2 heads beyond the limits.
+    pub fn read(client: &Client, parts: &'a Parts) -> Result<Self, Reject> {
+        if parts.version == Version::HTTP_2 {
+            check_size(parts, &client.settings.limits)?;
+        }
+        let named = identity::authority(parts)?.host;
+        let host = normalise_host(named).map_err(|_| bad("the host name is malformed"))?;
+        let path = normalise(parts.uri.path()).map_err(|error| bad(error.to_string()))?;
+        Ok(Arrival { host, named, path })
+    }
+
+    /// The same place under https, on a listener that only redirects.
+    pub fn redirected(&self, client: &Client, parts: &Parts) -> Option<Response<Bytes>> {
+        let redirects = client.settings.redirect_https && client.tls.is_none();
+        redirects.then(|| own::to_https(&parts.uri, self.named))
+    }
+
+    /// The route that takes it, written into the record first, so that a refusal counts there.
+    ///
+    /// # Errors
+    /// 404, 405; 503 when the process is full; 421 for a host outside the certificate that was shown.
+    pub fn choose(
+        &self,
+        client: &Client,
+        view: &Rc<View>,
+        parts: &Parts,
+        record: &mut Record,
+    ) -> Result<Chosen, Reject> {
+        let matcher = &view.table.matcher;
+        let found = matcher.find(self.host.as_str(), &self.path.path, &parts.method, &parts.headers);
+        let chosen = view.choose(found.map_err(miss)?);
+        record.chosen = Some(chosen.clone());
+        if record.permit.is_none() {
+            return Err(shed(client, &chosen, Reason::ProcessLimit, "the gateway is full"));
+        }
+        if self.path.encoded_slash && !chosen.route().settings.keep_encoded_slash {
+            return Err(bad("the path contains an encoded slash"));
+        }
+        match &client.tls {
+            Some(tls) if !tls.door.covers(tls.server_name.as_deref(), self.host.as_str()) => Err(
+                Reject::new(Reason::Misdirected, "the certificate of this connection is not for that host"),
+            ),
+            _ => Ok(chosen),
+        }
+    }
+
+    /// The path in its one spelling.
+    pub fn into_path(self) -> Cow<'a, str> {
+        self.path.path
+    }
+}
+
+/// The door measures HTTP/1 heads before they are parsed; HTTP/2 heads are measured here, by the same limits.
+fn check_size(parts: &Parts, limits: &MessageLimits) -> Result<(), Reject> {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > limits.max_uri_bytes {
+        return Err(Reject::new(Reason::UriTooLong, "the request's target is too long"));
+    }
+    if parts.headers.len() > limits.max_headers {
+        return Err(Reject::new(Reason::HeadersTooLarge, "the request has too many header fields"));
+    }
+    Ok(())
+}
+
+/// Who the client is, and the request's identifier. Nothing that an untrusted peer claims survives this.
+pub fn identify(
+    client: &Client,
+    parts: &mut Parts,
+    record: &mut Record,
+    trusted: &forwarded::TrustedProxies,
+) {
+    forwarded::drop_aliases(&mut parts.headers, &[]);
+    record.client_ip = trusted.client_ip(client.peer.ip(), &parts.headers);
+    record.id = forwarded::request_id(&mut parts.headers, trusted.trusts(client.peer.ip()));
+}
+
+/// 400; the connection closes with it.
+pub fn bad(detail: impl Into<Cow<'static, str>>) -> Reject {
+    Reject::new(Reason::BadRequest, detail)
+}
+
+fn miss(miss: Miss) -> Reject {
+    match miss {
+        Miss::NotFound => Reject::new(Reason::NotFound, "no route matches this request"),
+        Miss::Method { allow } => {
+            let mut reject = Reject::new(Reason::MethodNotAllowed, "the route does not take this method");
+            reject.allow = Some(allow);
+            reject
+        }
+    }
+}
+
+/// 503, counted where the route's sheds count.
+pub fn shed(client: &Client, chosen: &Chosen, reason: Reason, detail: &'static str) -> Reject {
+    match chosen.gate() {
+        Some(gate) => gate.gate().shed(gate.class(), reason),
+        None => client.station.unrouted_sheds.shed(client.station.core, Class::Default, reason),
+    }
+    let mut reject = Reject::new(reason, detail);
+    reject.retry_after = Some(fastrand::u8(1..=3));
+    reject
+}

@@ -1,0 +1,332 @@
+//! One client's connection, as the rest of the core sees it: who it is, what it waits for, what is not
+//! flushed yet, and whether it must go.
+//!
+//! It sets no timers. It writes down deadlines, and the core's tick compares them (`hyper-notes.md` 9).
+
+use crate::filters::forwarded::Hop;
+use crate::listener::Listener;
+use crate::listener::settings::Settings;
+use crate::listener::tls::TlsDoor;
+use crate::reject::Reason;
+use crate::server::door::{Message, Observer, Refusal};
+use crate::server::record::Record;
+use crate::server::station::Station;
+use crate::server::tunnel::Upgraded;
+use crate::upstream::progress::Progress;
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+/// What a client's TLS said.
+#[derive(Clone, Debug)]
+pub struct TlsFacts {
+    /// The server name it asked for.
+    pub server_name: Option<String>,
+    /// What it was shown.
+    pub door: Arc<TlsDoor>,
+}
+
+/// Requests that a client may abandon in a burst before its HTTP/2 connection is closed (CVE-2023-44487).
+const MAX_ABANDONED: u32 = 200;
+/// How many of them are forgiven each second.
+const FORGIVEN: u32 = 20;
+/// A quiet connection is closed this long after the drain began.
+const DRAIN_QUIET: Duration = Duration::from_millis(500);
+
+/// How long a client may take to notice that an answer was cut.
+const MOURNING: Duration = Duration::from_secs(2);
+
+/// Interim answers on their way to the client; shared with a callback that the engine wants `Send`.
+pub type Interim = Arc<Mutex<Vec<u8>>>;
+
+/// One client's connection.
+#[derive(Debug)]
+pub struct Client {
+    /// Where it lives.
+    pub station: Rc<Station>,
+    /// Where it came in.
+    pub listener: Arc<Listener>,
+    /// The listener's settings when it came.
+    pub settings: Arc<Settings>,
+    /// Its address.
+    pub peer: SocketAddr,
+    /// What backends are told of it.
+    pub hop: Hop,
+    /// Its TLS, if any.
+    pub tls: Option<TlsFacts>,
+    /// Speaks HTTP/2.
+    pub http2: Cell<bool>,
+    /// Interim answers.
+    pub interim: Interim,
+    /// A tunnel to be carried once the 101 is written.
+    pub upgraded: RefCell<Option<Upgraded>>,
+    active: Cell<u32>,
+    /// Heads that passed the door and have not reached the service.
+    arriving: Cell<u32>,
+    abandoned: Cell<u32>,
+    deadline: Cell<Option<Instant>>,
+    in_head: Cell<bool>,
+    /// Since when there is something to flush without any byte moving.
+    stalled_since: Cell<Instant>,
+    quiet_since: Cell<Instant>,
+    unflushed: RefCell<Vec<Record>>,
+    watched: RefCell<Vec<Rc<Progress>>>,
+    killed: Cell<Option<Reason>>,
+    refused: Cell<Option<Refusal>>,
+    mid_answer: Cell<bool>,
+    /// It is a tunnel now: its idle time and its end are the tunnel's.
+    tunnelling: Cell<bool>,
+    /// The client ended its side.
+    left: Cell<bool>,
+    /// The connection is over; bodies may live on for a moment in the engine's tasks.
+    closed: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Client {
+    /// A connection that has just been accepted, or has just ended its handshake.
+    pub fn new(
+        station: Rc<Station>,
+        listener: Arc<Listener>,
+        settings: Arc<Settings>,
+        peer: SocketAddr,
+        tls: Option<TlsFacts>,
+    ) -> Rc<Self> {
+        let now = Instant::now();
+        let hop = Hop::new(peer.ip(), listener.bound().port(), tls.is_some());
+        Rc::new(Client {
+            deadline: Cell::new(Some(now + settings.header_timeout)),
+            station,
+            listener,
+            settings,
+            peer,
+            hop,
+            tls,
+            http2: Cell::new(false),
+            interim: Interim::default(),
+            upgraded: RefCell::default(),
+            active: Cell::new(0),
+            arriving: Cell::new(0),
+            abandoned: Cell::new(0),
+            in_head: Cell::new(false),
+            stalled_since: Cell::new(now),
+            quiet_since: Cell::new(now),
+            unflushed: RefCell::default(),
+            watched: RefCell::default(),
+            killed: Cell::new(None),
+            refused: Cell::new(None),
+            mid_answer: Cell::new(false),
+            tunnelling: Cell::new(false),
+            left: Cell::new(false),
+            closed: Cell::new(false),
+            waker: RefCell::default(),
+        })
+    }
+
+    /// A request begins.
+    pub(super) fn enter(&self) {
+        self.active.set(self.active.get() + 1);
+        self.arriving.set(self.arriving.get().saturating_sub(1));
+        self.deadline.set(None);
+    }
+
+    /// A request's answer is with the engine to its last byte, or the request was abandoned before it had
+    /// an answer.
+    pub(super) fn leave(&self, abandoned: bool) {
+        self.active.set(self.active.get() - 1);
+        if abandoned {
+            self.abandoned.set(self.abandoned.get() + 1);
+        }
+        if self.active.get() == 0 {
+            self.quiet_since.set(self.station.clock.coarse());
+            // The beginning of the next head may have come along with this request.
+            let Settings { header_timeout, idle_timeout, .. } = *self.settings;
+            let patience = if self.in_head.get() { header_timeout } else { idle_timeout };
+            self.deadline.set(Some(Instant::now() + patience));
+        }
+    }
+
+    /// The record is finished when all that was written is flushed.
+    pub(super) fn finish_when_flushed(&self, record: Record) {
+        if self.closed.get() {
+            record.cut();
+            return;
+        }
+        if self.unflushed.borrow().is_empty() {
+            self.stalled_since.set(self.station.clock.coarse());
+        }
+        self.unflushed.borrow_mut().push(record);
+    }
+
+    /// An exchange began on behalf of this client.
+    pub(super) fn watch(&self, progress: &Rc<Progress>) {
+        let mut watched = self.watched.borrow_mut();
+        watched.retain(|known| Rc::strong_count(known) > 1);
+        watched.push(progress.clone());
+        if self.left.get() {
+            progress.client_left();
+        }
+    }
+
+    /// It is a tunnel from now on.
+    pub(super) fn becomes_tunnel(&self) {
+        self.tunnelling.set(true);
+    }
+
+    /// Wakes the connection's task when it must go.
+    pub(super) fn remember(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(known) => known.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Why it must go, if it must.
+    pub(super) fn killed(&self) -> Option<Reason> {
+        self.killed.get()
+    }
+
+    /// It must go.
+    pub(super) fn kill(&self, reason: Reason) {
+        if self.killed.get().is_none() {
+            self.killed.set(Some(reason));
+            let waker = self.waker.borrow_mut().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// What the door refused, for whoever tells the client; it is told once.
+    pub(super) fn take_refusal(&self) -> Option<Refusal> {
+        self.refused.take()
+    }
+
+    /// The head of an answer is with the engine; from here to its last byte nothing else may be written.
+    pub(super) fn answering(&self) {
+        self.mid_answer.set(true);
+    }
+
+    /// Part of an answer may have been written, and not all of it.
+    pub(super) fn is_mid_answer(&self) -> bool {
+        self.mid_answer.get()
+    }
+
+    /// A head has begun and is not complete.
+    pub(super) fn in_head(&self) -> bool {
+        self.in_head.get()
+    }
+
+    /// The connection is over: what was not flushed never will be.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        let records = std::mem::take(&mut *self.unflushed.borrow_mut());
+        records.into_iter().for_each(Record::cut);
+    }
+
+    /// The core's tick.
+    pub(super) fn sweep(&self, now: Instant) {
+        if self.tunnelling.get() {
+            return;
+        }
+        self.abandoned.set(self.abandoned.get().saturating_sub(FORGIVEN / 10));
+        if self.abandoned.get() > MAX_ABANDONED {
+            self.kill(Reason::BadRequest);
+        } else if self.deadline.get().is_some_and(|deadline| now >= deadline) {
+            self.kill(Reason::RequestTimeout);
+        } else if self.is_stalled(now) || self.is_hopeless(now) {
+            self.kill(Reason::ClientTooSlow);
+        } else if self.station.shared.process.is_draining() {
+            self.drain(now);
+        }
+    }
+
+    /// Something is to be flushed, and the client has not taken a byte for as long as it may be idle.
+    fn is_stalled(&self, now: Instant) -> bool {
+        let waiting = !self.unflushed.borrow().is_empty();
+        waiting && now.saturating_duration_since(self.stalled_since.get()) > self.settings.idle_timeout
+    }
+
+    /// Answers were ended, and the client does not take even the end of them: with its window closed, nothing
+    /// else tells it. Where other streams still move it has as long as it may be idle.
+    fn is_hopeless(&self, now: Instant) -> bool {
+        let mut watched = self.watched.borrow_mut();
+        watched.retain(|progress| Rc::strong_count(progress) > 1);
+        for progress in watched.iter().filter(|progress| progress.cause().is_none()) {
+            // Exchanges were swept before; this ends answers of our own.
+            progress.overdue(now).into_iter().for_each(|reason| progress.end(reason));
+        }
+        let all = watched.iter().all(|progress| progress.cause().is_some());
+        let patience = if all { MOURNING } else { self.settings.idle_timeout };
+        watched.iter().any(|progress| progress.ended_for(now) > patience)
+    }
+
+    /// Closes a connection that has been quiet; a busy one is told with its next answer.
+    fn drain(&self, now: Instant) {
+        let quiet = now.saturating_duration_since(self.quiet_since.get()) > DRAIN_QUIET;
+        if self.http2.get() {
+            let waker = self.waker.borrow_mut().take();
+            waker.into_iter().for_each(Waker::wake);
+        } else if self.active.get() == 0 && self.unflushed.borrow().is_empty() && !self.in_head.get() && quiet
+        {
+            self.kill(Reason::Draining);
+        }
+    }
+}
+
+/// The door tells what passes.
+#[derive(Clone, Debug)]
+pub struct Watcher(pub Rc<Client>);
+
+impl Observer for Watcher {
+    fn busy(&self) -> bool {
+        self.0.active.get() + self.0.arriving.get() > 0 || !self.0.unflushed.borrow().is_empty()
+    }
+
+    fn head_started(&self) {
+        self.0.in_head.set(true);
+        if self.0.active.get() == 0 {
+            self.0.deadline.set(Some(Instant::now() + self.0.settings.header_timeout));
+        }
+    }
+
+    fn head_complete(&self, _message: Message) {
+        self.0.in_head.set(false);
+        self.0.arriving.set(self.0.arriving.get() + 1);
+        self.0.deadline.set(None);
+    }
+
+    fn half_closed(&self) {
+        // A client that only said that it has nothing more to ask looks the same as one that is gone.
+        self.0.left.set(true);
+        self.0.watched.borrow().iter().for_each(|progress| progress.client_left());
+    }
+
+    fn wrote(&self, _bytes: usize) {
+        self.0.stalled_since.set(self.0.station.clock.coarse());
+    }
+
+    fn flushed(&self) {
+        if !self.0.unflushed.borrow().is_empty() {
+            let records = std::mem::take(&mut *self.0.unflushed.borrow_mut());
+            records.into_iter().for_each(Record::complete);
+            if self.0.active.get() == 0 {
+                self.0.mid_answer.set(false);
+            }
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) {
+        self.0.refused.set(Some(refusal));
+    }
+
+    fn interim(&self) -> Option<Bytes> {
+        let mut queued = self.0.interim.lock().unwrap_or_else(PoisonError::into_inner);
+        (!queued.is_empty()).then(|| Bytes::from(std::mem::take(&mut *queued)))
+    }
+}

@@ -1,0 +1,203 @@
+//! One client's connection from its first byte to its last: which protocol, the engine's run, and how it
+//! ends. The worker has done the TLS handshake, if any.
+//!
+//! However it ends, the client gets to read what was written: a socket that is closed with unread input
+//! sends a reset, which can eat the answer (`hyper-notes.md` 6).
+
+use crate::filters::forwarded;
+use crate::listener::settings::MessageLimits;
+use crate::reject::{Reason, Reject};
+use crate::runtime::local::LocalExecutor;
+use crate::server::client::{Client, Watcher};
+use crate::server::door::sniff::{Protocol, sniff};
+use crate::server::door::{Door, HeadLimits, Refusal};
+use crate::server::{interim, pipeline, record};
+use crate::upstream::transport::Transport;
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// How long, and for how many bytes, we listen to a client after our last word.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// What the engine may buffer for one HTTP/1 connection, in either direction: a slow reader of a large answer
+/// costs this much and no more. The door bounds heads far below.
+const MAX_BUFFER: usize = 128 * 1024;
+
+/// Header lines that the engine parses without allocating; it is told only of more.
+const ENGINE_HEADERS: usize = 100;
+
+/// HTTP/2 receive windows. The connection's must be at least 1 MiB, or the engine's budget for small frames
+/// kills real gRPC clients.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes buffered for one stream towards the client.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams that the client reset before we looked at them.
+const RESETS: usize = 20;
+
+/// Serves a client until the connection ends.
+pub async fn serve(client: &Rc<Client>, mut transport: Transport, mut negotiated: Option<Protocol>) {
+    let mut prefix = Vec::new();
+    if negotiated.is_none() {
+        match or_killed(client, sniff(&mut transport)).await {
+            Ok(Ok((protocol, read))) => (negotiated, prefix) = (Some(protocol), read),
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+    match negotiated {
+        Some(Protocol::Http2) => {
+            client.http2.set(true);
+            serve_h2(client, Door::h2(transport, prefix, Watcher(client.clone()))).await;
+        }
+        _ => {
+            let limits = limits(&client.settings.limits);
+            serve_h1(client, Door::h1(transport, prefix, limits, Watcher(client.clone()))).await;
+        }
+    }
+}
+
+fn limits(limits: &MessageLimits) -> HeadLimits {
+    HeadLimits {
+        max_head_bytes: limits.max_head_bytes,
+        max_headers: limits.max_headers,
+        max_uri_bytes: limits.max_uri_bytes,
+    }
+}
+
+/// Runs a future until it ends or the client must go.
+async fn or_killed<F: Future>(client: &Client, future: F) -> Result<F::Output, Reason> {
+    let mut future = std::pin::pin!(future);
+    poll_fn(|cx| {
+        if let Some(reason) = client.killed() {
+            return Poll::Ready(Err(reason));
+        }
+        client.remember(cx);
+        future.as_mut().poll(cx).map(Ok)
+    })
+    .await
+}
+
+async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) {
+    let service = service_fn({
+        let client = client.clone();
+        move |request| pipeline::handle(client.clone(), request)
+    });
+    let limits = &client.settings.limits;
+    let mut builder = http1::Builder::new();
+    if limits.max_headers > ENGINE_HEADERS {
+        builder.max_headers(limits.max_headers);
+    }
+    let mut connection = builder
+        .half_close(false)
+        .header_read_timeout(None)
+        .max_buf_size(MAX_BUFFER.max(limits.max_head_bytes * 2))
+        .max_header_size(limits.max_head_bytes * 2)
+        .pipeline_flush(false)
+        .serve_connection(TokioIo::new(door), service);
+    let killed = poll_fn(|cx| {
+        if let Some(reason) = client.killed() {
+            return Poll::Ready(Some(reason));
+        }
+        client.remember(cx);
+        Pin::new(&mut connection).poll(cx).map(|_| None)
+    })
+    .await;
+    let parts = connection.into_parts();
+    let door = parts.io.into_inner();
+    let upgraded = client.upgraded.borrow_mut().take();
+    if let Some(upgraded) = upgraded {
+        client.becomes_tunnel();
+        upgraded.carry(door, &parts.read_buf).await;
+        return;
+    }
+    drop(parts.service);
+    farewell(client, door, killed).await;
+}
+
+/// The last words on an HTTP/1 connection: why the door refused, or that the head took too long; then the end
+/// of our side, and time for the client to read it.
+async fn farewell(client: &Rc<Client>, mut door: Door<Transport, Watcher>, killed: Option<Reason>) {
+    let last_word = match (killed, client.take_refusal()) {
+        (_, Some(refusal)) => Some(refusal),
+        (Some(Reason::RequestTimeout), None) if client.in_head() => {
+            Some(Refusal { reason: Reason::RequestTimeout, detail: "the request's head took too long" })
+        }
+        _ => None,
+    };
+    if killed == Some(Reason::ClientTooSlow) {
+        return;
+    }
+    let last_word = last_word.filter(|_| !client.is_mid_answer());
+    let goodbye = async {
+        if let Some(refusal) = last_word {
+            door.tunnel(&[]);
+            door.write_all(&refused(client, refusal)).await?;
+        }
+        door.shutdown().await?;
+        let (mut transport, _) = door.into_parts();
+        let mut buffer = [0; 4096];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match transport.read(&mut buffer).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(LINGER, goodbye).await;
+}
+
+/// The answer that the engine never made, counted like any other.
+fn refused(client: &Rc<Client>, refusal: Refusal) -> Vec<u8> {
+    let station = &client.station;
+    station.shared.metrics.process().refused(station.core, refusal.reason);
+    let id = forwarded::request_id(&mut HeaderMap::new(), false);
+    let mut answer = Reject::new(refusal.reason, refusal.detail).answer(&id, false);
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    record::refused_at_the_door(client, &id, refusal);
+    interim::head(&answer)
+}
+
+async fn serve_h2(client: &Rc<Client>, door: Door<Transport, Watcher>) {
+    let service = service_fn({
+        let client = client.clone();
+        move |request| pipeline::handle(client.clone(), request)
+    });
+    let limits = &client.settings.limits;
+    let mut connection = http2::Builder::new(LocalExecutor)
+        .max_concurrent_streams(limits.max_h2_streams)
+        .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(RESETS)
+        .serve_connection(TokioIo::new(door), service);
+    let mut told = false;
+    poll_fn(|cx| {
+        if client.killed().is_some() {
+            return Poll::Ready(());
+        }
+        client.remember(cx);
+        if !told && client.station.shared.process.is_draining() {
+            told = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        Pin::new(&mut connection).poll(cx).map(|_| ())
+    })
+    .await;
+    if let Some(refusal) = client.take_refusal() {
+        client.station.shared.metrics.process().refused(client.station.core, refusal.reason);
+    }
+}

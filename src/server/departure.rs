@@ -1,0 +1,160 @@
+//! The request as the backend gets it: what must not pass is gone, what backends need to know is there, and the
+//! target is the normalised one. Then it is sent.
+
+use crate::admission::{Granted, RouteGate};
+use crate::balancing::{self, Seated, Sent};
+use crate::filters::{cookies, forwarded, framing, hop_by_hop};
+use crate::reject::{Reason, Reject};
+use crate::request::Deadline;
+use crate::routing::view::Chosen;
+use crate::server::arrival::bad;
+use crate::server::client::Client;
+use crate::server::interim;
+use crate::server::record::Record;
+use crate::server::upgrade::Upgrade;
+use crate::upstream::progress::{Patience, Progress};
+use crate::upstream::request_body::RequestBody;
+use http::header::{CONTENT_LENGTH, HOST};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Uri, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long at least a client that has ended its side of the connection may wait for its answer.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
+
+/// Cheap changes, in their fixed order: what must not pass goes first, so that a route's own edits stand.
+pub fn on_request(
+    client: &Client,
+    parts: &mut Parts,
+    chosen: &Chosen,
+    target: Option<Uri>,
+    upgrade: Option<&Upgrade>,
+    trusted: &forwarded::TrustedProxies,
+) -> Result<(), Reject> {
+    hop_by_hop::request(&mut parts.headers, upgrade.map(Upgrade::protocol))?;
+    if parts.version == Version::HTTP_2 {
+        cookies::join(&mut parts.headers);
+    }
+    let authority = authority_text(parts).to_owned();
+    client.hop.apply(&mut parts.headers, &authority, trusted);
+    if !parts.headers.contains_key(HOST) || parts.uri.authority().is_some() {
+        let host = HeaderValue::try_from(authority).map_err(|_| bad("the host name is malformed"))?;
+        parts.headers.insert(HOST, host);
+    }
+    if let Some(target) = target {
+        parts.uri = target;
+    }
+    chosen.route().settings.filters.request_headers.apply(&mut parts.headers);
+    Ok(())
+}
+
+/// Host and port as the client wrote them: the target's if it has one, else `Host`.
+pub fn authority_text(parts: &Parts) -> &str {
+    let host = || parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    parts.uri.authority().map(|authority| authority.as_str()).or_else(host).unwrap_or("")
+}
+
+/// The target to forward, if it differs from what came: the normalised path, without the route's prefix, and
+/// the query as it was.
+pub fn target(uri: &Uri, path: Cow<'_, str>, strip: Option<&str>) -> Result<Option<Uri>, Reject> {
+    let stripped = strip.and_then(|prefix| path.strip_prefix(prefix.trim_end_matches('/')));
+    if stripped.is_none() && matches!(path, Cow::Borrowed(_)) && uri.authority().is_none() {
+        return Ok(None);
+    }
+    let path = stripped.unwrap_or(&path);
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let text = match uri.query() {
+        Some(query) => format!("{slash}{path}?{query}"),
+        None => format!("{slash}{path}"),
+    };
+    let target = PathAndQuery::try_from(text).map_err(|_| bad("the path is malformed"))?;
+    Ok(Some(Uri::from(target)))
+}
+
+/// A declared length beyond the bound is refused before anything is sent; a streamed one when it happens.
+pub fn check_length(parts: &Parts, body: &Incoming, max: u64) -> Result<(), Reject> {
+    let declared =
+        parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match body.size_hint().exact().or(declared) {
+        Some(length) if length > max => {
+            Err(Reject::new(Reason::BodyTooLarge, "the request's body is too large"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Sends the request with its permits, and writes down who answered and when.
+///
+/// # Errors
+/// What the last try ended with.
+pub async fn send(
+    client: &Client,
+    gate: &RouteGate,
+    chosen: &Chosen,
+    request: (Parts, Incoming),
+    granted: Granted,
+    (record, deadline): (&mut Record, Deadline),
+) -> Result<Sent<Granted>, Reject> {
+    let (mut parts, body) = request;
+    let settings = &chosen.route().settings;
+    let patience = Patience {
+        body_idle: settings.body_idle,
+        ends: settings.max_duration.map(|bound| record.started + bound),
+        after_leave: gate.zombie_limit().max(HALF_CLOSED),
+    };
+    let progress = Rc::new(Progress::new(client.station.clock.clone(), patience));
+    client.watch(&progress);
+    record.progress = Some(progress.clone());
+    let mut outgoing = RequestBody::streamed(body, progress.clone(), settings.filters.max_body);
+    let interim = interim::listen(client, &mut parts, &mut outgoing);
+    let mut request = Request::from_parts(parts, outgoing);
+    interim.attach(&mut request);
+    // Who was tried, for the log, should nobody answer.
+    record.backend = Some(granted.place().backend().settings.name.clone());
+    let sent = balancing::send(&client.station.exchanges, &progress, request, granted, deadline).await?;
+    let took = sent.ended - sent.began;
+    gate.answered(took);
+    record.relayed();
+    record.backend = Some(sent.backend().settings.name.clone());
+    record.upstream = Some(took);
+    record.retries = sent.retries;
+    Ok(sent)
+}
+
+/// The answer as the client gets it.
+///
+/// # Errors
+/// `bad_response` when it does not say clearly where it ends.
+pub fn on_response(chosen: &Chosen, sent: &mut Sent<Granted>) -> Result<(), Reject> {
+    let headers = sent.response.headers_mut();
+    framing::check(headers)?;
+    hop_by_hop::response(headers, None);
+    chosen.route().settings.filters.response_headers.apply(headers);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::normalise;
+
+    #[test]
+    fn a_target_is_rewritten_only_where_it_must_be() {
+        let of = |uri: &'static str, strip| {
+            let uri = Uri::from_static(uri);
+            let normal = normalise(uri.path()).expect("a path").path.into_owned();
+            let path = if normal == uri.path() { Cow::Borrowed(uri.path()) } else { Cow::Owned(normal) };
+            target(&uri, path, strip).expect("a target").map(|target| target.to_string())
+        };
+        assert_eq!(of("/orders/1?q=%2F", None), None);
+        assert_eq!(of("//orders//1?q", None).as_deref(), Some("/orders/1?q"));
+        assert_eq!(of("http://a.example/orders?q", None).as_deref(), Some("/orders?q"));
+        assert_eq!(of("/orders/1?q", Some("/orders")).as_deref(), Some("/1?q"));
+        assert_eq!(of("/orders", Some("/orders")).as_deref(), Some("/"));
+    }
+}

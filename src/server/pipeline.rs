@@ -1,0 +1,246 @@
+//! The walk: one function, top to bottom. What a request meets, in which order, is decided here and nowhere
+//! else. Around it, `handle` never fails: every refusal, failure or panic becomes an answer with a reason.
+
+use crate::admission::Granted;
+use crate::balancing::{Seated, Sent};
+use crate::filters::{deadline, forwarded};
+use crate::reject::{Reason, Reject};
+use crate::routing::view::View;
+use crate::server::arrival::{self, Arrival};
+use crate::server::client::Client;
+use crate::server::record::{Pending, Record};
+use crate::server::upgrade::Upgrade;
+use crate::server::{departure, own, unread, upgrade};
+use crate::upstream::answer::Answer;
+use crate::upstream::progress::{Patience, Progress, Waiting};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, TE, TRAILER};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+/// The body of everything that clients are answered with.
+pub type EdgeBody = Answer<Granted, Pending>;
+
+/// What the walk ends with when nobody objects.
+enum Outcome {
+    /// The gateway's own words.
+    Own(Response<Bytes>),
+    /// A backend's.
+    Relay(Box<Sent<Granted>>),
+}
+
+/// Answers one request, whatever happens.
+pub async fn handle(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<EdgeBody>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let mut body = Some(body);
+    let view = client.station.view();
+    let record = Record::begin(&client, &parts, view.table.number, &view.table.access_log.headers);
+    let asked = Asked::of(&parts);
+    let mut pending = Pending::new(record);
+    let outcome = caught(walk(&client, &view, parts, &mut body, &mut pending)).await.unwrap_or_else(|| {
+        client.station.shared.metrics.process().panicked(client.station.core);
+        Err(Reject::new(Reason::Internal, "the gateway failed on this request"))
+    });
+    if let Some(unread) = body.filter(|_| !asked.expects) {
+        unread::drain(unread);
+    }
+    Ok(conclude(&client, &asked, outcome, pending))
+}
+
+/// Nothing if the walk panicked. Unwinding has released what it held, so the other requests of this core never
+/// notice.
+async fn caught<T>(walk: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(walk).catch_unwind().await.ok()
+}
+
+/// What the answer must know of the request after the walk has taken it apart.
+struct Asked {
+    te_trailers: bool,
+    expects: bool,
+    grpc: bool,
+    http1: bool,
+    http10: bool,
+}
+
+impl Asked {
+    fn of(parts: &Parts) -> Self {
+        let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        Asked {
+            te_trailers: parts.headers.contains_key(TE),
+            expects: parts.headers.contains_key(EXPECT),
+            grpc: content_type.is_some_and(|value| value.starts_with(b"application/grpc")),
+            http1: parts.version < Version::HTTP_2,
+            http10: parts.version == Version::HTTP_10,
+        }
+    }
+}
+
+async fn walk(
+    client: &Rc<Client>,
+    view: &Rc<View>,
+    mut parts: Parts,
+    body: &mut Option<Incoming>,
+    pending: &mut Pending,
+) -> Result<Outcome, Reject> {
+    let record = pending.record().ok_or_else(|| Reject::new(Reason::Internal, "no record"))?;
+    let table = &view.table;
+    // The permit comes first, so that whatever follows is bounded; its refusal waits for the route's name.
+    record.permit = client.station.shared.process.enter(table.max_in_flight);
+    arrival::identify(client, &mut parts, record, &table.trusted_proxies);
+
+    let arrival = Arrival::read(client, &parts)?;
+    if let Some(answer) = arrival.redirected(client, &parts) {
+        return Ok(Outcome::Own(answer));
+    }
+    let chosen = arrival.choose(client, view, &parts, record)?;
+    let settings = &chosen.route().settings;
+    let authority = departure::authority_text(&parts);
+    if let Some(answer) = own::answer(&settings.action, &parts.uri, authority, client.tls.is_some()) {
+        return Ok(Outcome::Own(answer));
+    }
+
+    let (Some(gate), Some(incoming)) = (chosen.gate(), body.as_ref()) else {
+        return Err(Reject::new(Reason::Internal, "a route without a gate"));
+    };
+    let target =
+        departure::target(&parts.uri, arrival.into_path(), settings.filters.strip_prefix.as_deref())?;
+    let upgrade = Upgrade::wanted(&parts).filter(|_| incoming.is_end_stream());
+    departure::on_request(client, &mut parts, &chosen, target, upgrade.as_ref(), &table.trusted_proxies)?;
+    departure::check_length(&parts, incoming, settings.filters.max_body)?;
+
+    let deadline = deadline::of(record.started, settings.timeout, &parts.headers);
+    let granted = gate.admit(deadline.at).await;
+    record.queued = record.started.elapsed();
+    let granted = granted?;
+    let upgrade = match upgrade {
+        Some(upgrade) => {
+            let permits = upgrade::reserve(client, &chosen, granted.place().backend())?;
+            Some((upgrade, permits))
+        }
+        None => None,
+    };
+
+    let Some(body) = body.take() else { return Err(Reject::new(Reason::Internal, "no body")) };
+    let request = (parts, body);
+    let mut sent = departure::send(client, gate, &chosen, request, granted, (record, deadline)).await?;
+    if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return upgrade::switch(client, &chosen, sent, upgrade, pending).map(Outcome::Own);
+    }
+    departure::on_response(&chosen, &mut sent)?;
+    Ok(Outcome::Relay(Box::new(sent)))
+}
+
+/// From whatever the walk ended with to an answer.
+fn conclude(
+    client: &Rc<Client>,
+    asked: &Asked,
+    outcome: Result<Outcome, Reject>,
+    mut pending: Pending,
+) -> Response<EdgeBody> {
+    let mut close = client.station.shared.process.is_draining();
+    let (mut head, relay) = match outcome {
+        Ok(Outcome::Own(answer)) => (answer, None),
+        Ok(Outcome::Relay(sent)) => {
+            let sent = *sent;
+            let (parts, incoming) = sent.response.into_parts();
+            (Response::from_parts(parts, Bytes::new()), Some((incoming, sent.exchange)))
+        }
+        Err(reject) => {
+            let reject = what_the_door_knows(client, reject);
+            // Whoever sends ambiguous requests may be smuggling another one behind them.
+            close |= reject.close || reject.reason == Reason::BadRequest;
+            (refusal(&reject, asked, &mut pending), None)
+        }
+    };
+    if asked.http1 {
+        // The backend's version is its own affair; the engine lowers ours for clients of HTTP/1.0.
+        *head.version_mut() = Version::HTTP_11;
+    }
+    if close && asked.http1 {
+        head.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if asked.http10 && head.status().is_informational() {
+        *head.status_mut() = StatusCode::BAD_GATEWAY;
+    }
+    if let Some(record) = pending.record() {
+        head.headers_mut().insert(forwarded::REQUEST_ID, record.id.clone());
+        record.answering(head.status().as_u16());
+    }
+    let (parts, bytes) = head.into_parts();
+    let body = match relay {
+        Some((incoming, exchange)) => {
+            if asked.http1 && !(asked.te_trailers && parts.headers.contains_key(TRAILER)) {
+                pending.loses_trailers();
+            }
+            Answer::relay(incoming, exchange, pending)
+        }
+        None => {
+            if !asked.http1 && !bytes.is_empty() {
+                watch_own(client, &mut pending);
+            }
+            Answer::own(bytes, pending)
+        }
+    };
+    Response::from_parts(parts, body)
+}
+
+/// A body that the door refused reaches the walk as a broken one; the door knows better why.
+fn what_the_door_knows(client: &Client, reject: Reject) -> Reject {
+    let broken = if reject.reason == Reason::ClientGone { client.take_refusal() } else { None };
+    broken.map_or(reject, |why| Reject::new(why.reason, why.detail).closing())
+}
+
+/// A refusal as an answer, written into the record.
+fn refusal(reject: &Reject, asked: &Asked, pending: &mut Pending) -> Response<Bytes> {
+    let mut id = HeaderValue::from_static("-");
+    if let Some(record) = pending.record() {
+        record.refused(reject.reason);
+        id = record.id.clone();
+    }
+    reject.answer(&id, asked.grpc)
+}
+
+/// An HTTP/2 client that keeps its window closed must not hold even the gateway's own words for ever.
+fn watch_own(client: &Client, pending: &mut Pending) {
+    let idle = client.settings.idle_timeout;
+    let patience = Patience { body_idle: idle, ends: None, after_leave: idle };
+    let progress = Rc::new(Progress::new(client.station.clock.clone(), patience));
+    progress.download_waits_for(Waiting::Client);
+    client.watch(&progress);
+    if let Some(record) = pending.record() {
+        record.progress = Some(progress);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::permit::{Counter, Permit};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_panic_ends_its_own_request_and_releases_its_permits() {
+        let in_flight = Arc::new(Counter::default());
+        let permit = Permit::try_new(in_flight.clone(), 1);
+        let walk = async move {
+            let _held = permit.expect("there is room");
+            tokio::task::yield_now().await;
+            panic!("a bug in a filter");
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        assert_eq!(in_flight.get(), 1);
+        let outcome: Option<()> = runtime.block_on(caught(walk));
+        assert_eq!(outcome, None);
+        assert_eq!(in_flight.get(), 0);
+        assert_eq!(runtime.block_on(caught(async { 7 })), Some(7));
+    }
+}

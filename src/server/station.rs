@@ -1,0 +1,153 @@
+//! One core's place of work: everything that its requests touch and that no other core does, and handles to
+//! the little that cores share.
+
+use crate::admission::Granted;
+use crate::routing::table::Live;
+use crate::routing::view::{Furniture, View};
+use crate::runtime::bells::Bells;
+use crate::runtime::clock::Clock;
+use crate::server::client::Client;
+use crate::server::process::Process;
+use crate::telemetry::access_log::CoreLog;
+use crate::telemetry::cells::CoreId;
+use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics, UpstreamMetrics};
+use crate::upstream::exchange::Exchanges;
+use crate::upstream::janitor::Janitor;
+use slab::Slab;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What all stations share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The active table.
+    pub live: Arc<Live>,
+    /// The process's own bounds.
+    pub process: Arc<Process>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// How cores wake each other.
+    pub bells: Arc<Bells>,
+    /// The common zero of time.
+    pub started: Instant,
+}
+
+/// One core's place of work.
+#[derive(Debug)]
+pub struct Station {
+    /// Which core.
+    pub core: CoreId,
+    /// What all stations share.
+    pub shared: Shared,
+    /// The core's coarse time.
+    pub clock: Rc<Clock>,
+    /// Exchanges with backends.
+    pub exchanges: Rc<Exchanges<Granted>>,
+    /// The core's end of the access log.
+    pub log: CoreLog,
+    /// Where requests that match no route count.
+    pub unrouted: Arc<RouteMetrics>,
+    /// Where sheds count that are no upstream's.
+    pub unrouted_sheds: Arc<UpstreamMetrics>,
+    /// Connections of clients.
+    clients: RefCell<Slab<Rc<Client>>>,
+    janitor: Rc<Janitor>,
+    furniture: RefCell<Furniture>,
+    view: RefCell<Rc<View>>,
+    epoch: Cell<u64>,
+}
+
+impl Station {
+    /// Sets up `core`'s station.
+    pub fn new(core: CoreId, shared: Shared, log: CoreLog) -> Rc<Self> {
+        let clock = Rc::new(Clock::new(shared.started));
+        let janitor = Rc::new(Janitor::default());
+        let mut furniture = Furniture::new(core, clock.clone(), shared.bells.clone(), janitor.clone());
+        let epoch = Cell::new(shared.live.epoch());
+        let view = RefCell::new(furniture.arrange(shared.live.load()));
+        let unrouted = shared.metrics.route(NONE);
+        Rc::new(Station {
+            core,
+            clock,
+            exchanges: Rc::default(),
+            log,
+            unrouted,
+            unrouted_sheds: shared.metrics.upstream(NONE),
+            clients: RefCell::default(),
+            janitor,
+            furniture: RefCell::new(furniture),
+            view,
+            epoch,
+            shared,
+        })
+    }
+
+    /// The active table as this core sees it. One atomic load, unless it changed.
+    pub fn view(&self) -> Rc<View> {
+        let epoch = self.shared.live.epoch();
+        if epoch != self.epoch.get() {
+            self.epoch.set(epoch);
+            let view = self.furniture.borrow_mut().arrange(self.shared.live.load());
+            *self.view.borrow_mut() = view;
+        }
+        self.view.borrow().clone()
+    }
+
+    /// Looks after parked connections until the core ends.
+    pub async fn keep_house(self: Rc<Self>) {
+        self.janitor.clone().work().await;
+    }
+
+    /// Serves those who wait here whenever another core rings.
+    pub async fn answer_bell(self: Rc<Self>) {
+        loop {
+            self.shared.bells.heard(self.core.0 as usize).await;
+            self.furniture.borrow().serve();
+        }
+    }
+
+    /// The core's tick: everything that is overdue ends, everything that is stale goes.
+    pub fn tick(&self) {
+        let now = self.clock.tick();
+        // An idle core must not keep an old version alive.
+        drop(self.view());
+        self.exchanges.sweep(now);
+        let clients: Vec<_> = self.clients.borrow().iter().map(|(_, client)| client.clone()).collect();
+        clients.iter().for_each(|client| client.sweep(now));
+        self.log.flush();
+    }
+
+    /// The slower tick, once a second.
+    pub fn tidy(&self) {
+        self.janitor.tidy(self.clock.coarse());
+    }
+
+    /// The slowest, every ten seconds.
+    pub fn fade(&self) {
+        self.furniture.borrow().fade();
+    }
+}
+
+/// A connection that lives at a station; its end, also by a panic, is the end of its records.
+#[derive(Debug)]
+pub struct Resident {
+    client: Rc<Client>,
+    key: usize,
+}
+
+impl Resident {
+    /// It lives there from now on.
+    pub fn enter(station: &Station, client: &Rc<Client>) -> Self {
+        let key = station.clients.borrow_mut().insert(client.clone());
+        Resident { client: client.clone(), key }
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        self.client.close();
+        self.client.station.clients.borrow_mut().remove(self.key);
+    }
+}
