@@ -1,0 +1,202 @@
+//! One core: a thread with a single-threaded runtime on which its connections live and die. It takes
+//! connections from the acceptor through a bounded mailbox, does their TLS handshakes under a deadline, and
+//! ticks: everything that is overdue is found there (`hyper-notes.md` 9, 10).
+
+use crate::listener::Listener;
+use crate::listener::accept::{Accepted, Cores};
+use crate::listener::limits::Refusal;
+use crate::listener::settings::Settings;
+use crate::runtime;
+use crate::runtime::clock::TICK;
+use crate::runtime::watchdog::Heartbeats;
+use crate::server::client::{Client, TlsFacts};
+use crate::server::connection;
+use crate::server::door::sniff::Protocol;
+use crate::server::station::{Resident, Shared, Station};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::cells::CoreId;
+use crate::upstream::transport::Transport;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_util::sync::CancellationToken;
+
+/// Connections that may wait for a core to take them.
+const MAILBOX: usize = 1024;
+
+/// The cores of the data plane.
+pub struct Workers {
+    cores: Vec<Core>,
+}
+
+struct Core {
+    mailbox: mpsc::Sender<Delivered>,
+    load: Arc<AtomicU32>,
+}
+
+/// A connection in a core's mailbox or on the core; counts towards its load.
+struct Delivered {
+    accepted: Accepted,
+    _load: Load,
+}
+
+struct Load(Arc<AtomicU32>);
+
+impl Load {
+    fn new(load: &Arc<AtomicU32>) -> Self {
+        load.fetch_add(1, Relaxed);
+        Load(load.clone())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Workers {
+    /// Starts `count` cores; they end when `stop` is cancelled.
+    ///
+    /// # Errors
+    /// When a thread cannot be made.
+    pub fn start(
+        count: usize,
+        shared: &Shared,
+        log: &AccessLog,
+        hearts: &Arc<Heartbeats>,
+        stop: &CancellationToken,
+    ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
+        let mut cores = Vec::with_capacity(count);
+        let mut threads = Vec::with_capacity(count);
+        for index in 0..count {
+            let (mailbox, arrivals) = mpsc::channel(MAILBOX);
+            let id = CoreId(u32::try_from(index).unwrap_or(u32::MAX));
+            let (shared, log, hearts, stop) = (shared.clone(), log.clone(), hearts.clone(), stop.clone());
+            let main = move || async move {
+                let station = Station::new(id, shared, log.core());
+                run(station, arrivals, &hearts, &stop).await;
+            };
+            let (_, thread) = runtime::spawn(&format!("core-{index}"), main)?;
+            threads.push(thread);
+            cores.push(Core { mailbox, load: Arc::default() });
+        }
+        Ok((Workers { cores }, threads))
+    }
+
+    /// Client connections on a core, or in its mailbox.
+    pub fn connections(&self, core: usize) -> u32 {
+        self.cores.get(core).map_or(0, |core| core.load.load(Relaxed))
+    }
+}
+
+impl Cores for Workers {
+    fn count(&self) -> usize {
+        self.cores.len()
+    }
+
+    fn load(&self, core: usize) -> u32 {
+        self.connections(core)
+    }
+
+    fn deliver(&self, core: usize, accepted: Accepted) -> Result<(), Accepted> {
+        let Some(core) = self.cores.get(core) else { return Err(accepted) };
+        let delivered = Delivered { accepted, _load: Load::new(&core.load) };
+        core.mailbox.try_send(delivered).map_err(|refused| refused.into_inner().accepted)
+    }
+}
+
+async fn run(
+    station: Rc<Station>,
+    mut arrivals: mpsc::Receiver<Delivered>,
+    hearts: &Heartbeats,
+    stop: &CancellationToken,
+) {
+    tokio::task::spawn_local(station.clone().keep_house());
+    tokio::task::spawn_local(station.clone().answer_bell());
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut count: u64 = 0;
+    loop {
+        tokio::select! {
+            Some(delivered) = arrivals.recv() => {
+                tokio::task::spawn_local(welcome(station.clone(), delivered));
+            }
+            _ = ticks.tick() => {
+                count += 1;
+                tick(&station, hearts, count);
+            }
+            () = stop.cancelled() => break,
+        }
+    }
+    station.log.flush();
+}
+
+fn tick(station: &Station, hearts: &Heartbeats, count: u64) {
+    let since_start = station.shared.started.elapsed().as_millis();
+    hearts.beat(station.core.0 as usize, u64::try_from(since_start).unwrap_or(u64::MAX));
+    station.tick();
+    if count.is_multiple_of(10) {
+        station.tidy();
+    }
+    if count.is_multiple_of(100) {
+        station.fade();
+    }
+}
+
+/// A connection from the mailbox to its end.
+async fn welcome(station: Rc<Station>, delivered: Delivered) {
+    let Delivered { accepted, _load } = delivered;
+    let Accepted { stream, peer, listener, mut permit } = accepted;
+    let settings = listener.settings().clone();
+    let Ok(socket) = TcpStream::from_std(stream) else { return };
+    let Some(opened) = open(socket, &listener, &settings).await else { return };
+    permit.handshake_done();
+    let client = Client::new(station.clone(), listener, settings, peer, opened.tls);
+    let resident = Resident::enter(&station, &client);
+    connection::serve(&client, opened.transport, opened.protocol).await;
+    drop((resident, permit));
+}
+
+struct Opened {
+    transport: Transport,
+    protocol: Option<Protocol>,
+    tls: Option<TlsFacts>,
+}
+
+/// TLS, if the listener has it, under a deadline.
+async fn open(socket: TcpStream, listener: &Listener, settings: &Settings) -> Option<Opened> {
+    let Some(door) = listener.tls() else {
+        return Some(Opened { transport: Transport::Tcp(socket), protocol: None, tls: None });
+    };
+    let handshake = TlsAcceptor::from(door.config.clone()).accept(socket);
+    let stream = match within(settings.handshake_timeout, handshake).await {
+        Some(Ok(stream)) => stream,
+        Some(Err(_)) => {
+            listener.limits().count(Refusal::HandshakeFailed);
+            return None;
+        }
+        None => {
+            listener.limits().count(Refusal::HandshakeTimeout);
+            return None;
+        }
+    };
+    let session = stream.get_ref().1;
+    let protocol = match session.alpn_protocol() {
+        Some(b"h2") => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    let server_name = session.server_name().map(str::to_owned);
+    let transport = Transport::Tls(Box::new(TlsStream::Server(stream)));
+    Some(Opened { transport, protocol: Some(protocol), tls: Some(TlsFacts { server_name, door }) })
+}
+
+async fn within<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout_at((Instant::now() + patience).into(), future).await.ok()
+}
