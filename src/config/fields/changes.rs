@@ -1,0 +1,110 @@
+//! Fields of `[[auth]]`, `[rollout]` and `[[notify]]`: accepted and checked for shape, acting later.
+
+use super::{Field, Kind, optional, preset, required, up_to};
+
+/// One of `[[auth]]`.
+pub static AUTH: Kind = Kind::Table(&AUTH_FIELDS);
+
+static AUTH_FIELDS: [Field; 7] = [
+    required("name", Kind::Name, "Its name, for routes.").high(),
+    preset("kind", Kind::Word(&["external", "jwt", "api_key"]), "\"external\"", "How requests are judged.")
+        .high(),
+    optional("upstream", Kind::Text, "The upstream that judges, with its own gate and queue.").high(),
+    optional("path", Kind::Text, "What is asked for there.").high(),
+    preset("timeout", up_to(60), "\"200ms\"", "For a decision, the wait included.").high(),
+    preset(
+        "on_error",
+        Kind::Word(&["deny", "allow", "stale"]),
+        "\"deny\"",
+        "What happens without a decision.",
+    )
+    .high(),
+    optional("cache", Kind::Table(&CACHE), "Decisions that are kept.").high(),
+];
+
+static CACHE: [Field; 3] = [
+    preset("ttl", up_to(86_400), "\"30s\"", "How long a decision is fresh.").high(),
+    preset("stale", up_to(86_400), "\"5m\"", "How long it may stand in when the service fails.").high(),
+    preset("max_entries", Kind::Integer(1, 10_000_000), "100000", "Decisions kept at most.").high(),
+];
+
+/// `[rollout]`.
+pub static ROLLOUT: [Field; 8] = [
+    preset("required", Kind::Bool, "true", "Refuse to activate without stages.").high(),
+    preset(
+        "stages",
+        Kind::List(&Kind::Percent(0.0, 100.0), 1),
+        "[\"5%\", \"100%\"]",
+        "Shares of clients that a change reaches, one after the other.",
+    )
+    .high(),
+    preset("bake", up_to(86_400), "\"10s\"", "How long each stage is judged at least.").high(),
+    preset(
+        "cohort",
+        Kind::Text,
+        "\"client_ip\"",
+        "What chooses the clients: client_ip, header:NAME or cookie:NAME.",
+    )
+    .high(),
+    preset("guard", Kind::Table(&GUARD), "{}", "When a change reverts by itself.").high(),
+    preset(
+        "approve",
+        Kind::Word(&["never", "high", "medium"]),
+        "\"never\"",
+        "From which risk on a second person is needed.",
+    )
+    .high(),
+    optional("environment", Kind::Name, "The environment that this gateway belongs to.").high(),
+    optional(
+        "promote_from",
+        Kind::Table(&PROMOTE_FROM),
+        "The environment whose receipt a version must carry.",
+    )
+    .high(),
+];
+
+static GUARD: [Field; 3] = [
+    preset(
+        "max_error_increase",
+        Kind::Percent(0.0, 100.0),
+        "\"1%\"",
+        "Failures more than the version beside it, at most.",
+    )
+    .high(),
+    preset(
+        "max_latency_ratio",
+        Kind::Number(1.0, 1000.0),
+        "2.0",
+        "Latency relative to the version beside it, at most.",
+    )
+    .high(),
+    preset("min_requests", Kind::Integer(1, 1_000_000), "50", "Requests before it is judged.").high(),
+];
+
+static PROMOTE_FROM: [Field; 2] = [
+    required("environment", Kind::Name, "Its name.").high(),
+    required("public_key", Kind::Text, "The key that its receipts are checked with.").high(),
+];
+
+/// One of `[[notify]]`.
+pub static NOTIFY: Kind = Kind::Table(&NOTIFY_FIELDS);
+
+static NOTIFY_FIELDS: [Field; 4] = [
+    required("name", Kind::Name, "Its name in metrics.").low(),
+    preset(
+        "kind",
+        Kind::Word(&["webhook", "slack", "alertmanager"]),
+        "\"webhook\"",
+        "What the receiver understands.",
+    )
+    .low(),
+    required("url", Kind::Text, "Where events are sent; often a secret, so better filled than written.")
+        .low(),
+    preset(
+        "events",
+        Kind::List(&Kind::Word(&["incident", "rollout", "ramp", "shed", "ejection"]), 1),
+        "[\"incident\", \"rollout\", \"ramp\", \"shed\", \"ejection\"]",
+        "Which events.",
+    )
+    .low(),
+];

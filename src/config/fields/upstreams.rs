@@ -1,0 +1,160 @@
+//! Fields of `[[upstreams]]`.
+
+use super::{Field, Kind, optional, preset, required, ruled, up_to};
+
+/// One of `[[upstreams]]`.
+pub static UPSTREAM: Kind = Kind::Table(&FIELDS);
+
+static FIELDS: [Field; 18] = [
+    required(
+        "name",
+        Kind::Name,
+        "Its name; permits, caps and operators' ramps belong to it across versions.",
+    )
+    .high(),
+    required("backends", Kind::List(&Kind::Table(&BACKEND), 1), "Its backends.").high(),
+    ruled(
+        "max_in_flight",
+        Kind::Integer(1, 1_000_000),
+        "the smaller of max_in_flight_per_backend × backends and process cap × max(25 %, 90 % ÷ upstreams)",
+        "Hard cap of requests in flight; at most 90 % of the process.",
+    )
+    .high(),
+    preset(
+        "max_in_flight_per_backend",
+        Kind::Integer(1, 1_000_000),
+        "64",
+        "In flight at one backend at most, connecting ones included; never more than the upstream's cap.",
+    )
+    .high(),
+    preset(
+        "queue",
+        Kind::Table(&QUEUE),
+        "{}",
+        "Where requests wait for a permit while waiting will probably help.",
+    ),
+    ruled(
+        "latency_objective",
+        up_to(600),
+        "the smaller of 250ms and a quarter of the shortest timeout of its routes",
+        "What the adaptive limit aims at.",
+    )
+    .not_yet("the configured cap alone limits"),
+    preset(
+        "adaptive_limit",
+        Kind::Word(&["off", "shadow", "enforce"]),
+        "\"shadow\"",
+        "Whether a limit that finds itself is watched or enforced.",
+    )
+    .high()
+    .not_yet("the configured cap alone limits"),
+    preset(
+        "connect_timeout",
+        up_to(60),
+        "\"500ms\"",
+        "From the wish to connect to an established connection, TLS and the wait for a connect slot included.",
+    ),
+    preset(
+        "max_connects",
+        Kind::Integer(1, 1000),
+        "8",
+        "Connections being established to one backend at once, at most.",
+    ),
+    preset(
+        "host",
+        Kind::Text,
+        "\"preserve\"",
+        "What the backend sees as Host: preserve (the client's), backend (its own address), or a name.",
+    )
+    .high(),
+    preset("keepalive_idle", up_to(3600), "\"60s\"", "How long an unused connection is kept."),
+    preset(
+        "protocol",
+        Kind::Word(&["http1", "http2", "auto"]),
+        "\"http1\"",
+        "The protocol spoken to backends; auto asks by ALPN where there is TLS.",
+    )
+    .high(),
+    optional("tls", Kind::Table(&TLS), "TLS towards backends.").high(),
+    preset("max_streams", Kind::Integer(1, 1_000_000), "1000", "Tunnels and streams at one backend at most."),
+    optional("health", Kind::Table(&HEALTH), "Active checks.").not_yet("backends are not probed"),
+    optional("ejection", Kind::Table(&EJECTION), "How failing backends are left out.")
+        .not_yet("no backend is ejected"),
+    preset("retry", Kind::Table(&RETRY), "{}", "Sending again what was provably not sent."),
+    optional("ramp", Kind::Table(&RAMP), "How restarted backends come back.")
+        .not_yet("restarted backends get their full share at once"),
+];
+
+/// One of `backends`.
+static BACKEND: [Field; 3] = [
+    required("name", Kind::Name, "Its name, unique within the upstream.").high(),
+    required("address", Kind::Endpoint, "Its host and port; names are resolved in the background.").high(),
+    preset("weight", Kind::Integer(1, 10_000), "100", "Its share relative to its peers."),
+];
+
+/// `queue`.
+static QUEUE: [Field; 2] = [
+    ruled(
+        "max_waiting",
+        Kind::Integer(0, 1024),
+        "twice max_in_flight, at most 1024",
+        "Requests that may wait; 0 refuses at once.",
+    ),
+    ruled(
+        "max_wait",
+        up_to(60),
+        "the smaller of 50ms and 5 % of the shortest timeout of its routes",
+        "How long one may wait.",
+    ),
+];
+
+/// `tls` of an upstream.
+static TLS: [Field; 4] = [
+    optional(
+        "server_name",
+        Kind::Text,
+        "The name that is verified and sent; the backend's host if left out.",
+    )
+    .high(),
+    optional("ca", Kind::Path, "Trust these authorities instead of the system's.").high(),
+    optional("certificate", Kind::Path, "A client certificate; needs key.").high(),
+    optional("key", Kind::Path, "The client certificate's key; needs certificate.").high(),
+];
+
+static HEALTH: [Field; 5] = [
+    preset("path", Kind::Text, "\"/healthz\"", "What is asked for."),
+    preset("interval", up_to(3600), "\"2s\"", "Between two checks."),
+    preset("timeout", up_to(600), "\"1s\"", "For one check."),
+    preset("healthy", Kind::Integer(1, 100), "2", "Successes in a row that bring a backend back."),
+    preset("unhealthy", Kind::Integer(1, 100), "3", "Failures in a row that take it out."),
+];
+
+static EJECTION: [Field; 4] = [
+    preset("consecutive_failures", Kind::Integer(1, 1000), "5", "Failures in a row that eject a backend."),
+    preset("base", up_to(3600), "\"5s\"", "How long the first ejection lasts."),
+    preset("max", up_to(86_400), "\"60s\"", "How long an ejection lasts at most."),
+    preset("max_ejected", Kind::Percent(0.0, 100.0), "\"50%\"", "Backends that may be out at once."),
+];
+
+static RETRY: [Field; 2] = [
+    preset(
+        "max_retries",
+        Kind::Integer(0, 5),
+        "1",
+        "Further backends tried for a request that was provably not sent.",
+    ),
+    preset("budget", Kind::Percent(0.0, 100.0), "\"10%\"", "Retries relative to requests, at most.")
+        .not_yet("only requests that were provably not sent are sent again"),
+];
+
+static RAMP: [Field; 4] = [
+    preset(
+        "steps",
+        Kind::List(&Kind::Percent(0.0, 100.0), 1),
+        "[\"25%\", \"50%\", \"75%\", \"100%\"]",
+        "Shares that a restarted backend carries, one after the other.",
+    ),
+    preset("dwell", up_to(3600), "\"5s\"", "How long each step lasts at least."),
+    preset("guard", Kind::Bool, "true", "Hold a step while the backend fails."),
+    optional("boot_header", Kind::HeaderName, "An answer header that changes with every start of a backend."),
+];

@@ -1,0 +1,64 @@
+//! A plan: a configuration that was checked and is ready to build. Never serialised, never half valid.
+
+use crate::admission::settings::Settings as GateSettings;
+use crate::balancing::settings::Settings as BalancingSettings;
+use crate::config::operators::Settings as AdminSettings;
+use crate::listener::settings::Settings as ListenerSettings;
+use crate::routing::matcher::RouteKey;
+use crate::routing::settings::RouteSettings;
+use crate::telemetry::settings::AccessLogSettings;
+use crate::upstream::settings::Settings as UpstreamSettings;
+use ipnet::IpNet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything a version says, valid and with every default filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Hash of the text before filling: blake3, hex, the first 16 digits name the version to people.
+    pub hash: String,
+    /// The process.
+    pub gateway: GatewaySettings,
+    /// The operators' door.
+    pub admin: AdminSettings,
+    /// Addresses that accept clients, at least one.
+    pub listeners: Vec<ListenerSettings>,
+    /// Services.
+    pub upstreams: Vec<UpstreamPlan>,
+    /// Routes and what they match, in the order of the file (which decides nothing).
+    pub routes: Vec<(RouteKey, RouteSettings)>,
+    /// The access log.
+    pub access_log: AccessLogSettings,
+    /// What a person should know though it is no error: warnings, and accepted keys that do not act yet.
+    pub notices: Vec<String>,
+}
+
+/// The `[gateway]` table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewaySettings {
+    /// Cores of the data plane.
+    pub workers: usize,
+    /// Requests in the process.
+    pub max_in_flight: u32,
+    /// Tunnels and streams in the process.
+    pub max_in_flight_streams: u32,
+    /// From the end of accepting to the end of the process.
+    pub drain_timeout: Duration,
+    /// How long a draining process keeps accepting.
+    pub drain_delay: Duration,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// One upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its bounds.
+    pub gate: GateSettings,
+    /// Its backends.
+    pub balancing: BalancingSettings,
+    /// How they are spoken to.
+    pub transport: UpstreamSettings,
+}

@@ -1,0 +1,86 @@
+//! Authentication, rollouts and notices: references and shape. They act later.
+
+use super::Check;
+use crate::config::value::{Data, Table, Value};
+use http::{HeaderName, Uri};
+
+/// Everything that does not act yet, checked as if it did.
+pub fn all(root: &Table, check: &mut Check<'_>) {
+    check.distinct("auths", root.tables("auth").map(|auth| auth.get("name")));
+    check.distinct("notify sinks", root.tables("notify").map(|sink| sink.get("name")));
+    for auth in root.tables("auth") {
+        self::auth(auth, root, check);
+    }
+    for route in root.tables("routes") {
+        if let Some(reference) = route.get("auth") {
+            check.refer("auth", reference, root.tables("auth"));
+        }
+    }
+    for sink in root.tables("notify") {
+        url(sink, check);
+    }
+    if let Some(rollout) = root.table("rollout") {
+        ascending(rollout, "stages", check);
+        cohort(rollout, check);
+    }
+}
+
+/// Reports shares that do not rise to 100 %.
+pub fn ascending(table: &Table, key: &str, check: &mut Check<'_>) {
+    let share = |value: &Value| match value.data {
+        Data::Number(share) => share,
+        _ => 0.0,
+    };
+    let shares = table.list(key);
+    if let Some(pair) = shares.windows(2).find(|pair| share(&pair[0]) >= share(&pair[1])) {
+        let message = format!("{} is not more than the share before it", check.quote(&pair[1].span));
+        check.error(pair[1].span.clone(), message, "shares rise: [\"25%\", \"50%\", \"100%\"]");
+    }
+    if let Some(last) = shares.last().filter(|last| share(last) < 100.0) {
+        check.error(last.span.clone(), "the last share is not 100%", "end with \"100%\"");
+    }
+}
+
+fn auth(table: &Table, root: &Table, check: &mut Check<'_>) {
+    if let Some(reference) = table.get("upstream") {
+        check.refer("upstream", reference, root.tables("upstreams"));
+    }
+    if table.text("kind") == Some("external") {
+        for key in ["upstream", "path"].into_iter().filter(|key| table.get(key).is_none()) {
+            let message = format!("`{key}` is missing: an external auth asks an upstream at a path");
+            check.error(table.span.clone(), message, "add it, or choose another kind");
+        }
+    }
+    if table.text("path").is_some_and(|path| !path.starts_with('/')) {
+        let span = table.span_of("path");
+        let message = format!("{} does not begin with /", check.quote(&span));
+        check.error(span, message, "write a path such as \"/verify\"");
+    }
+}
+
+fn url(table: &Table, check: &mut Check<'_>) {
+    let Some(text) = table.text("url") else { return };
+    let scheme_known = text.parse::<Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if !scheme_known {
+        let span = table.span_of("url");
+        let message = format!("{} is not a URL", check.quote(&span));
+        check.error(span, message, "it begins with https:// and has a host");
+    }
+}
+
+fn cohort(table: &Table, check: &mut Check<'_>) {
+    let Some(text) = table.text("cohort") else { return };
+    let valid = match text.split_once(':') {
+        None => text == "client_ip",
+        Some(("header", name)) => HeaderName::from_bytes(name.as_bytes()).is_ok(),
+        Some(("cookie", name)) => HeaderName::from_bytes(name.as_bytes()).is_ok(),
+        Some(_) => false,
+    };
+    if !valid {
+        let span = table.span_of("cohort");
+        let message = format!("{} chooses no cohort", check.quote(&span));
+        check.error(span, message, "write client_ip, header:NAME or cookie:NAME");
+    }
+}
