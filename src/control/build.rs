@@ -1,0 +1,284 @@
+//! From a plan to a table. What keeps its identity is carried over: counters by name, connections and
+//! averages by address, protocol and TLS (`design.md`, "Identity across a swap"), so a swap never doubles a
+//! limit and never forgets what is in flight.
+
+use crate::admission;
+use crate::balancing::ewma::PeakEwma;
+use crate::balancing::settings::BackendSettings;
+use crate::balancing::{Backend, Cluster};
+use crate::config::plan::{Plan, UpstreamPlan};
+use crate::filters::forwarded::TrustedProxies;
+use crate::permit::Counter;
+use crate::request::Class;
+use crate::routing::Ambiguity;
+use crate::routing::matcher::Matcher;
+use crate::routing::settings::{Action, RouteSettings};
+use crate::routing::table::{Route, Table, Upstream};
+use crate::runtime::descriptors::Descriptors;
+use crate::telemetry::metrics::{BackendMetrics, Metrics, Names};
+use crate::upstream::discovery::Directory;
+use crate::upstream::settings::{Address, Protocol};
+use crate::upstream::tls::TlsClient;
+use crate::upstream::{BackendTls, Endpoint, Waits};
+use arc_swap::ArcSwap;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Weak};
+use tokio::sync::Semaphore;
+
+/// Builds tables, and knows what earlier ones are made of.
+#[derive(Debug)]
+pub struct Builder {
+    cores: usize,
+    number: u64,
+    metrics: Arc<Metrics>,
+    directory: Arc<Directory>,
+    descriptors: Arc<Descriptors>,
+    upstreams: Kept<Arc<str>, admission::Shared>,
+    routes: Kept<Arc<str>, admission::RouteCounts>,
+    backends: Kept<(Arc<str>, Arc<str>), Counter>,
+    endpoints: Kept<Identity, Endpoint>,
+    latencies: Kept<Identity, PeakEwma>,
+    /// What the table being built wants of endpoints that the active table may share: it becomes true when the
+    /// table becomes active, and is forgotten when it does not.
+    later: Vec<(Arc<Endpoint>, Waits, u32)>,
+}
+
+/// What makes a backend's connections and averages its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Identity {
+    upstream: Arc<str>,
+    address: Address,
+    protocol: Protocol,
+    tls: Option<blake3::Hash>,
+}
+
+/// Parts by key, for as long as somebody uses them.
+#[derive(Debug)]
+struct Kept<K, T>(HashMap<K, Weak<T>>);
+
+impl<K: Hash + Eq, T> Kept<K, T> {
+    fn new() -> Self {
+        Kept(HashMap::new())
+    }
+
+    fn get_or(&mut self, key: K, make: impl FnOnce() -> T) -> Arc<T> {
+        if let Some(kept) = self.0.get(&key).and_then(Weak::upgrade) {
+            return kept;
+        }
+        let made = Arc::new(make());
+        self.0.insert(key, Arc::downgrade(&made));
+        made
+    }
+
+    fn forget_unused(&mut self) {
+        self.0.retain(|_, part| part.strong_count() > 0);
+    }
+}
+
+impl Builder {
+    /// Has built nothing yet.
+    pub fn new(
+        cores: usize,
+        metrics: Arc<Metrics>,
+        directory: Arc<Directory>,
+        descriptors: Arc<Descriptors>,
+    ) -> Self {
+        Builder {
+            cores,
+            number: 0,
+            metrics,
+            directory,
+            descriptors,
+            upstreams: Kept::new(),
+            routes: Kept::new(),
+            backends: Kept::new(),
+            endpoints: Kept::new(),
+            latencies: Kept::new(),
+            later: Vec::new(),
+        }
+    }
+
+    /// Builds the table of a plan, with the next number.
+    ///
+    /// # Errors
+    /// Files of TLS towards backends that cannot be used, by name.
+    pub fn build(&mut self, plan: &Plan) -> Result<Table, String> {
+        self.later.clear();
+        let upstreams: Result<Vec<_>, String> = plan
+            .upstreams
+            .iter()
+            .enumerate()
+            .map(|(index, upstream)| self.upstream(plan, index, upstream))
+            .collect();
+        let upstreams = upstreams?;
+        let keys: Vec<_> = plan.routes.iter().map(|(key, _)| key.clone()).collect();
+        let matcher = Matcher::build(&keys).map_err(|found| {
+            let tell = |a: &Ambiguity| format!("two routes both match {}", a.example);
+            found.iter().map(tell).collect::<Vec<_>>().join("\n")
+        })?;
+        Ok(Table {
+            number: self.number + 1,
+            hash: plan.hash.clone(),
+            matcher,
+            routes: plan.routes.iter().map(|(_, settings)| self.route(settings)).collect(),
+            upstreams,
+            max_in_flight: plan.gateway.max_in_flight,
+            max_streams: plan.gateway.max_in_flight_streams,
+            trusted_proxies: TrustedProxies::new(plan.gateway.trusted_proxies.clone()),
+            access_log: plan.access_log.clone(),
+        })
+    }
+
+    /// The table of this plan is active: its number is taken, and what only older ones used may go.
+    pub fn commit(&mut self, plan: &Plan) {
+        self.number += 1;
+        for (endpoint, waits, connects) in self.later.drain(..) {
+            endpoint.follow(waits, connects);
+        }
+        for (index, upstream) in plan.upstreams.iter().enumerate() {
+            self.metrics.upstream(&upstream.name).use_classes(classes(plan, index));
+        }
+        self.upstreams.forget_unused();
+        self.routes.forget_unused();
+        self.backends.forget_unused();
+        self.endpoints.forget_unused();
+        self.latencies.forget_unused();
+        self.metrics.retain(&names(plan));
+    }
+
+    fn route(&mut self, settings: &RouteSettings) -> Route {
+        Route {
+            settings: settings.clone(),
+            counts: self.routes.get_or(settings.name.clone(), admission::RouteCounts::default),
+            metrics: self.metrics.route(&settings.name),
+        }
+    }
+
+    fn upstream(&mut self, plan: &Plan, index: usize, upstream: &UpstreamPlan) -> Result<Upstream, String> {
+        let metrics = self.metrics.upstream(&upstream.name);
+        let classes = classes(plan, index);
+        let tls = match &upstream.transport.tls {
+            Some(settings) => Some(
+                TlsClient::open(settings, upstream.transport.protocol)
+                    .map_err(|error| format!("upstream {}: {error}", upstream.name))?,
+            ),
+            None => None,
+        };
+        let backends: Result<Vec<_>, String> = upstream
+            .balancing
+            .backends
+            .iter()
+            .map(|backend| self.backend(upstream, backend, tls.as_ref()))
+            .collect();
+        let cluster = Cluster {
+            backends: backends?,
+            max_retries: upstream.balancing.max_retries,
+            host: upstream.transport.host.clone(),
+            metrics: metrics.clone(),
+        };
+        let cores = self.cores;
+        Ok(Upstream {
+            name: upstream.name.clone(),
+            gate: upstream.gate.clone(),
+            highest: classes.iter().copied().min().unwrap_or_default(),
+            classes,
+            shared: self
+                .upstreams
+                .get_or(upstream.name.clone(), || admission::Shared::new(&upstream.name, cores)),
+            cluster: Arc::new(cluster),
+            metrics,
+        })
+    }
+
+    fn backend(
+        &mut self,
+        upstream: &UpstreamPlan,
+        settings: &BackendSettings,
+        tls: Option<&TlsClient>,
+    ) -> Result<Backend, String> {
+        let identity = Identity {
+            upstream: upstream.name.clone(),
+            address: settings.address.clone(),
+            protocol: upstream.transport.protocol,
+            tls: tls.map(TlsClient::identity),
+        };
+        let key = (upstream.name.clone(), settings.name.clone());
+        let metrics = self.metrics.backend(&upstream.name, &settings.name);
+        Ok(Backend {
+            settings: settings.clone(),
+            cap: upstream.balancing.max_in_flight_per_backend,
+            max_streams: upstream.balancing.max_streams,
+            in_flight: self.backends.get_or(key, Counter::default),
+            latency: self.latencies.get_or(identity.clone(), PeakEwma::default),
+            endpoint: self.endpoint(upstream, identity, tls, metrics)?,
+        })
+    }
+
+    fn endpoint(
+        &mut self,
+        upstream: &UpstreamPlan,
+        identity: Identity,
+        tls: Option<&TlsClient>,
+        metrics: Arc<BackendMetrics>,
+    ) -> Result<Arc<Endpoint>, String> {
+        let transport = &upstream.transport;
+        let waits = Waits {
+            connect_timeout: transport.connect_timeout,
+            keepalive_idle: transport.keepalive_idle,
+            metrics,
+        };
+        let address = identity.address.clone();
+        let tls = match tls {
+            None => None,
+            Some(client) => {
+                let server_name = client.server_name(&address.host).ok_or_else(|| {
+                    format!("upstream {}: {} is no name that TLS can verify", upstream.name, address.host)
+                })?;
+                Some(BackendTls { config: client.config.clone(), server_name })
+            }
+        };
+        let (directory, descriptors) = (&self.directory, &self.descriptors);
+        let endpoint = self.endpoints.get_or(identity, || Endpoint {
+            addresses: directory.addresses_of(&address),
+            address,
+            protocol: transport.protocol,
+            waits: ArcSwap::from_pointee(waits.clone()),
+            turn: AtomicU32::new(0),
+            connects: ArcSwap::from_pointee(Semaphore::new(transport.max_connects as usize)),
+            connects_allowed: AtomicU32::new(transport.max_connects),
+            tls,
+            descriptors: descriptors.clone(),
+            streams: Arc::default(),
+        });
+        self.later.push((endpoint.clone(), waits, transport.max_connects));
+        Ok(endpoint)
+    }
+}
+
+/// The classes that an upstream's routes use, the last shed first.
+fn classes(plan: &Plan, upstream: usize) -> Vec<Class> {
+    let routes = plan.routes.iter().map(|(_, route)| route);
+    let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
+    own.map(|route| route.class).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// All names that label a metric.
+fn names(plan: &Plan) -> Names {
+    Names {
+        routes: plan.routes.iter().map(|(_, route)| route.name.clone()).collect(),
+        upstreams: plan.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+        backends: plan
+            .upstreams
+            .iter()
+            .flat_map(|upstream| {
+                upstream
+                    .balancing
+                    .backends
+                    .iter()
+                    .map(|backend| (upstream.name.clone(), backend.name.clone()))
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,157 @@
+//! Reads the running gateway into plain values, at one moment, without stopping anything.
+
+use crate::admission::class_limit;
+use crate::balancing::Backend;
+use crate::control::Control;
+use crate::control::view::{
+    BackendView, ClassView, GatewayView, ListenerView, UpstreamView, VersionView, WorkerView,
+};
+use crate::listener::Listener;
+use crate::listener::limits::Refusal;
+use crate::request::Class;
+use crate::routing::table::{Table, Upstream};
+use crate::runtime::watchdog::Heartbeats;
+use crate::server::process::Process;
+use crate::worker::Workers;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+
+/// What there is to see beside the control plane.
+pub struct Observatory {
+    /// Configuration and tables.
+    pub control: Arc<Control>,
+    /// The process's own bounds.
+    pub process: Arc<Process>,
+    /// The cores.
+    pub workers: Arc<Workers>,
+    /// Are they turning?
+    pub hearts: Arc<Heartbeats>,
+    /// How many cores there are.
+    pub cores: usize,
+    /// The process's start.
+    pub started: Instant,
+    /// Everything is up.
+    pub ready: AtomicBool,
+}
+
+impl Observatory {
+    /// The whole gateway.
+    pub fn view(&self) -> GatewayView {
+        let table = self.control.live.load();
+        let workers = self.workers();
+        let stuck = workers.iter().any(|worker| worker.stuck);
+        let draining = self.process.is_draining();
+        let started = self.ready.load(Relaxed);
+        let (reasons, degraded, successful) = self.reasons(started, draining, &workers);
+        let now = self.epoch_nanos();
+        GatewayView {
+            version: VersionView { number: table.number, hash: table.hash.clone() },
+            degraded,
+            reasons,
+            ready: started && !draining && !stuck,
+            draining,
+            last_apply_successful: successful,
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            in_flight: self.process.in_flight.get(),
+            max_in_flight: table.max_in_flight,
+            workers,
+            listeners: self.listeners(),
+            upstreams: upstreams(&table, now),
+        }
+    }
+
+    fn epoch_nanos(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn reasons(&self, started: bool, draining: bool, workers: &[WorkerView]) -> (Vec<String>, bool, bool) {
+        let state = self.control.state();
+        let mut reasons = Vec::new();
+        if !started {
+            reasons.push("starting".to_owned());
+        }
+        if draining {
+            reasons.push("draining".to_owned());
+        }
+        let stuck = workers.iter().filter(|worker| worker.stuck);
+        reasons.extend(stuck.map(|worker| format!("core {} is stuck", worker.worker)));
+        reasons.extend(state.degraded.iter().map(|why| format!("degraded: {why}")));
+        let refused = state.refused.iter().filter(|why| state.degraded.as_ref() != Some(why));
+        reasons.extend(refused.map(|why| format!("the last change was refused: {why}")));
+        (reasons, state.degraded.is_some(), state.refused.is_none())
+    }
+
+    fn workers(&self) -> Vec<WorkerView> {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let worker = |core: usize| WorkerView {
+            worker: core,
+            connections: self.workers.connections(core),
+            lag_seconds: self.hearts.lag_seconds(core, now),
+            stuck: self.hearts.stuck(core),
+        };
+        (0..self.cores).map(worker).collect()
+    }
+
+    fn listeners(&self) -> Vec<ListenerView> {
+        let all = self.control.listeners.all();
+        let view = |listener: &Arc<Listener>| ListenerView {
+            name: listener.name().to_string(),
+            address: listener.bound().to_string(),
+            connections: listener.limits().connections(),
+            max_connections: listener.settings().max_connections,
+            accepted: listener.counts().accepted.load(Relaxed),
+            accept_errors: listener.counts().failed.load(Relaxed),
+            accept_pauses: listener.counts().paused.load(Relaxed),
+            refused: Refusal::ALL
+                .iter()
+                .map(|why| (why.as_str().to_owned(), listener.limits().refused(*why)))
+                .collect(),
+        };
+        all.iter().map(view).collect()
+    }
+}
+
+fn upstreams(table: &Table, now: u64) -> Vec<UpstreamView> {
+    table.upstreams.iter().map(|upstream| upstream_view(upstream, now)).collect()
+}
+
+fn upstream_view(upstream: &Upstream, now: u64) -> UpstreamView {
+    let limit = upstream.gate.max_in_flight;
+    let class = |class: &Class| ClassView {
+        class: class.as_str().to_owned(),
+        limit: class_limit(limit, *class, upstream.highest),
+    };
+    UpstreamView {
+        name: upstream.name.to_string(),
+        in_flight: upstream.shared.line.in_flight.get(),
+        limit,
+        max_in_flight: limit,
+        queue_depth: upstream.shared.line.waiting.get(),
+        max_waiting: upstream.gate.max_waiting,
+        zombies: upstream.shared.zombies.get(),
+        classes: upstream.classes.iter().map(class).collect(),
+        ramp_percent: 100.0,
+        backends: upstream.cluster.backends.iter().map(|backend| backend_view(backend, now)).collect(),
+    }
+}
+
+fn backend_view(backend: &Backend, now: u64) -> BackendView {
+    let endpoint = &backend.endpoint;
+    let up = backend.is_present();
+    let allowed = endpoint.connects_allowed.load(Relaxed) as usize;
+    BackendView {
+        name: backend.settings.name.to_string(),
+        address: format!("{}:{}", endpoint.address.host, endpoint.address.port),
+        resolved: endpoint.addresses.load().list.iter().map(ToString::to_string).collect(),
+        up,
+        state: if up { "ready".to_owned() } else { "the name has not resolved".to_owned() },
+        weight: backend.settings.weight.get(),
+        in_flight: backend.in_flight.get(),
+        cap: backend.cap,
+        connecting: u32::try_from(allowed.saturating_sub(endpoint.connects.load().available_permits()))
+            .unwrap_or(0),
+        ewma_ms: Some(backend.latency.get(now)).filter(|ns| *ns > 0).map(|ns| ns as f64 / 1e6),
+        ramp_percent: 100.0,
+    }
+}
