@@ -1,0 +1,84 @@
+//! What the admin side answers at which path, and the layers around it.
+//!
+//! Layers from the outside in: problem objects for bare errors, security headers, a deadline for each
+//! request, the check of who asks, and a bound on bodies. Handlers only read the view.
+
+pub mod health;
+pub mod upstreams;
+
+use super::access::Peer;
+use super::problem::{self, Problem};
+use super::{AdminState, scrape};
+use crate::control::view::GatewayView;
+use axum::extract::{Extension, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tower::ServiceBuilder;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::TimeoutLayer;
+
+/// From a request's head to its answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest body.
+const MAX_BODY: usize = 4 << 20;
+
+/// A list in the contract's shape.
+#[derive(Clone, Debug, Serialize)]
+pub struct Items<T> {
+    /// Its items.
+    pub items: Vec<T>,
+}
+
+/// Every path of the admin side; requests must carry their `Peer`.
+pub fn router(state: Arc<AdminState>) -> Router {
+    let fixed = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    let layers = ServiceBuilder::new()
+        .layer(middleware::map_response(problem::complete))
+        .layer(fixed(CACHE_CONTROL, "no-store"))
+        .layer(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(X_FRAME_OPTIONS, "DENY"))
+        .layer(fixed(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), check))
+        .layer(RequestBodyLimitLayer::new(MAX_BODY));
+    Router::new()
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(scrape::metrics))
+        .route("/v1/status", get(status))
+        .route("/v1/upstreams", get(upstreams::list))
+        .route("/v1/upstreams/{upstream}", get(upstreams::one))
+        .fallback(nothing)
+        .with_state(state)
+        .layer(layers)
+}
+
+async fn check(
+    State(state): State<Arc<AdminState>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match state.access.load().check(&request, peer) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// `GET /v1/status`: the whole view, so that its numbers are of one moment.
+async fn status(State(state): State<Arc<AdminState>>) -> Json<GatewayView> {
+    Json(state.view())
+}
+
+async fn nothing() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path.")
+}

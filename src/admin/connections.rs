@@ -1,0 +1,235 @@
+//! The admin side's connections: accepted, bounded, and never held by a slow peer.
+//!
+//! At most `MAX_CONNECTIONS` a listener: a newcomer ends the oldest, for a request takes milliseconds and
+//! what is old is idle or hung. Heads, writes that make no progress, and a connection's age have deadlines.
+//! Accept errors pause; they never end the loop.
+
+use super::access::Peer;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Sleep, sleep};
+use tower::ServiceExt;
+
+/// Connections on one listener.
+pub const MAX_CONNECTIONS: usize = 64;
+
+/// From an accept or the end of an answer to the end of the next request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A write that makes no progress for this long ends the connection.
+const STALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After this a connection ends with its current answer, and at the latest `STALL_TIMEOUT` later.
+const MAX_AGE: Duration = Duration::from_secs(120);
+
+/// Between accepts that fail.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where operators come in.
+#[derive(Debug)]
+pub enum AdminListener {
+    /// `[admin] address`.
+    Tcp(TcpListener),
+    /// `state_dir/admin.sock`.
+    Socket(UnixListener),
+}
+
+impl From<TcpListener> for AdminListener {
+    fn from(listener: TcpListener) -> Self {
+        AdminListener::Tcp(listener)
+    }
+}
+
+impl From<UnixListener> for AdminListener {
+    fn from(listener: UnixListener) -> Self {
+        AdminListener::Socket(listener)
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Socket(UnixStream),
+}
+
+impl AdminListener {
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            AdminListener::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                // Fails only for a peer that has left already; the connection will find out.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
+            }
+            AdminListener::Socket(listener) => {
+                listener.accept().await.map(|(stream, _)| (Stream::Socket(stream), Peer::Socket))
+            }
+        }
+    }
+}
+
+/// Accepts until `shutdown`, then ends every connection. Requests carry their `Peer` as an extension.
+pub async fn serve(listener: AdminListener, router: Router, shutdown: impl Future<Output = ()>) {
+    let mut shutdown = pin!(shutdown);
+    let mut connections = JoinSet::new();
+    let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut shutdown => return,
+            Some(_) = connections.join_next() => continue,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_the_peer(&error) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "the admin side could not accept; pausing");
+                // If descriptors have run out, this frees one.
+                oldest_first.retain(|connection| !connection.is_finished());
+                oldest_first.pop_front().inspect(AbortHandle::abort);
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        oldest_first.retain(|connection| !connection.is_finished());
+        if oldest_first.len() >= MAX_CONNECTIONS
+            && let Some(oldest) = oldest_first.pop_front()
+        {
+            oldest.abort();
+        }
+        let router = router.clone();
+        oldest_first.push_back(match stream {
+            Stream::Tcp(stream) => connections.spawn(connection(stream, peer, router)),
+            Stream::Socket(stream) => connections.spawn(connection(stream, peer, router)),
+        });
+    }
+}
+
+/// The peer left between its connect and our accept: nothing is wrong on our side.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}
+
+async fn connection<Io>(stream: Io, peer: Peer, router: Router)
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer);
+        router.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(Patient::new(stream, STALL_TIMEOUT)), service);
+    let mut connection = pin!(connection);
+    // How a connection of an operator's tool ends is of no interest.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = sleep(MAX_AGE) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = tokio::time::timeout(STALL_TIMEOUT, connection).await;
+}
+
+/// A stream whose writes fail when they make no progress for too long.
+struct Patient<Io> {
+    io: Io,
+    patience: Duration,
+    /// Runs while the peer takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<Io> Patient<Io> {
+    fn new(io: Io, patience: Duration) -> Self {
+        Patient { io, patience, stalled: None }
+    }
+
+    fn watch(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if outcome.is_ready() {
+            self.stalled = None;
+            return outcome;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for Patient<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Patient<Io> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.watch(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.watch(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_ends_the_write() {
+        let (ours, _theirs) = tokio::io::duplex(8);
+        let mut patient = Patient::new(ours, Duration::from_millis(5));
+        let error = patient.write_all(&[0; 64]).await.expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_a_little_at_a_time_does_not() {
+        let (ours, mut theirs) = tokio::io::duplex(8);
+        let mut patient = Patient::new(ours, Duration::from_secs(60));
+        let read = async {
+            let mut all = [0; 64];
+            theirs.read_exact(&mut all).await
+        };
+        let (written, read) = tokio::join!(patient.write_all(&[0; 64]), read);
+        assert!(written.is_ok() && read.is_ok());
+    }
+}

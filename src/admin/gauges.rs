@@ -1,0 +1,192 @@
+//! The gateway's view as gauges: names, labels and help texts of what comes and goes.
+
+use crate::control::view::{BackendView, GatewayView, UpstreamView};
+use crate::telemetry::family::{Family, Labels};
+
+/// Every gauge of the gateway at the moment of the view.
+pub(super) fn families(view: &GatewayView) -> Vec<Family> {
+    let mut families = gateway(view);
+    families.extend(workers(view));
+    families.extend(listeners(view));
+    families.extend(upstreams(view));
+    families.extend(backends(view));
+    families
+}
+
+/// A family with one sample for each item.
+fn each<'a, T: 'a>(
+    name: &str,
+    help: &str,
+    items: impl IntoIterator<Item = &'a T>,
+    mut sample: impl FnMut(&mut Family, &'a T),
+) -> Family {
+    let mut family = Family::gauge(name, help);
+    items.into_iter().for_each(|item| sample(&mut family, item));
+    family
+}
+
+fn one(name: &str, help: &str, labels: Labels<'_>, value: f64) -> Family {
+    let mut family = Family::gauge(name, help);
+    family.set(labels, value);
+    family
+}
+
+fn flag(value: bool) -> f64 {
+    f64::from(u8::from(value))
+}
+
+fn gateway(view: &GatewayView) -> Vec<Family> {
+    let version = [("hash", view.version.hash.as_str())];
+    vec![
+        one("tidegate_build_info", "The program.", &[("version", env!("CARGO_PKG_VERSION"))], 1.0),
+        one("tidegate_config_version", "The active version; always 1.", &version, 1.0),
+        one(
+            "tidegate_config_last_apply_successful",
+            "1 if the last configuration that was read took effect.",
+            &[],
+            flag(view.last_apply_successful),
+        ),
+        one(
+            "tidegate_config_degraded",
+            "1 while running on something other than what it was told to run.",
+            &[],
+            flag(view.degraded),
+        ),
+        one("tidegate_ready", "1 while /readyz is 200.", &[], flag(view.ready)),
+        one("tidegate_inflight", "Requests in the process.", &[], f64::from(view.in_flight)),
+        one(
+            "tidegate_inflight_limit",
+            "Requests allowed in the process.",
+            &[],
+            f64::from(view.max_in_flight),
+        ),
+        one("tidegate_uptime_seconds", "Since the start.", &[], view.uptime_seconds),
+        one(
+            "tidegate_rollout_stage_percent",
+            "Share of clients that a running rollout serves; 0 while none runs.",
+            &[],
+            0.0,
+        ),
+    ]
+}
+
+fn workers(view: &GatewayView) -> [Family; 2] {
+    [
+        each(
+            "tidegate_worker_lag_seconds",
+            "How late a core's event loop last was.",
+            &view.workers,
+            |family, worker| family.set(&[("worker", &worker.worker.to_string())], worker.lag_seconds),
+        ),
+        each(
+            "tidegate_worker_connections",
+            "Client connections that live on a core.",
+            &view.workers,
+            |family, worker| {
+                family.set(&[("worker", &worker.worker.to_string())], f64::from(worker.connections));
+            },
+        ),
+    ]
+}
+
+fn listeners(view: &GatewayView) -> Vec<Family> {
+    let mut open = Family::gauge("tidegate_connections", "Open client connections, by listener.");
+    let mut most = Family::gauge("tidegate_connections_limit", "Client connections allowed, by listener.");
+    let mut accepted =
+        Family::counter("tidegate_connections_accepted_total", "Connections accepted, by listener.");
+    let mut errors = Family::counter("tidegate_accept_errors_total", "Accepts that failed, by listener.");
+    let mut pauses = Family::counter(
+        "tidegate_accept_pauses_total",
+        "Pauses of accepting because the system was out of descriptors or memory, by listener.",
+    );
+    let mut refused = Family::counter(
+        "tidegate_connections_refused_total",
+        "Connections closed before they could carry a request, by listener and reason.",
+    );
+    for listener in &view.listeners {
+        let name = ("listener", listener.name.as_str());
+        open.set(&[name], f64::from(listener.connections));
+        most.set(&[name], f64::from(listener.max_connections));
+        accepted.count(&[name], listener.accepted);
+        errors.count(&[name], listener.accept_errors);
+        pauses.count(&[name], listener.accept_pauses);
+        for (why, count) in &listener.refused {
+            refused.count(&[name, ("reason", why)], *count);
+        }
+    }
+    vec![open, most, accepted, errors, pauses, refused]
+}
+
+fn upstreams(view: &GatewayView) -> Vec<Family> {
+    let gauge = |name: &str, help: &str, value: fn(&UpstreamView) -> f64| {
+        each(name, help, &view.upstreams, |family, upstream| {
+            family.set(&[("upstream", &upstream.name)], value(upstream));
+        })
+    };
+    let mut classes = Family::gauge(
+        "tidegate_upstream_class_limit",
+        "A class is admitted while fewer than this are in flight.",
+    );
+    for upstream in &view.upstreams {
+        for class in &upstream.classes {
+            let labels = [("upstream", upstream.name.as_str()), ("class", class.class.as_str())];
+            classes.set(&labels, f64::from(class.limit));
+        }
+    }
+    vec![
+        gauge("tidegate_upstream_inflight", "In flight at an upstream, zombies included.", |upstream| {
+            f64::from(upstream.in_flight)
+        }),
+        gauge("tidegate_upstream_limit", "In flight allowed at an upstream now.", |upstream| {
+            f64::from(upstream.limit)
+        }),
+        gauge("tidegate_upstream_max_inflight", "Configured cap of an upstream.", |upstream| {
+            f64::from(upstream.max_in_flight)
+        }),
+        gauge("tidegate_upstream_queue_depth", "Waiting for an upstream.", |upstream| {
+            f64::from(upstream.queue_depth)
+        }),
+        gauge("tidegate_upstream_queue_limit", "Allowed to wait for an upstream.", |upstream| {
+            f64::from(upstream.max_waiting)
+        }),
+        gauge(
+            "tidegate_zombies",
+            "Given up by client or deadline, maybe still running at the backend.",
+            |upstream| f64::from(upstream.zombies),
+        ),
+        gauge("tidegate_upstream_ramp_percent", "Ramp of an upstream; 100 when unset.", |upstream| {
+            upstream.ramp_percent
+        }),
+        classes,
+    ]
+}
+
+fn backends(view: &GatewayView) -> Vec<Family> {
+    let gauge = |name: &str, help: &str, value: fn(&BackendView) -> f64| {
+        let mut family = Family::gauge(name, help);
+        for upstream in &view.upstreams {
+            for backend in &upstream.backends {
+                let labels = [("upstream", upstream.name.as_str()), ("backend", backend.name.as_str())];
+                family.set(&labels, value(backend));
+            }
+        }
+        family
+    };
+    vec![
+        gauge("tidegate_backend_up", "1 if a backend may be picked.", |backend| flag(backend.up)),
+        gauge("tidegate_backend_inflight", "In flight at a backend, zombies included.", |backend| {
+            f64::from(backend.in_flight)
+        }),
+        gauge("tidegate_backend_cap", "In flight allowed at a backend.", |backend| f64::from(backend.cap)),
+        gauge("tidegate_backend_connecting", "Connections being established.", |backend| {
+            f64::from(backend.connecting)
+        }),
+        gauge("tidegate_backend_weight", "Weight of a backend.", |backend| f64::from(backend.weight)),
+        gauge("tidegate_backend_latency_seconds", "Peak-EWMA of the time to response headers.", |backend| {
+            backend.ewma_ms.unwrap_or_default() / 1000.0
+        }),
+        gauge("tidegate_backend_ramp_percent", "Ramp of a backend; 100 when unset.", |backend| {
+            backend.ramp_percent
+        }),
+    ]
+}

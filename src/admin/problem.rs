@@ -1,0 +1,93 @@
+//! Errors of the admin side: the problem object (RFC 9457) and nothing else.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use std::borrow::Cow;
+
+/// The media type of a problem object.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// One refusal or failure of the admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// What happened and what to do, for a person.
+    pub detail: Cow<'static, str>,
+}
+
+impl Problem {
+    /// A problem with a sentence for the person who reads it.
+    pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Problem { status, detail: detail.into() }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(body(self.status, &self.detail)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\""));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// Turns the bare errors of the router and of the layers (404, 405, 413, 503) into problem objects, and
+/// leaves everything that has a body of its own alone.
+pub async fn complete(mut response: Response) -> Response {
+    let status = response.status();
+    let bare = !response.headers().contains_key(CONTENT_TYPE)
+        || response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
+    if !(status.is_client_error() || status.is_server_error()) || !bare {
+        return response;
+    }
+    let detail = match status {
+        StatusCode::NOT_FOUND => "There is nothing at this path.",
+        StatusCode::METHOD_NOT_ALLOWED => {
+            "This path does not take this method; `Allow` lists those it takes."
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => "The body is larger than the admin side accepts.",
+        StatusCode::SERVICE_UNAVAILABLE => "The admin side could not answer in time.",
+        _ => status.canonical_reason().unwrap_or("The request failed."),
+    };
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    *response.body_mut() = Body::from(body(status, detail));
+    response
+}
+
+fn body(status: StatusCode, detail: &str) -> String {
+    let title = status.canonical_reason().unwrap_or("Error");
+    serde_json::json!({
+        "type": "about:blank",
+        "title": title,
+        "status": status.as_u16(),
+        "detail": detail,
+        "reason": reason(status),
+    })
+    .to_string()
+}
+
+/// The word for programs; those that the edge has too are the edge's.
+fn reason(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "unauthenticated",
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::NOT_FOUND => "not_found",
+        StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+        StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+        StatusCode::SERVICE_UNAVAILABLE => "admin_busy",
+        status if status.is_client_error() => "bad_request",
+        _ => "internal",
+    }
+}

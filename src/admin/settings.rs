@@ -1,0 +1,3 @@
+//! The operators' door: its settings, which the configuration makes.
+
+pub use crate::config::operators::{Role, Settings, Token};
