@@ -7,6 +7,8 @@
 // A test may block, and asserts on what it reads.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+pub mod cli;
+pub mod app;
 pub mod admin;
 pub mod control;
 pub mod config;

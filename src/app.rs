@@ -1,0 +1,265 @@
+//! The composition root, as a table of contents: build the parts, start the threads, wait for a signal, leave
+//! in order.
+
+mod boot;
+mod demo;
+mod leave;
+
+pub use demo::demo;
+
+use crate::admin::{self, AdminState, ViewSource};
+use crate::config::operators::Settings as AdminSettings;
+use crate::config::plan::Plan;
+use crate::config::{Environment, ProcessEnvironment};
+use crate::control::build::Builder;
+use crate::control::observe::Observatory;
+use crate::control::watch::watch;
+use crate::control::{Control, Parts};
+use crate::listener::Listeners;
+use crate::routing::table::Live;
+use crate::runtime;
+use crate::runtime::bells::Bells;
+use crate::runtime::descriptors::Descriptors;
+use crate::runtime::watchdog::{Heartbeats, Verdict, Watchdog};
+use crate::server::process::Process;
+use crate::server::station::Shared;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::logs::{self, Logs};
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::discovery::{Directory, Pace, Resolver, keep_resolved};
+use crate::worker::Workers;
+use anyhow::Context;
+use boot::Boot;
+use leave::Ears;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Runtimes beside the cores, which need descriptors of their own: admin, background, acceptor, signals; and
+/// two to spare.
+const OTHER_RUNTIMES: usize = 6;
+
+/// What `run` was told.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Where state is kept, if the command line or the environment says so.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// If it cannot start: there is neither a good configuration nor a last good one, or an address is taken.
+pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
+    let logs = logs::start();
+    let ears = Ears::open()?;
+    let running = start(&options, Arc::new(ProcessEnvironment), &logs)?;
+    Ok(running.until_told(ears))
+}
+
+/// A gateway that is up.
+struct Running {
+    control: Arc<Control>,
+    observatory: Arc<Observatory>,
+    listeners: Arc<Listeners>,
+    access_log: AccessLog,
+    wishes: mpsc::Sender<()>,
+    drain: boot::DrainTimes,
+    admin: SocketAddr,
+    stop_cores: CancellationToken,
+    stop_rest: CancellationToken,
+    cores: Vec<JoinHandle<()>>,
+    rest: Vec<JoinHandle<()>>,
+    _watchdog: Watchdog,
+}
+
+fn start(
+    options: &RunOptions,
+    environment: Arc<dyn Environment + Send + Sync>,
+    logs: &Logs,
+) -> anyhow::Result<Running> {
+    let started = Instant::now();
+    let boot = Boot::read(options, &*environment)?;
+    let plan = &boot.plan;
+    let cores = plan.gateway.workers;
+
+    let (descriptors, warning) = Descriptors::at_start(cores + OTHER_RUNTIMES);
+    warning.into_iter().for_each(|warning| tracing::warn!("{warning}"));
+    let metrics = Arc::new(Metrics::new(cores));
+    metrics.process().watch_log(logs.dropped());
+    let access_log = AccessLog::start(plan.access_log.target.clone(), metrics.clone())?;
+    let directory = Arc::new(Directory::default());
+
+    let mut builder = Builder::new(cores, metrics.clone(), directory.clone(), descriptors.clone());
+    let table = builder.build(plan).map_err(anyhow::Error::msg)?;
+    builder.commit(plan);
+    let live = Arc::new(Live::new(Arc::new(table)));
+    let process = Arc::new(Process::default());
+    let bells = Arc::new(Bells::new(cores));
+    let shared =
+        Shared { live: live.clone(), process: process.clone(), metrics: metrics.clone(), bells, started };
+
+    // The admin address before the cores: when it is taken, no client was let in yet.
+    let admin_socket = bind_admin(plan.admin.address)?;
+    let admin = admin_socket.local_addr()?;
+
+    let stop_cores = CancellationToken::new();
+    let stop_rest = CancellationToken::new();
+    let hearts = Arc::new(Heartbeats::new(cores));
+    let (workers, core_threads) = Workers::start(cores, &shared, &access_log, &hearts, &stop_cores)?;
+    let workers = Arc::new(workers);
+    let watchdog = watch_cores(&hearts, &metrics)?;
+    let listeners = Arc::new(Listeners::start(workers.clone(), descriptors)?);
+    open_doors(&listeners, plan)?;
+
+    // Each needs the other: a change brings the admin side new tokens, and the admin side looks at the control
+    // plane. So control gets a place where the admin side will be.
+    let admin_side = AdminSlot::default();
+    let parts = Parts {
+        file: options.config.clone(),
+        environment,
+        live,
+        listeners: listeners.clone(),
+        builder,
+        store: boot.store.clone(),
+        metrics: metrics.clone(),
+        access_log: access_log.clone(),
+        admin: tokens_for(admin_side.clone()),
+    };
+    let control = Arc::new(Control::new(parts, boot.read.as_deref(), plan.clone(), boot.degraded.clone()));
+    let observatory = Arc::new(Observatory {
+        control: control.clone(),
+        process,
+        workers,
+        hearts,
+        cores,
+        started,
+        ready: AtomicBool::new(false),
+    });
+    let view: ViewSource = {
+        let observatory = observatory.clone();
+        Arc::new(move || observatory.view())
+    };
+    let state = AdminState::new(metrics, view, &plan.admin)?;
+    // It was empty: nobody else has it.
+    let _ = admin_side.set(state.clone());
+
+    let (wishes, heard) = mpsc::channel(1);
+    let socket_home = plan.admin.socket.then(|| boot.store.directory().to_owned());
+    let rest = vec![
+        serve_admin(admin_socket, socket_home, state, stop_rest.clone())?,
+        run_background(control.clone(), directory, heard, stop_rest.clone())?,
+    ];
+    observatory.ready.store(true, Relaxed);
+    boot.remember(&options.config, admin, &listeners.bound());
+    Ok(Running {
+        control,
+        observatory,
+        listeners,
+        access_log,
+        wishes,
+        drain: boot.drain,
+        admin,
+        stop_cores,
+        stop_rest,
+        cores: core_threads,
+        rest,
+        _watchdog: watchdog,
+    })
+}
+
+/// Binds the address of the operators' side.
+fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let socket =
+        TcpListener::bind(address).with_context(|| format!("the admin address {address} cannot be bound"))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Watches whether the cores turn, and counts when one does not.
+fn watch_cores(hearts: &Arc<Heartbeats>, metrics: &Arc<Metrics>) -> io::Result<Watchdog> {
+    let metrics = metrics.clone();
+    Watchdog::start(hearts.clone(), move |verdict| {
+        if matches!(verdict, Verdict::Stuck { .. }) {
+            metrics.process().stuck_cores.add(1);
+        }
+    })
+}
+
+/// Opens the street doors of the first plan; its warnings are logged.
+fn open_doors(listeners: &Listeners, plan: &Plan) -> anyhow::Result<()> {
+    let warnings = listeners.apply(&plan.listeners).map_err(|errors| {
+        anyhow::Error::msg(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })?;
+    plan.notices.iter().chain(&warnings).for_each(|notice| tracing::warn!("{notice}"));
+    Ok(())
+}
+
+/// Where the admin side is once it is up.
+type AdminSlot = Arc<OnceLock<Arc<AdminState>>>;
+
+/// Hands the tokens of a change to the admin side.
+fn tokens_for(admin_side: AdminSlot) -> Box<dyn Fn(&AdminSettings) + Send + Sync> {
+    Box::new(move |settings| {
+        if let Some(Err(error)) = admin_side.get().map(|state| state.set_access(settings)) {
+            tracing::error!(%error, "the admin tokens stay as they were");
+        }
+    })
+}
+
+/// The admin thread: nothing that blocks ever runs there.
+fn serve_admin(
+    socket: TcpListener,
+    socket_home: Option<PathBuf>,
+    state: Arc<AdminState>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        match socket_home.map(|home| admin::socket::bind(&home)) {
+            Some(Ok(own)) => {
+                let (state, stop) = (state.clone(), stop.clone());
+                tokio::task::spawn_local(admin::serve(own, state, stop.cancelled_owned()));
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the admin socket cannot be made; the address can be used")
+            }
+            None => {}
+        }
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(listener) => admin::serve(listener, state, stop.cancelled_owned()).await,
+            Err(error) => tracing::error!(%error, "the admin side cannot listen"),
+        }
+    };
+    runtime::spawn("admin", main).map(|(_, thread)| thread)
+}
+
+/// The background thread: names, files, signals. It may block; nobody waits for it.
+fn run_background(
+    control: Arc<Control>,
+    directory: Arc<Directory>,
+    wishes: mpsc::Receiver<()>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        match Resolver::system() {
+            Ok(resolver) => {
+                tokio::task::spawn_local(keep_resolved(directory, resolver, Pace::default()));
+            }
+            Err(error) => tracing::error!(error, "names cannot be resolved; addresses can"),
+        }
+        tokio::select! {
+            () = watch(control, wishes) => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("background", main).map(|(_, thread)| thread)
+}

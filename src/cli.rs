@@ -1,0 +1,201 @@
+//! The command line: what a person types, what they see, and the exit status.
+//!
+//! 0 done, 1 refused or invalid, 2 wrong usage, 3 the gateway cannot be reached. With `--json` every verb
+//! that answers prints one JSON document on standard output, also when it fails. It holds no logic of the
+//! gateway: `run` and `demo` call the app, the rest reads files or asks the admin side.
+
+mod check;
+pub mod client;
+mod status;
+mod token;
+
+use crate::app::{self, RunOptions};
+use crate::config;
+use clap::{CommandFactory, Parser, Subcommand};
+use client::{Client, ClientError};
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// An edge gateway that cannot be exhausted.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Debug, clap::Args)]
+struct Globals {
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Where the gateway's admin side is: http://HOST:PORT, or the path of its socket.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "TIDEGATE_ADMIN",
+        default_value = "http://127.0.0.1:9900"
+    )]
+    admin: String,
+    /// The token for the admin side.
+    #[arg(long, global = true, env = "TIDEGATE_TOKEN", hide = true, hide_env_values = true)]
+    token: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the gateway.
+    Run {
+        /// The configuration file.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Where history, the last good version and other state are kept.
+        #[arg(long, value_name = "DIR", env = "TIDEGATE_STATE_DIR")]
+        state_dir: Option<PathBuf>,
+    },
+    /// Run a demonstration with small built-in backends on 127.0.0.1:8080, admin on 127.0.0.1:9900.
+    Demo,
+    /// Check a configuration file without the network; reports every mistake at once.
+    Check {
+        /// The configuration file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// Show what the gateway is doing.
+    Status,
+    /// Hash an admin token for `[admin] tokens`; reads it from standard input.
+    HashToken {
+        /// Make a new random token and print it with its hash.
+        #[arg(long)]
+        generate: bool,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Reads the arguments, does what they say, and answers with the exit status.
+pub fn main() -> ExitCode {
+    let Cli { globals, verb } = Cli::parse();
+    match perform(verb, &globals) {
+        Ok(code) => code,
+        Err(failure) => failure.report(globals.json),
+    }
+}
+
+fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
+    match verb {
+        Verb::Run { config, state_dir } => Ok(app::run(RunOptions { config, state_dir })?),
+        Verb::Demo => Ok(app::demo()?),
+        Verb::Check { file } => check::check(&file, globals.json),
+        Verb::Schema => {
+            print(&format!("{:#}\n", config::schema()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Status => status::status(&Client::new(&globals.admin, globals.token.as_deref())?, globals.json),
+        Verb::HashToken { generate } => token::hash_token(generate, globals.json),
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);
+            print(&String::from_utf8_lossy(&script));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Writes to standard output; that its reader has left is no error worth a word.
+fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Why a verb ends with another status than 0.
+#[derive(Debug)]
+struct Failure {
+    /// 1 refused or invalid, 2 wrong usage, 3 unreachable.
+    code: u8,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    fn refused(message: impl fmt::Display) -> Self {
+        Failure { code: 1, message: message.to_string(), hint: None }
+    }
+
+    fn report(&self, json: bool) -> ExitCode {
+        if json {
+            let answer = serde_json::json!({ "error": self.message, "hint": self.hint });
+            print(&format!("{answer}\n"));
+        } else {
+            let mut stderr = io::stderr().lock();
+            // Nobody is left to tell if standard error is closed.
+            let _ = writeln!(stderr, "error: {}", self.message);
+            if let Some(hint) = &self.hint {
+                let _ = writeln!(stderr, "hint: {hint}");
+            }
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::refused(format!("{error:#}"))
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let code = match &error {
+            ClientError::Address { .. } => 2,
+            ClientError::Unreachable { .. } => 3,
+            ClientError::Refused { .. } | ClientError::Unreadable { .. } => 1,
+        };
+        Failure { code, message: error.to_string(), hint: error.hint() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_make_sense_to_clap() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn globals_may_stand_before_and_after_the_verb() {
+        for arguments in [["tidegate", "--json", "status"], ["tidegate", "status", "--json"]] {
+            assert!(Cli::try_parse_from(arguments).expect("parses").globals.json);
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_cannot_be_reached_is_status_3() {
+        // Bound and dropped: nobody listens there.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+        let admin = format!("http://{}", port.expect("a port"));
+        let client = Client::new(&admin, None).expect("an address");
+        let failure = status::status(&client, false).expect_err("nobody is there");
+        assert_eq!(failure.code, 3);
+        assert!(failure.message.contains(&admin) && failure.hint.is_some(), "{failure:?}");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_wrong_usage() {
+        let failure = Failure::from(Client::new("ftp://x", None).expect_err("no address"));
+        assert_eq!(failure.code, 2);
+    }
+}

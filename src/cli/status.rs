@@ -1,0 +1,226 @@
+//! `status`: the gateway on one screen of 80 columns.
+
+use super::client::Client;
+use super::{Failure, print};
+use crate::control::view::{BackendView, GatewayView, UpstreamView};
+use std::fmt::Write;
+use std::process::ExitCode;
+
+/// Columns of the terminal that the table needs.
+const WIDTH: usize = 80;
+
+/// Asks the gateway and prints what it is doing.
+pub(super) fn status(client: &Client, json: bool) -> Result<ExitCode, Failure> {
+    if json {
+        let view: serde_json::Value = client.get("/v1/status")?;
+        print(&format!("{view:#}\n"));
+    } else {
+        print(&render(&client.get("/v1/status")?));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn render(view: &GatewayView) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = head(&mut out, view);
+    let _ = upstreams(&mut out, &view.upstreams);
+    out
+}
+
+fn head(out: &mut String, view: &GatewayView) -> std::fmt::Result {
+    let hash: String = view.version.hash.chars().take(16).collect();
+    let number = view.version.number;
+    writeln!(
+        out,
+        "version {number} ({})  {}  up {}",
+        plain(&hash),
+        state(view),
+        uptime(view.uptime_seconds)
+    )?;
+    let connections: u64 = view.workers.iter().map(|worker| u64::from(worker.connections)).sum();
+    writeln!(
+        out,
+        "in flight {} of {}  connections {connections}  workers {}",
+        view.in_flight,
+        view.max_in_flight,
+        view.workers.len()
+    )?;
+    for listener in &view.listeners {
+        let (open, max) = (listener.connections, listener.max_connections);
+        let (name, address) = (plain(&listener.name), plain(&listener.address));
+        writeln!(
+            out,
+            "{}",
+            fit(&format!("listener {name} on {address}  connections {open} of {max}"), WIDTH)
+        )?;
+    }
+    for worker in view.workers.iter().filter(|worker| worker.stuck) {
+        writeln!(out, "! worker {} is stuck", worker.worker)?;
+    }
+    for reason in &view.reasons {
+        writeln!(out, "! {}", plain(reason))?;
+    }
+    Ok(())
+}
+
+fn state(view: &GatewayView) -> &'static str {
+    match (view.draining, view.ready, view.degraded) {
+        (true, ..) => "draining",
+        (_, false, _) => "not ready",
+        (.., true) => "ready, degraded",
+        _ => "ready",
+    }
+}
+
+fn upstreams(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
+    if upstreams.is_empty() {
+        return Ok(());
+    }
+    out.write_char('\n')?;
+    row(out, "upstream / backend", ["in flight", "limit", "queue", "ramp", "latency"], "state")?;
+    for upstream in upstreams {
+        let queue = format!("{}/{}", upstream.queue_depth, upstream.max_waiting);
+        let numbers = [&upstream.in_flight.to_string(), &upstream.limit.to_string(), &queue];
+        let ramp = percent(upstream.ramp_percent);
+        let [in_flight, limit, queue] = numbers;
+        let zombies = match upstream.zombies {
+            0 => String::new(),
+            zombies => format!("{zombies} zombies"),
+        };
+        row(out, &upstream.name, [in_flight, limit, queue, &ramp, ""], &zombies)?;
+        for backend in &upstream.backends {
+            backend_row(out, backend)?;
+        }
+    }
+    Ok(())
+}
+
+fn backend_row(out: &mut String, backend: &BackendView) -> std::fmt::Result {
+    let (in_flight, cap) = (backend.in_flight.to_string(), backend.cap.to_string());
+    let (ramp, latency) =
+        (percent(backend.ramp_percent), backend.ewma_ms.map_or("-".to_owned(), |ms| format!("{ms:.1}ms")));
+    let name = format!("  {} {}", backend.name, backend.address);
+    row(out, &name, [&in_flight, &cap, "", &ramp, &latency], &backend.state)
+}
+
+/// One line of the table: a name, five numbers to the right, and a word.
+fn row(out: &mut String, name: &str, numbers: [&str; 5], state: &str) -> std::fmt::Result {
+    let [in_flight, limit, queue, ramp, latency] = numbers;
+    let line = format!(
+        "{:<26} {in_flight:>9} {limit:>6} {queue:>9} {ramp:>5} {latency:>8}  {}",
+        fit(&plain(name), 26),
+        plain(state)
+    );
+    writeln!(out, "{}", fit(line.trim_end(), WIDTH))
+}
+
+/// Cut to a width, with `…` where something is missing.
+fn fit(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width - 1).chain(['…']).collect()
+}
+
+/// Without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
+}
+
+fn percent(percent: f64) -> String {
+    format!("{percent:.0}%")
+}
+
+fn uptime(seconds: f64) -> String {
+    // A negative or absurd number saturates.
+    let seconds = seconds as u64;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, minutes) => format!("{minutes}m {}s", seconds % 60),
+        (0, hours, minutes) => format!("{hours}h {minutes}m"),
+        (days, hours, _) => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::view::{ListenerView, VersionView, WorkerView};
+
+    fn view() -> GatewayView {
+        let backend = |name: &str, state: &str, in_flight| BackendView {
+            name: name.into(),
+            address: format!("orders-{name}.internal:8080"),
+            state: state.into(),
+            in_flight,
+            cap: 64,
+            ewma_ms: Some(12.34),
+            ramp_percent: 100.0,
+            ..Default::default()
+        };
+        GatewayView {
+            version: VersionView { number: 3, hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b".into() },
+            degraded: true,
+            reasons: vec!["line 4: unknown key `path_prefx`".into()],
+            ready: true,
+            uptime_seconds: 7_384.0,
+            in_flight: 76,
+            max_in_flight: 8192,
+            workers: vec![WorkerView { connections: 34, ..Default::default() }; 2],
+            listeners: vec![ListenerView {
+                name: "edge".into(),
+                address: "0.0.0.0:8080".into(),
+                connections: 68,
+                max_connections: 10_000,
+                ..Default::default()
+            }],
+            upstreams: vec![UpstreamView {
+                name: "orders".into(),
+                in_flight: 76,
+                limit: 256,
+                max_waiting: 512,
+                queue_depth: 3,
+                zombies: 2,
+                ramp_percent: 100.0,
+                backends: vec![backend("a", "ready", 64), backend("b", "connect_failed \x1b[31m", 12)],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_screen_looks_like_this() {
+        let expected = "\
+version 3 (9f86d081884c7d65)  ready, degraded  up 2h 3m
+in flight 76 of 8192  connections 68  workers 2
+listener edge on 0.0.0.0:8080  connections 68 of 10000
+! line 4: unknown key `path_prefx`
+
+upstream / backend         in flight  limit     queue  ramp  latency  state
+orders                            76    256     3/512  100%           2 zombies
+  a orders-a.internal:8080        64     64            100%   12.3ms  ready
+  b orders-b.internal:8080        12     64            100%   12.3ms  connect_f…
+";
+        assert_eq!(render(&view()), expected);
+    }
+
+    #[test]
+    fn the_table_fits_80_columns_whatever_the_names() {
+        let mut view = view();
+        view.upstreams[0].name = "u".repeat(200);
+        view.upstreams[0].in_flight = u32::MAX;
+        view.upstreams[0].backends[0].state = "s".repeat(200);
+        view.listeners[0].name = "l".repeat(200);
+        for line in render(&view).lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+
+    #[test]
+    fn nothing_from_the_gateway_reaches_the_terminal_as_a_command() {
+        assert!(!render(&view()).contains('\x1b'));
+    }
+}
