@@ -1,0 +1,30 @@
+//! Tidegate from outside: the real binary between real sockets. Each file is one behaviour, each test is
+//! named after the promise that it keeps, and the origins are named by their misbehaviour.
+
+#![allow(clippy::disallowed_methods, reason = "tests may block: they are not the data plane")]
+
+mod support;
+
+mod access_log;
+mod admin;
+mod answers;
+mod balance;
+mod boot;
+mod bounds;
+mod cli;
+mod door;
+mod external;
+mod floods;
+mod http2;
+mod hung;
+mod instruments;
+mod matching;
+mod overload;
+mod permits;
+mod refusals;
+mod secrets;
+mod swap;
+mod tls;
+mod tunnels;
+mod waits;
+mod walk;

@@ -1,0 +1,288 @@
+//! Backends named by their misbehaviour. Each is a real server on its own port and thread, counts what it
+//! sees, and may change its behaviour while it runs.
+//!
+//! These speak HTTP/1.1 by hand, because a polite library refuses to misbehave; `origin_http2` has the
+//! backends that speak HTTP/2.
+
+pub mod exchange;
+
+use socket2::{Domain, Socket, Type};
+use std::net::{SocketAddr, TcpStream as StdStream};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+
+use super::{PATIENCE, wait_until};
+
+/// What an origin does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Reads the request and answers at once with what it saw, as JSON. `/bytes/N` and `/chunked/N` answer
+    /// with N bytes, `/status/N` with that status, `/hop` with hop-by-hop headers.
+    WellBehaved,
+    /// The same, after a while.
+    Delay(Duration),
+    AcceptsAndNeverAnswers,
+    /// Sends a head that promises 1,000 bytes, ten of them, and nothing more.
+    StallsAfterHeaders,
+    /// Sends half of the promised body and resets the connection.
+    ResetsMidBody,
+    DripsOneByteASecond,
+    /// Answers in full before it reads the request's body, and then reads it.
+    AnswersTooEarly,
+    /// Sends ten bytes more than declared.
+    SendsMoreThanDeclared,
+    /// Closes ten bytes short of what it declared.
+    SendsLessThanDeclared,
+    ClosesAfterEachAnswer,
+    /// Answers, keeps the connection, and closes it a moment later without a word.
+    ClosesIdleConnections,
+    /// Two informational answers before the final one.
+    SendsEarlyHints,
+    /// Reads the body only after it has sent `100 Continue`.
+    ExpectsContinue,
+    /// Refuses with 417 what expects `100 Continue`, without reading the body.
+    RefusesExpectation,
+    SendsGarbage,
+    /// Switches to any protocol that is asked for and echoes bytes.
+    UpgradesAndEchoes,
+    /// Closes each connection as soon as it has read a head.
+    ClosesWithoutAnswer,
+    /// Reads the request and sends these bytes, whatever they are.
+    Says(&'static str),
+}
+
+/// What an origin has seen.
+#[derive(Debug, Default)]
+pub struct Counters {
+    accepted: AtomicU64,
+    open: AtomicU64,
+    requests: AtomicU64,
+    in_flight: AtomicU64,
+    peak: AtomicU64,
+}
+
+/// A running backend; it ends when dropped.
+pub struct Origin {
+    address: SocketAddr,
+    counters: Arc<Counters>,
+    behaviour: Arc<Mutex<Behaviour>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A connection's bytes.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {
+    /// What they run over.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Io for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Io for tokio_rustls::server::TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+/// What each connection of an origin is served with.
+#[derive(Clone)]
+pub struct Service {
+    pub counters: Arc<Counters>,
+    pub behaviour: Arc<Mutex<Behaviour>>,
+    /// For HTTP/2: how many streams a connection may have.
+    pub max_streams: u32,
+}
+
+/// Which protocol an origin speaks.
+#[derive(Clone, Copy)]
+enum Speaks {
+    Http1,
+    Http2,
+}
+
+impl Origin {
+    /// A cleartext HTTP/1.1 origin.
+    pub fn start(behaviour: Behaviour) -> Origin {
+        Origin::spawn(behaviour, Speaks::Http1, None, 0)
+    }
+
+    /// The same over TLS.
+    pub fn tls(behaviour: Behaviour, server: Arc<rustls::ServerConfig>) -> Origin {
+        Origin::spawn(behaviour, Speaks::Http1, Some(TlsAcceptor::from(server)), 0)
+    }
+
+    /// A cleartext HTTP/2 origin: gRPC requests are echoed message by message, others answered with JSON.
+    pub fn http2(max_streams: u32) -> Origin {
+        Origin::spawn(Behaviour::WellBehaved, Speaks::Http2, None, max_streams)
+    }
+
+    /// A well-behaved one.
+    pub fn well_behaved() -> Origin {
+        Origin::start(Behaviour::WellBehaved)
+    }
+
+    fn spawn(behaviour: Behaviour, speaks: Speaks, tls: Option<TlsAcceptor>, max_streams: u32) -> Origin {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("non-blocking");
+        let address = listener.local_addr().expect("an address");
+        let counters = Arc::new(Counters::default());
+        let behaviour = Arc::new(Mutex::new(behaviour));
+        let service = Service { counters: counters.clone(), behaviour: behaviour.clone(), max_streams };
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).expect("a listener");
+                tokio::select! { _ = stopped => {}, () = accept(listener, service, speaks, tls) => {} }
+            });
+        });
+        Origin { address, counters, behaviour, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Behaves differently from the next request on.
+    pub fn switch(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().expect("nobody panicked") = behaviour;
+    }
+
+    /// Connections accepted so far.
+    pub fn accepted(&self) -> u64 {
+        self.counters.accepted.load(SeqCst)
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> u64 {
+        self.counters.open.load(SeqCst)
+    }
+
+    /// Requests whose head was read.
+    pub fn requests(&self) -> u64 {
+        self.counters.requests.load(SeqCst)
+    }
+
+    /// Requests in its hands now.
+    pub fn in_flight(&self) -> u64 {
+        self.counters.in_flight.load(SeqCst)
+    }
+
+    /// The most requests that were ever in its hands at once.
+    pub fn peak(&self) -> u64 {
+        self.counters.peak.load(SeqCst)
+    }
+
+    /// Waits until it holds `n` requests.
+    pub fn holds(&self, n: u64) {
+        wait_until(PATIENCE, &format!("the origin holds {n} requests"), || self.in_flight() == n);
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Counters {
+    /// One more request in hand, until the guard is dropped.
+    pub fn request(self: &Arc<Self>) -> Guard {
+        self.requests.fetch_add(1, SeqCst);
+        let now = self.in_flight.fetch_add(1, SeqCst) + 1;
+        self.peak.fetch_max(now, SeqCst);
+        Guard { counters: self.clone(), gauge: |counters| &counters.in_flight }
+    }
+
+    fn connection(self: &Arc<Self>) -> Guard {
+        self.accepted.fetch_add(1, SeqCst);
+        self.open.fetch_add(1, SeqCst);
+        Guard { counters: self.clone(), gauge: |counters| &counters.open }
+    }
+}
+
+/// One of what a gauge counts.
+pub struct Guard {
+    counters: Arc<Counters>,
+    gauge: fn(&Counters) -> &AtomicU64,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        (self.gauge)(&self.counters).fetch_sub(1, SeqCst);
+    }
+}
+
+async fn accept(listener: TcpListener, service: Service, speaks: Speaks, tls: Option<TlsAcceptor>) {
+    while let Ok((socket, _)) = listener.accept().await {
+        let (service, tls, open) = (service.clone(), tls.clone(), service.counters.connection());
+        let _ = socket.set_nodelay(true);
+        tokio::spawn(async move {
+            let _open = open;
+            let io: Box<dyn Io> = match tls {
+                None => Box::new(socket),
+                Some(tls) => match tls.accept(socket).await {
+                    Ok(io) => Box::new(io),
+                    Err(_) => return,
+                },
+            };
+            match speaks {
+                Speaks::Http1 => exchange::serve(io, service).await,
+                Speaks::Http2 => super::origin_http2::serve(io, service).await,
+            }
+        });
+    }
+}
+
+/// A port that answers no SYN: it listens, accepts nothing, and its backlog is full.
+pub struct SynBlackHole {
+    socket: Socket,
+    _fillers: Vec<Socket>,
+}
+
+impl SynBlackHole {
+    /// Fills the backlog until a further connection stays unanswered.
+    pub fn start() -> SynBlackHole {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+        socket.listen(0).expect("it listens");
+        let mut hole = SynBlackHole { socket, _fillers: Vec::new() };
+        for _ in 0..8 {
+            let filler = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            filler.set_nonblocking(true).expect("non-blocking");
+            let _ = filler.connect(&hole.address().into());
+            hole._fillers.push(filler);
+        }
+        wait_until(PATIENCE, "the backlog is full", || {
+            StdStream::connect_timeout(&hole.address(), Duration::from_millis(100)).is_err()
+        });
+        hole
+    }
+
+    /// Where it does not answer.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.socket.local_addr().expect("an address");
+        address.as_socket().expect("an internet address")
+    }
+}
+
+/// A port on which nobody listens.
+pub fn refused() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}

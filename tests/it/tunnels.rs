@@ -1,0 +1,123 @@
+//! Upgrades: bytes both ways, with a bound of their own, ended when either side is done or silent.
+
+use crate::support::config::Config;
+use crate::support::gateway::Gateway;
+use crate::support::origins::{Behaviour, Origin};
+use crate::support::raw::{End, Raw, get};
+use crate::support::{PATIENCE, wait_until};
+use std::time::{Duration, Instant};
+
+/// A WebSocket handshake, done.
+pub fn websocket(gateway: &Gateway, path: &str) -> Raw {
+    let mut raw = gateway.connect();
+    let answer = raw.ask(handshake(path, "websocket"));
+    assert_eq!(answer.status(), 101);
+    assert_eq!(answer.get("sec-websocket-accept"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    assert!(answer.get("upgrade").is_some_and(|u| u.eq_ignore_ascii_case("websocket")));
+    raw
+}
+
+/// The head of an upgrade to `protocol`.
+pub fn handshake(path: &str, protocol: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: edge.test\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+/// Bytes go there and come back.
+pub fn echoes(raw: &mut Raw, message: &[u8]) {
+    raw.send(message);
+    assert_eq!(raw.exactly(message.len()).expect("the tunnel is open"), message);
+}
+
+#[test]
+fn a_websocket_carries_bytes_both_ways_until_a_side_leaves() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let mut raw = websocket(&gateway, "/chat");
+    for n in 0..50 {
+        echoes(&mut raw, &vec![n; 1 + 100 * usize::from(n)]);
+    }
+    assert_eq!(origin.in_flight(), 1);
+    drop(raw);
+    wait_until(PATIENCE, "the backend's side is closed too", || origin.in_flight() == 0);
+    gateway.settles(Duration::from_secs(15));
+}
+
+#[test]
+fn bytes_sent_with_the_handshake_are_not_lost() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let mut raw = gateway.connect();
+    raw.send([handshake("/chat", "websocket").as_bytes(), b"early bytes"].concat());
+    assert_eq!(raw.answer(false).status(), 101);
+    assert_eq!(raw.exactly(11).expect("the tunnel is open"), b"early bytes");
+}
+
+#[test]
+fn an_upgrade_that_the_backend_declines_is_an_answer_like_any_other() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let mut raw = gateway.connect();
+    assert_eq!(raw.ask(handshake("/chat", "websocket")).status(), 200);
+    assert_eq!(raw.ask(get("/next")).json()["uri"], "/next");
+}
+
+#[test]
+fn only_websockets_are_upgraded() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    for protocol in ["h2c", "tls/1.0"] {
+        let answer = gateway.connect().ask(handshake("/chat", protocol));
+        assert_ne!(answer.status(), 101, "{protocol}");
+    }
+}
+
+#[test]
+fn tunnels_do_not_fill_the_gate_of_requests() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let config = Config::new().upstream("u", &[origin.address()], "max_in_flight = 4").route(
+        "r",
+        "/",
+        "u",
+        "max_in_flight = 4",
+    );
+    let gateway = Gateway::start(&config);
+    let mut tunnels: Vec<Raw> = (0..12).map(|_| websocket(&gateway, "/chat")).collect();
+    origin.switch(Behaviour::WellBehaved);
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/").status(), 200);
+    }
+    tunnels.iter_mut().for_each(|raw| echoes(raw, b"still there"));
+}
+
+#[test]
+fn a_tunnel_ends_for_the_client_when_the_backend_is_gone() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let mut raw = websocket(&gateway, "/chat");
+    drop(origin);
+    assert_ne!(raw.end(PATIENCE), End::Open);
+}
+
+#[test]
+fn a_busy_tunnel_outlives_the_idle_timeout_of_connections_and_drains_with_the_process() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let config = Config::simple(origin.address())
+        .listener("idle_timeout = \"500ms\"")
+        .gateway("drain_delay = \"0s\"\ndrain_timeout = \"30s\"");
+    let mut gateway = Gateway::start(&config);
+    let mut raw = websocket(&gateway, "/chat");
+    let busy = |raw: &mut Raw, time: Duration| {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            echoes(raw, b"still there");
+        }
+    };
+    busy(&mut raw, Duration::from_millis(1_500));
+    gateway.term();
+    busy(&mut raw, Duration::from_millis(1_500));
+    drop(raw);
+    assert!(gateway.exit(PATIENCE).success(), "the process ends with its last tunnel");
+}
