@@ -1,0 +1,144 @@
+//! What is written beside the code is true: the README's tests, metrics, defaults and configuration exist, and
+//! so does every metric that an alert looks at.
+//!
+//! It cannot judge sentences; it keeps the names and numbers in them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every Rust source below `folder`, as one text.
+fn sources(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).expect("the folder is there");
+    let mut text = String::new();
+    for path in entries.map(|entry| entry.expect("and readable").path()) {
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            text += &fs::read_to_string(path).expect("source is UTF-8");
+        }
+    }
+    text
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The part of a text under one heading.
+fn section<'a>(text: &'a str, heading: &str) -> &'a str {
+    let (_, after) = text.split_once(heading).unwrap_or_else(|| panic!("no section {heading}"));
+    after.split_once("\n## ").map_or(after, |(section, _)| section)
+}
+
+/// Every whole name in `text` that begins with `tidegate_`.
+fn metrics(text: &str) -> Vec<&str> {
+    let names = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names: Vec<_> = names.filter(|name| name.starts_with("tidegate_")).collect();
+    assert!(names.len() >= 10, "only {} metrics found", names.len());
+    names
+}
+
+/// The parts of a histogram are not names of their own.
+fn family(metric: &str) -> &str {
+    ["_bucket", "_sum", "_count"].iter().find_map(|part| metric.strip_suffix(part)).unwrap_or(metric)
+}
+
+#[track_caller]
+fn assert_metrics_exist(document: &str) {
+    let source = sources(&root().join("src"));
+    let text = read(document);
+    for metric in metrics(&text) {
+        let found = source.contains(&format!("\"{}\"", family(metric)));
+        assert!(found, "{document} names {metric}, which nothing exports");
+    }
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let readme = read("README.md");
+    let code = sources(&root().join("tests")) + &sources(&root().join("src"));
+    let rows = section(&readme, "\n## What it promises\n").lines().filter(|line| line.starts_with("| "));
+    let names: Vec<_> = rows.flat_map(quoted).filter(|name| !name.contains(['/', '.'])).collect();
+    assert!(names.len() >= 10, "only {} tests named", names.len());
+    for name in names {
+        assert!(
+            code.contains(&format!("fn {name}(")),
+            "the README names the test {name}, which does not exist"
+        );
+    }
+}
+
+#[test]
+fn every_metric_of_the_readme_exists() {
+    assert_metrics_exist("README.md");
+}
+
+#[test]
+fn every_metric_of_an_alert_exists() {
+    assert_metrics_exist("deploy/prometheus-rules.yml");
+}
+
+#[test]
+fn every_default_of_the_readme_is_the_references() {
+    let readme = read("README.md");
+    let reference = read("config/tidegate.toml");
+    let mut compared = 0;
+    for row in section(&readme, "\n## Limits and their defaults\n").lines() {
+        let mut cells = row.split(" | ");
+        let (Some(key), Some(default)) = (cells.next(), cells.next()) else { continue };
+        let Some((table, key)) = key.trim_matches(['|', ' ', '`']).split_once(' ') else { continue };
+        let Some(default) = default.strip_prefix('`').and_then(|default| default.strip_suffix('`')) else {
+            continue;
+        };
+        let (_, after) =
+            reference.split_once(&format!("\n{table}\n")).unwrap_or_else(|| panic!("no {table}"));
+        let table = after.split_once("\n[").map_or(after, |(table, _)| table);
+        let line = format!("{key} = {default}");
+        let found = table.lines().any(|found| found.trim_start_matches('#') == line);
+        assert!(found, "the README says `{line}`, config/tidegate.toml does not");
+        compared += 1;
+    }
+    assert!(compared > 15, "only {compared} defaults compared");
+}
+
+#[test]
+fn the_readmes_configuration_has_ten_lines_and_passes_the_check() {
+    let readme = read("README.md");
+    let (_, after) = readme.split_once("```toml\n").expect("the README shows a configuration");
+    let (text, _) = after.split_once("```").expect("and ends it");
+    assert_eq!(text.lines().count(), 10);
+    let folder = tempfile::tempdir().expect("a folder of its own");
+    let file = folder.path().join("tidegate.toml");
+    fs::write(&file, text).expect("written");
+    let check = Command::new(env!("CARGO_BIN_EXE_tidegate")).arg("check").arg(&file).output().expect("runs");
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+}
+
+#[test]
+fn prometheus_understands_the_alerts() {
+    let rules = root().join("deploy/prometheus-rules.yml");
+    match Command::new("promtool").args(["check", "rules"]).arg(rules).output() {
+        Ok(check) => assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr)),
+        Err(_) if std::env::var_os("TIDEGATE_REQUIRE_EXTERNAL").is_none() => {
+            eprintln!("skipped: promtool is not installed (Debian: apt-get install prometheus)");
+        }
+        Err(error) => panic!("promtool is required here: {error}"),
+    }
+}
+
+#[test]
+fn the_pipeline_runs_the_readmes_test_command() {
+    let command = "cargo test --locked";
+    assert!(read("README.md").contains(&format!("\n{command} ")));
+    assert!(read(".ci/run").contains(&format!("part tests {command}\n")));
+}
