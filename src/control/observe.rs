@@ -145,7 +145,7 @@ fn backend_view(backend: &Backend, now: u64) -> BackendView {
         address: format!("{}:{}", endpoint.address.host, endpoint.address.port),
         resolved: endpoint.addresses.load().list.iter().map(ToString::to_string).collect(),
         up,
-        state: if up { "ready".to_owned() } else { "the name has not resolved".to_owned() },
+        state: state(backend, up),
         weight: backend.settings.weight.get(),
         in_flight: backend.in_flight.get(),
         cap: backend.cap,
@@ -153,5 +153,14 @@ fn backend_view(backend: &Backend, now: u64) -> BackendView {
             .unwrap_or(0),
         ewma_ms: Some(backend.latency.get(now)).filter(|ns| *ns > 0).map(|ns| ns as f64 / 1e6),
         ramp_percent: 100.0,
+    }
+}
+
+/// `ready`, or why it is not picked: what the name service said is what the person on call needs.
+fn state(backend: &Backend, up: bool) -> String {
+    match backend.endpoint.addresses.failure() {
+        _ if up => "ready".to_owned(),
+        Some(why) => format!("the name has not resolved: {why}"),
+        None => "the name has not resolved yet".to_owned(),
     }
 }
