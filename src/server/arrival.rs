@@ -99,7 +99,6 @@ pub fn identify(
     record: &mut Record,
     trusted: &forwarded::TrustedProxies,
 ) {
-    forwarded::drop_aliases(&mut parts.headers, &[]);
     record.client_ip = trusted.client_ip(client.peer.ip(), &parts.headers);
     record.id = forwarded::request_id(&mut parts.headers, trusted.trusts(client.peer.ip()));
 }

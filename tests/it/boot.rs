@@ -40,6 +40,15 @@ fn serves_degraded(gateway: &Gateway, why: &str) {
     );
 }
 
+/// A gateway that found garbage where its configuration was.
+fn on_its_last_good(config: &Config) -> Gateway {
+    let gateway = Gateway::start(config);
+    put(&gateway.file(), Some(b"garbage"));
+    let gateway = gateway.restart(Launch::default());
+    serves_degraded(&gateway, "garbage");
+    gateway
+}
+
 #[test]
 fn a_broken_file_at_boot_means_the_last_good_version() {
     let origin = Origin::well_behaved();
@@ -58,10 +67,7 @@ fn a_broken_file_at_boot_means_the_last_good_version() {
 fn a_degraded_gateway_recovers_with_its_file() {
     let origin = Origin::well_behaved();
     let config = Config::simple(origin.address());
-    let gateway = Gateway::start(&config);
-    put(&gateway.file(), Some(b"garbage"));
-    let gateway = gateway.restart(Launch::default());
-    serves_degraded(&gateway, "garbage");
+    let gateway = on_its_last_good(&config);
     gateway.write(&config.route("more", "/more", "u", ""));
     gateway.hup();
     wait_until(PATIENCE, "it is degraded no more", || {
@@ -137,10 +143,7 @@ fn a_signal_right_after_the_start_is_heard() {
 fn a_file_that_comes_back_as_it_was_ends_the_degradation() {
     let origin = Origin::well_behaved();
     let config = Config::simple(origin.address());
-    let gateway = Gateway::start(&config);
-    put(&gateway.file(), Some(b"garbage"));
-    let gateway = gateway.restart(Launch::default());
-    serves_degraded(&gateway, "garbage");
+    let gateway = on_its_last_good(&config);
     gateway.write(&config);
     wait_until(PATIENCE, "it is degraded no more", || {
         gateway.metrics().get("tidegate_config_degraded", &[]) == Some(0.0)

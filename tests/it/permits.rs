@@ -132,13 +132,7 @@ fn each_backend_has_its_own_bound() {
         .upstream("u", &[hung.address()], "max_in_flight = 100\nmax_in_flight_per_backend = 5")
         .route("r", "/", "u", "");
     let gateway = Gateway::start(&config);
-    let held: Vec<Raw> = (0..5)
-        .map(|_| {
-            let mut raw = gateway.connect();
-            raw.send(get("/"));
-            raw
-        })
-        .collect();
+    let held: Vec<Raw> = gateway.ask("/", 5);
     hung.holds(5);
     let answer = gateway.get("/");
     assert_eq!(answer.status(), 503);

@@ -62,13 +62,7 @@ fn a_limit_carries_over_to_requests_that_began_before() {
         )
     };
     let gateway = Gateway::start(&config("one"));
-    let held: Vec<Raw> = (0..5)
-        .map(|_| {
-            let mut raw = gateway.connect();
-            raw.send(get("/"));
-            raw
-        })
-        .collect();
+    let held: Vec<Raw> = gateway.ask("/", 5);
     hung.holds(5);
     gateway.change(&config("two"));
     for _ in 0..5 {

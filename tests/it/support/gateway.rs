@@ -290,6 +290,16 @@ impl Gateway {
         finish(cli(arguments).env("TIDEGATE_ADMIN", admin), PATIENCE)
     }
 
+    /// Asks `count` times without waiting for an answer; for origins that hang.
+    pub fn ask(&self, path: &str, count: usize) -> Vec<Raw> {
+        let asked = |_| {
+            let mut raw = self.connect();
+            raw.send(get(path));
+            raw
+        };
+        (0..count).map(asked).collect()
+    }
+
     /// Is the edge still answering?
     pub fn serves(&self, path: &str) -> bool {
         let Ok(mut raw) = Raw::try_connect(self.edge()) else { return false };
