@@ -136,6 +136,9 @@ fn start(
         admin: tokens_for(admin_side.clone()),
     };
     let control = Arc::new(Control::new(parts, boot.read.as_deref(), plan.clone(), boot.degraded.clone()));
+    if let Err(error) = boot.keep() {
+        control.not_kept(&error);
+    }
     let observatory = Arc::new(Observatory {
         control: control.clone(),
         process,
@@ -160,7 +163,7 @@ fn start(
         run_background(control.clone(), directory, heard, stop_rest.clone())?,
     ];
     observatory.ready.store(true, Relaxed);
-    boot.remember(&options.config, admin, &listeners.bound());
+    boot.announce(&options.config, admin, &listeners.bound());
     Ok(Running {
         control,
         observatory,

@@ -21,6 +21,7 @@ use crate::routing::table::{Live, Table};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::events::{ConfigApplied, ConfigRefused};
 use crate::telemetry::metrics::{ApplyOutcome, Metrics};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -211,13 +212,23 @@ impl Control {
         Ok(())
     }
 
-    /// What is active is what the file says. The worst that remains is that a restart may not know it.
+    /// What is active is what the file says.
     fn settle(&self, text: &str) {
         let persisted = self.store.keep(text);
         let mut state = self.state();
         state.refused = None;
-        state.degraded =
-            persisted.err().map(|error| format!("the last good version was not stored: {error}"));
+        state.degraded = None;
+        drop(state);
+        if let Err(error) = persisted {
+            self.not_kept(&error);
+        }
+    }
+
+    /// The active version is not on disk: a restart may not know it. A reason that was there before stays.
+    pub fn not_kept(&self, error: &io::Error) {
+        tracing::warn!(%error, "the last good version cannot be kept; a restart will not have it");
+        let why = format!("the last good version was not stored: {error}");
+        self.state().degraded.get_or_insert(why);
     }
 
     /// Drops replaced tables that no request reads any more.

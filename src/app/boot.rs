@@ -7,6 +7,7 @@ use crate::config::plan::Plan;
 use crate::config::{self, Environment};
 use crate::control::store::Store;
 use crate::telemetry::events::BootDegraded;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,12 +93,17 @@ impl Boot {
         Ok(Self::with(plan, store, read, text, degraded))
     }
 
-    /// Writes down what the next boot needs, and where this one can be reached. A disk that does not take it
-    /// costs the next boot its safety, not this one its life.
-    pub fn remember(&self, file: &Path, admin: SocketAddr, listeners: &[(Arc<str>, SocketAddr)]) {
-        if let Err(error) = self.store.keep(&self.active) {
-            tracing::warn!(%error, "the last good version cannot be kept; a restart will have none");
-        }
+    /// Keeps the text that became active for the next boot. A disk that does not take it costs the next boot its
+    /// safety, not this one its life.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn keep(&self) -> io::Result<()> {
+        self.store.keep(&self.active)
+    }
+
+    /// Writes down where the state is and where this process can be reached.
+    pub fn announce(&self, file: &Path, admin: SocketAddr, listeners: &[(Arc<str>, SocketAddr)]) {
         if let Err(error) = self.store.leave_pointer(file) {
             tracing::warn!(
                 %error,

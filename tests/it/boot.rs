@@ -163,3 +163,20 @@ fn a_file_that_is_away_for_a_moment_is_forgiven() {
     gateway.write(&config);
     wait_until(PATIENCE, "it is forgiven", || successful() == 1.0);
 }
+
+#[test]
+fn a_disk_that_takes_no_last_good_version_is_told_and_costs_no_request() {
+    let origin = Origin::well_behaved();
+    let config = Config::simple(origin.address());
+    let gateway = Gateway::start(&config);
+    // What is written beside the last good version first cannot be a file any more.
+    let beside = gateway.file().with_file_name("state").join("last-good.new");
+    std::fs::create_dir(&beside).expect("made");
+    let gateway = gateway.restart(Launch::default());
+    serves_degraded(&gateway, "a start that cannot be kept");
+    std::fs::remove_dir(&beside).expect("removed");
+    gateway.hup();
+    wait_until(PATIENCE, "it is kept again", || {
+        gateway.metrics().get("tidegate_config_degraded", &[]) == Some(0.0)
+    });
+}
