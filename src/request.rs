@@ -1,6 +1,7 @@
 //! What the gateway knows of one request while it walks: names and numbers, never handles to rooms.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Instant;
 
 /// Until when a request must have its answer's head.
@@ -10,6 +11,15 @@ pub struct Deadline {
     pub at: Instant,
     /// The client made it shorter than the route's: passing it is no failure of the backend.
     pub by_client: bool,
+}
+
+/// On whose behalf something is held, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// When the request's head was complete.
+    pub since: Instant,
+    /// The client, proxies looked through.
+    pub client: IpAddr,
 }
 
 /// The order in which requests are shed: the last first (`overload.md` 2(iv)).

@@ -4,6 +4,7 @@
 use crate::admission::{CoreState, RouteGate};
 use crate::balancing::{Place, Seated};
 use crate::permit::Permit;
+use crate::request::{Class, Holder};
 use crate::upstream::exchange::{Guard, Lingering};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -23,11 +24,18 @@ pub struct Granted {
     // Dropped in this order: whoever is woken by `inside` finds the place free.
     place: Permit<Place>,
     inside: Inside,
+    /// For whoever asks who holds the slots; a zombie has nothing else left that could tell.
+    holder: Option<Holder>,
 }
 
 impl Granted {
     pub(super) fn new(place: Permit<Place>, inside: Inside) -> Self {
-        Granted { place, inside }
+        Granted { place, inside, holder: None }
+    }
+
+    /// On whose behalf it is held.
+    pub fn held_by(&mut self, holder: Holder) {
+        self.holder = Some(holder);
     }
 }
 
@@ -160,6 +168,20 @@ impl Drop for Zombie {
 }
 
 impl CoreState {
+    /// A slot is kept here for nobody.
+    pub fn has_zombies(&self) -> bool {
+        !self.zombies.0.borrow().is_empty()
+    }
+
+    /// Tells each zombie's upstream, route, class and who it was for.
+    pub fn each_zombie(&self, mut tell: impl FnMut(&Arc<str>, &Arc<str>, Class, Holder)) {
+        for slot in self.zombies.0.borrow().iter() {
+            if let Some(holder) = slot.granted.borrow().as_ref().and_then(|granted| granted.holder) {
+                tell(&self.shared.name, &slot.route.name, slot.route.class, holder);
+            }
+        }
+    }
+
     /// How long a zombie keeps its slot: min(10 s, max(100 ms, 2 × p99)).
     fn zombie_limit(&self) -> Duration {
         self.latency.borrow().p99().map_or(ZOMBIE_MAX, |p99| (p99 * 2).clamp(ZOMBIE_MIN, ZOMBIE_MAX))

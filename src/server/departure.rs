@@ -110,6 +110,7 @@ pub async fn send(
     let progress = Rc::new(Progress::new(client.station.clock.clone(), patience));
     client.watch(&progress);
     record.progress = Some(progress.clone());
+    record.entry.iter().for_each(|entry| entry.sends(&progress));
     let mut outgoing = RequestBody::streamed(body, progress.clone(), settings.filters.max_body);
     let interim = interim::listen(client, &mut parts, &mut outgoing);
     let mut request = Request::from_parts(parts, outgoing);

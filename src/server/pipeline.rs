@@ -96,12 +96,14 @@ async fn walk(
     // The permit comes first, so that whatever follows is bounded; its refusal waits for the route's name.
     record.permit = client.station.shared.process.enter(table.max_in_flight);
     arrival::identify(client, &mut parts, record, &table.trusted_proxies);
+    record.sign_in();
 
     let arrival = Arrival::read(client, &parts)?;
     if let Some(answer) = arrival.redirected(client, &parts) {
         return Ok(Outcome::Own(answer));
     }
     let chosen = arrival.choose(client, view, &parts, record)?;
+    record.entry.iter().for_each(|entry| entry.chose(&chosen));
     let settings = &chosen.route().settings;
     let authority = departure::authority_text(&parts);
     if let Some(answer) = own::answer(&settings.action, &parts.uri, authority, client.tls.is_some()) {
@@ -120,7 +122,8 @@ async fn walk(
     let deadline = deadline::of(record.started, settings.timeout, &parts.headers);
     let granted = gate.admit(deadline.at).await;
     record.queued = record.started.elapsed();
-    let granted = granted?;
+    let mut granted = granted?;
+    granted.held_by(record.holder());
     let upgrade = match upgrade {
         Some(upgrade) => {
             let permits = upgrade::reserve(client, &chosen, granted.place().backend())?;

@@ -7,6 +7,7 @@ use crate::routing::view::{Furniture, View};
 use crate::runtime::bells::Bells;
 use crate::runtime::clock::Clock;
 use crate::server::client::Client;
+use crate::server::ledger::{Census, Ledger};
 use crate::server::process::Process;
 use crate::telemetry::access_log::CoreLog;
 use crate::telemetry::cells::CoreId;
@@ -45,6 +46,8 @@ pub struct Station {
     pub clock: Rc<Clock>,
     /// Exchanges with backends.
     pub exchanges: Rc<Exchanges<Granted>>,
+    /// Who is here.
+    pub ledger: Rc<Ledger>,
     /// The core's end of the access log.
     pub log: CoreLog,
     /// Where requests that match no route count.
@@ -72,6 +75,7 @@ impl Station {
             core,
             clock,
             exchanges: Rc::default(),
+            ledger: Rc::default(),
             log,
             unrouted,
             unrouted_sheds: shared.metrics.upstream(NONE),
@@ -117,6 +121,14 @@ impl Station {
         let clients: Vec<_> = self.clients.borrow().iter().map(|(_, client)| client.clone()).collect();
         clients.iter().for_each(|client| client.sweep(now));
         self.log.flush();
+    }
+
+    /// Who holds slots on this core, zombies included.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        self.ledger.tell(&mut census);
+        self.furniture.borrow().states().for_each(|state| census.add_zombies(state));
+        census
     }
 
     /// The slower tick, once a second.

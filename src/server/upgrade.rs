@@ -10,6 +10,7 @@ use crate::routing::view::Chosen;
 use crate::server::arrival::shed;
 use crate::server::client::Client;
 use crate::server::door::upgrade_passes;
+use crate::server::ledger::Entry;
 use crate::server::record::Pending;
 use crate::server::tunnel::Upgraded;
 use bytes::Bytes;
@@ -92,6 +93,7 @@ pub fn switch(
     chosen.route().settings.filters.response_headers.apply(response.headers_mut());
     if let Some(mut record) = pending.detach() {
         record.answering(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+        record.entry.iter().for_each(Entry::tunnels);
         response.headers_mut().insert(forwarded::REQUEST_ID, record.id.clone());
         *client.upgraded.borrow_mut() =
             Some(Upgraded { tunnel: Some(tunnel), record: Some(record), permits });

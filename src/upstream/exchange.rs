@@ -7,7 +7,7 @@
 
 use crate::reject::Reason;
 use crate::upstream::connection::Connection;
-use crate::upstream::progress::Progress;
+use crate::upstream::progress::{Progress, Stage};
 use crate::upstream::tunnel::Tunnel;
 use crate::upstream::zombie;
 use slab::Slab;
@@ -109,6 +109,7 @@ impl<G: Guard> Exchange<G> {
         connection: Connection,
         guard: G,
     ) -> Self {
+        progress.reach(Stage::Open);
         let shared = Rc::new(Shared {
             progress,
             held: RefCell::new(Some(Held { connection: Some(connection), guard })),
@@ -133,6 +134,7 @@ impl<G: Guard> Exchange<G> {
 
     /// The answer is complete: the guard is released and the connection can serve the next request.
     pub(super) fn complete(&self) {
+        self.shared.progress.reach(Stage::Over);
         let held = self.shared.held.borrow_mut().take();
         if let Some(Held { connection: Some(Connection::H1(connection, pool)), guard }) = held {
             pool.put_back(connection, self.shared.progress.upload_done());
@@ -149,6 +151,7 @@ impl<G: Guard> Exchange<G> {
     /// Takes back connection and guard, without any after-life; for failures that are the connection's end,
     /// requests that were not sent, and tunnels.
     pub(super) fn take(&self) -> Option<(Option<Connection>, G)> {
+        self.shared.progress.reach(Stage::Connecting);
         self.shared.held.borrow_mut().take().map(|held| (held.connection, held.guard))
     }
 

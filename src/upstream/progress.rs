@@ -22,6 +22,17 @@ pub enum Waiting {
     Backend,
 }
 
+/// How far an exchange with a backend has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// No connection carries it yet.
+    Connecting,
+    /// A connection carries it.
+    Open,
+    /// It is complete.
+    Over,
+}
+
 /// Bounds on the time of one exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -38,6 +49,7 @@ pub struct Patience {
 pub struct Progress {
     clock: Rc<Clock>,
     patience: Patience,
+    stage: Cell<Stage>,
     upload: Cell<(Waiting, Instant)>,
     download: Cell<(Waiting, Instant)>,
     bytes_in: Cell<u64>,
@@ -55,6 +67,7 @@ impl Progress {
         Progress {
             clock,
             patience,
+            stage: Cell::new(Stage::Connecting),
             upload: Cell::new((Waiting::Nobody, now)),
             download: Cell::new((Waiting::Nobody, now)),
             bytes_in: Cell::new(0),
@@ -64,6 +77,16 @@ impl Progress {
             cause: Cell::new(None),
             waker: RefCell::new(None),
         }
+    }
+
+    /// How far it has come.
+    pub fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// It has come so far.
+    pub fn reach(&self, stage: Stage) {
+        self.stage.set(stage);
     }
 
     /// The request has a body that is still to be sent.
