@@ -6,8 +6,10 @@
 
 pub mod access;
 pub mod api;
+pub mod caller;
 pub mod connections;
 mod gauges;
+mod pages;
 pub mod problem;
 mod process;
 mod scrape;

@@ -62,14 +62,19 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .layer(layers)
 }
 
+/// Whoever is let in is in the request as its `Caller`.
 async fn check(
     State(state): State<Arc<AdminState>>,
     Extension(peer): Extension<Peer>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    match state.access.load().check(&request, peer) {
-        Ok(()) => next.run(request).await,
+    let caller = state.access.load().check(&request, peer);
+    match caller {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     }
 }

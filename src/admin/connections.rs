@@ -74,7 +74,9 @@ impl AdminListener {
                 Ok((Stream::Tcp(stream), Peer::Tcp(address)))
             }
             AdminListener::Socket(listener) => {
-                listener.accept().await.map(|(stream, _)| (Stream::Socket(stream), Peer::Socket))
+                let (stream, _) = listener.accept().await?;
+                let user = stream.peer_cred().ok().map(|peer| peer.uid());
+                Ok((Stream::Socket(stream), Peer::Socket(user)))
             }
         }
     }
