@@ -12,6 +12,7 @@ mod gauges;
 mod pages;
 pub mod problem;
 mod process;
+pub mod reach;
 mod scrape;
 pub mod settings;
 pub mod socket;
@@ -21,11 +22,14 @@ use crate::telemetry::metrics::Metrics;
 use access::{Access, BadTokenHash};
 use arc_swap::ArcSwap;
 pub use connections::AdminListener;
+use http::StatusCode;
+use problem::Problem;
+use reach::Reach;
 use scrape::Scrape;
 use settings::Settings;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How the gateway is seen; must not block.
 pub type ViewSource = Arc<dyn Fn() -> GatewayView + Send + Sync>;
@@ -49,6 +53,8 @@ pub struct AdminState {
     sources: Sources,
     access: ArcSwap<Access>,
     scrape: Scrape,
+    /// Not there before the process is up.
+    reach: OnceLock<Reach>,
 }
 
 /// The admin side cannot be built.
@@ -75,7 +81,7 @@ impl AdminState {
         let sources = Sources { metrics, view };
         let access = ArcSwap::from_pointee(Access::new(settings)?);
         let scrape = Scrape::new(sources.clone())?;
-        Ok(Arc::new(AdminState { sources, access, scrape }))
+        Ok(Arc::new(AdminState { sources, access, scrape, reach: OnceLock::new() }))
     }
 
     /// Takes over the tokens of a new configuration, for requests from now on.
@@ -85,6 +91,18 @@ impl AdminState {
     pub fn set_access(&self, settings: &Settings) -> Result<(), BadTokenHash> {
         self.access.store(Arc::new(Access::new(settings)?));
         Ok(())
+    }
+
+    /// From here on operators reach more than numbers: the cores, and what changes the gateway. Only the first
+    /// call counts.
+    pub fn connect(&self, reach: Reach) {
+        let _ = self.reach.set(reach);
+    }
+
+    /// What operators reach beyond numbers.
+    fn reach(&self) -> Result<&Reach, Problem> {
+        let starting = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway is starting.");
+        self.reach.get().ok_or_else(starting)
     }
 
     fn view(&self) -> GatewayView {

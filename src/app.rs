@@ -7,10 +7,12 @@ mod leave;
 
 pub use demo::demo;
 
+use crate::admin::reach::Reach;
 use crate::admin::{self, AdminState, ViewSource};
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
 use crate::config::{Environment, ProcessEnvironment};
+use crate::control::apply::{Desk, Job};
 use crate::control::build::Builder;
 use crate::control::observe::Observatory;
 use crate::control::watch::watch;
@@ -89,7 +91,7 @@ fn start(
 ) -> anyhow::Result<Running> {
     let started = Instant::now();
     let boot = Boot::read(options, &*environment)?;
-    let plan = &boot.plan;
+    let plan = &boot.active.plan;
     let cores = plan.gateway.workers;
 
     let (descriptors, warning) = Descriptors::at_start(cores + OTHER_RUNTIMES);
@@ -135,14 +137,15 @@ fn start(
         access_log: access_log.clone(),
         admin: tokens_for(admin_side.clone()),
     };
-    let control = Arc::new(Control::new(parts, boot.read.as_deref(), plan.clone(), boot.degraded.clone()));
+    let control =
+        Arc::new(Control::new(parts, boot.read.as_deref(), boot.active.clone(), boot.degraded.clone()));
     if let Err(error) = boot.keep() {
         control.not_kept(&error);
     }
     let observatory = Arc::new(Observatory {
         control: control.clone(),
         process,
-        workers,
+        workers: workers.clone(),
         hearts,
         cores,
         started,
@@ -156,11 +159,13 @@ fn start(
     // It was empty: nobody else has it.
     let _ = admin_side.set(state.clone());
 
+    let (desk, orders) = Desk::open(&control);
+    state.connect(Reach::new(workers, control.clone(), desk));
     let (wishes, heard) = mpsc::channel(1);
     let socket_home = plan.admin.socket.then(|| boot.store.directory().to_owned());
     let rest = vec![
         serve_admin(admin_socket, socket_home, state, stop_rest.clone())?,
-        run_background(control.clone(), directory, heard, stop_rest.clone())?,
+        run_background(control.clone(), directory, (heard, orders), stop_rest.clone())?,
     ];
     observatory.ready.store(true, Relaxed);
     boot.announce(&options.config, admin, &listeners.bound());
@@ -249,7 +254,7 @@ fn serve_admin(
 fn run_background(
     control: Arc<Control>,
     directory: Arc<Directory>,
-    wishes: mpsc::Receiver<()>,
+    (wishes, orders): (mpsc::Receiver<()>, mpsc::Receiver<Job>),
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
@@ -260,7 +265,7 @@ fn run_background(
             Err(error) => tracing::error!(error, "names cannot be resolved; addresses can"),
         }
         tokio::select! {
-            () = watch(control, wishes) => {}
+            () = watch(control, wishes, orders) => {}
             () = stop.cancelled() => {}
         }
     };

@@ -5,16 +5,21 @@
 //! and a text that fails changes nothing but what the operators are told.
 #![expect(clippy::disallowed_methods, reason = "on the background thread")]
 
+pub mod apply;
 pub mod build;
 pub mod observe;
+pub mod origin;
+pub mod permits;
 pub mod store;
 pub mod view;
 pub mod watch;
 
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
-use crate::config::{self, Environment};
+use crate::config::{self, Checked, Environment};
+use crate::control::apply::{Receipt, Turns};
 use crate::control::build::Builder;
+use crate::control::origin::{Kept, Origin};
 use crate::control::store::Store;
 use crate::listener::{BindError, Listeners};
 use crate::routing::table::{Live, Table};
@@ -28,18 +33,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Where a change came from, as the log says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
+    /// The start of the process.
+    Boot,
     /// The file changed.
     Watch,
     /// HUP.
     Signal,
+    /// Somebody through the admin side.
+    Api,
 }
 
 impl Cause {
     /// The word in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Cause::Boot => "boot",
             Cause::Watch => "watch",
             Cause::Signal => "signal",
+            Cause::Api => "api",
         }
     }
 }
@@ -55,13 +66,35 @@ pub enum Outcome {
     Refused,
 }
 
+/// What is active.
+#[derive(Clone, Debug)]
+pub struct Active {
+    /// What it says.
+    pub plan: Plan,
+    /// Its text, which is checked again when somebody wishes: what fills its placeholders may be new.
+    pub text: Arc<str>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The file's text that it stands over: as long as the file says that, the file is no change.
+    pub overruled: Option<blake3::Hash>,
+}
+
+impl Active {
+    /// What a restart has to know of it.
+    pub fn kept(&self) -> Kept {
+        Kept::of(&self.text, &self.origin, self.overruled)
+    }
+}
+
 /// What changes, and what is told of changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// Hash of the content that was last read, good or bad.
+    /// Hash of the content that was last read, good or bad. Forgotten when the same text may do better later.
     last_read: Option<blake3::Hash>,
+    /// The same, and never forgotten.
+    last_seen: Option<blake3::Hash>,
     /// What is active.
-    active: Option<Plan>,
+    active: Active,
     /// Why the last change was refused, if it was.
     refused: Option<String>,
     /// Why the process runs something else than it was told to, if it does.
@@ -82,6 +115,7 @@ pub struct Control {
     access_log: AccessLog,
     /// Takes over the admin side's tokens.
     admin: Box<dyn Fn(&AdminSettings) + Send + Sync>,
+    turns: Turns,
     state: Mutex<State>,
 }
 
@@ -110,10 +144,12 @@ pub struct Parts {
 impl Control {
     /// Begins where the boot ended: `read` is the content of the file as it was read then, `degraded` why
     /// another text is active, if one is.
-    pub fn new(parts: Parts, read: Option<&str>, active: Plan, degraded: Option<String>) -> Self {
+    pub fn new(parts: Parts, read: Option<&str>, active: Active, degraded: Option<String>) -> Self {
+        let read = read.map(|text| blake3::hash(text.as_bytes()));
         let state = State {
-            active: Some(active),
-            last_read: read.map(|text| blake3::hash(text.as_bytes())),
+            active,
+            last_read: read,
+            last_seen: read,
             refused: degraded.clone(),
             degraded,
             retired: Vec::new(),
@@ -128,6 +164,7 @@ impl Control {
             metrics: parts.metrics,
             access_log: parts.access_log,
             admin: parts.admin,
+            turns: Turns::default(),
             state: Mutex::new(state),
         }
     }
@@ -160,27 +197,77 @@ impl Control {
     /// signal is a wish, so it is read anyway: what fills its placeholders, or a certificate, may be new.
     fn change(&self, text: &str, cause: Cause) -> Result<Outcome, String> {
         let hash = blake3::hash(text.as_bytes());
-        if self.state().last_read.replace(hash) == Some(hash) && cause == Cause::Watch {
-            return Ok(Outcome::Unchanged);
+        {
+            let mut state = self.state();
+            state.last_seen = Some(hash);
+            let known = state.last_read.replace(hash) == Some(hash);
+            if state.active.overruled == Some(hash) {
+                // Whatever was wrong with the file meanwhile, it says again what somebody decided against.
+                state.refused = None;
+                drop(state);
+                return if cause == Cause::Watch { Ok(Outcome::Unchanged) } else { self.renew() };
+            }
+            if known && cause == Cause::Watch {
+                return Ok(Outcome::Unchanged);
+            }
         }
-        let checked = config::check(text, &self.file, &*self.environment);
+        // The background thread does one thing at a time; this tells others what it is at.
+        let _turn = self.turns.take("the file", Some(cause.as_str()));
+        self.stand_over_nothing();
+        let checked = self.check(text);
         let errors = checked.errors();
         let plan = checked.plan.ok_or_else(|| errors.join("\n"))?;
-        if self.state().active.as_ref() == Some(&plan) {
-            self.refresh(&plan, text)?;
-            return Ok(Outcome::Unchanged);
-        }
+        let origin = Origin::now(cause, None, None);
+        let active = Active { plan, text: text.into(), origin, overruled: None };
         // What failed for want of an address or a certificate may pass, so it is tried again at the next look.
-        self.activate(plan, text, cause).inspect_err(|_| self.state().last_read = None)?;
-        Ok(Outcome::Applied)
+        self.enact(active).inspect_err(|_| self.state().last_read = None)
     }
 
-    /// The same plan again: only what is outside the text may be new, certificates and moved log files.
-    fn refresh(&self, plan: &Plan, text: &str) -> Result<(), String> {
-        self.open_doors(plan)?;
+    /// The active text again, when the file is not what runs: what is outside of it may be new.
+    fn renew(&self) -> Result<Outcome, String> {
+        let active = self.state().active.clone();
+        let checked = self.check(&active.text);
+        let errors = checked.errors();
+        let plan = checked
+            .plan
+            .ok_or_else(|| format!("the active version cannot be read again: {}", errors.join("\n")))?;
+        self.enact(Active { plan, ..active })
+    }
+
+    /// Makes it active, unless it says what is active already.
+    fn enact(&self, next: Active) -> Result<Outcome, String> {
+        let known = {
+            let active = &self.state().active;
+            (active.plan == next.plan).then(|| active.origin.clone())
+        };
+        match known {
+            Some(origin) => self.refresh(Active { origin, ..next }).map(|_| Outcome::Unchanged),
+            None => self.activate(next).map(|_| Outcome::Applied),
+        }
+    }
+
+    /// The file has another text than the one that the active version stands over: from here on, every text of
+    /// it is a change, also after a restart.
+    fn stand_over_nothing(&self) {
+        let kept = {
+            let mut state = self.state();
+            if state.active.overruled.take().is_none() {
+                return;
+            }
+            state.active.kept()
+        };
+        if let Err(error) = self.store.remember(&kept) {
+            tracing::warn!(%error, "a restart may not know that the file has changed");
+        }
+    }
+
+    /// The same plan again: only what is outside the text may be new, certificates and moved log files. True when
+    /// the disk has it.
+    fn refresh(&self, active: Active) -> Result<bool, String> {
+        self.open_doors(&active.plan)?;
         self.access_log.reopen();
-        self.settle(text);
-        Ok(())
+        self.state().active = active;
+        Ok(self.settle())
     }
 
     fn open_doors(&self, plan: &Plan) -> Result<Vec<String>, String> {
@@ -189,39 +276,45 @@ impl Control {
         self.listeners.apply(&plan.listeners).map_err(errors)
     }
 
-    fn activate(&self, plan: Plan, text: &str, cause: Cause) -> Result<(), String> {
+    fn activate(&self, active: Active) -> Result<Receipt, String> {
+        let plan = &active.plan;
         let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = Arc::new(builder.build(&plan)?);
-        let warnings = self.open_doors(&plan)?;
-        let number = table.number;
+        let table = Arc::new(builder.build(plan)?);
+        let warnings = self.open_doors(plan)?;
+        let (number, hash) = (table.number, plan.hash.clone());
         let before = self.live.swap(table);
-        builder.commit(&plan);
+        builder.commit(plan);
         (self.admin)(&plan.admin);
         self.access_log.retarget(&plan.access_log.target);
         self.access_log.reopen();
         let mut notices = plan.notices.clone();
         notices.extend(warnings);
-        notices.extend(self.state().active.iter().flat_map(|before| only_at_start(before, &plan)));
-        ConfigApplied { version: number, hash: &plan.hash, cause: cause.as_str(), notices: &notices }.emit();
+        notices.extend(only_at_start(&self.state().active.plan, plan));
+        let origin = &active.origin;
+        let (by, reason) = (origin.by.as_deref(), origin.reason.as_deref());
+        ConfigApplied { version: number, hash: &hash, cause: &origin.cause, by, reason, notices: &notices }
+            .emit();
         {
             let mut state = self.state();
             state.retired.push(before);
-            state.active = Some(plan);
+            state.active = active;
         }
-        self.settle(text);
-        Ok(())
+        let persisted = self.settle();
+        Ok(Receipt { number, hash, changed: true, persisted, notices })
     }
 
-    /// What is active is what the file says.
-    fn settle(&self, text: &str) {
-        let persisted = self.store.keep(text);
+    /// What is active is what it should be. True when the disk has it.
+    fn settle(&self) -> bool {
+        let (text, kept) = {
+            let state = self.state();
+            (state.active.text.clone(), state.active.kept())
+        };
+        let persisted = self.store.keep(&text, &kept);
         let mut state = self.state();
         state.refused = None;
         state.degraded = None;
         drop(state);
-        if let Err(error) = persisted {
-            self.not_kept(&error);
-        }
+        persisted.inspect_err(|error| self.not_kept(error)).is_ok()
     }
 
     /// The active version is not on disk: a restart may not know it. A reason that was there before stays.
@@ -240,6 +333,11 @@ impl Control {
         drop(state);
         let done: Vec<Arc<Table>> = done;
         drop(done);
+    }
+
+    /// Checks a text as if it stood in the file. Takes long for a long text, and reads local files.
+    pub fn check(&self, text: &str) -> Checked {
+        config::check(text, &self.file, &*self.environment)
     }
 
     /// The state directory.

@@ -3,8 +3,12 @@
 //! Layers from the outside in: problem objects for bare errors, security headers, a deadline for each
 //! request, the check of who asks, and a bound on bodies. Handlers only read the view.
 
+pub mod config;
 pub mod health;
+pub mod permits;
+mod text;
 pub mod upstreams;
+pub mod versions;
 
 use super::access::Peer;
 use super::problem::{self, Problem};
@@ -13,7 +17,7 @@ use crate::control::view::GatewayView;
 use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderValue, StatusCode};
@@ -57,6 +61,9 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/upstreams", get(upstreams::list))
         .route("/v1/upstreams/{upstream}", get(upstreams::one))
+        .route("/v1/permits", get(permits::list))
+        .route("/v1/config:check", post(config::check))
+        .route("/v1/versions", post(versions::apply))
         .fallback(nothing)
         .with_state(state)
         .layer(layers)

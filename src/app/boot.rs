@@ -5,11 +5,13 @@
 use crate::app::RunOptions;
 use crate::config::plan::Plan;
 use crate::config::{self, Environment};
+use crate::control::origin::Origin;
 use crate::control::store::Store;
+use crate::control::{Active, Cause};
 use crate::telemetry::events::BootDegraded;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +26,8 @@ pub struct DrainTimes {
 
 /// A plan to start with, and where it came from.
 pub struct Boot {
-    /// The plan.
-    pub plan: Plan,
+    /// What becomes active.
+    pub active: Active,
     /// The state directory.
     pub store: Store,
     /// The content of the file, if it could be read.
@@ -34,8 +36,6 @@ pub struct Boot {
     pub degraded: Option<String>,
     /// How the process leaves.
     pub drain: DrainTimes,
-    /// The text that became active, to be kept as last good.
-    active: String,
 }
 
 impl Boot {
@@ -58,22 +58,42 @@ impl Boot {
             Some(plan) => {
                 let directory = options.state_dir.as_deref().unwrap_or(&plan.admin.state_dir);
                 let (store, degraded) = open_store(directory);
-                let active = read.clone().unwrap_or_default();
-                Ok(Self::with(plan, store, read, active, degraded))
+                Ok(Self::of_file(plan, store, read.unwrap_or_default(), degraded, options, environment))
             }
             None => Self::last_good(options, environment, read, &why),
         }
     }
 
-    fn with(
+    /// The file is good: it is started, unless somebody applied another version over just this text.
+    fn of_file(
         plan: Plan,
         store: Store,
-        read: Option<String>,
-        active: String,
+        read: String,
         degraded: Option<String>,
+        options: &RunOptions,
+        environment: &dyn Environment,
     ) -> Self {
+        if !is_overruled(&store, &read) {
+            return Self::with(plan, store, Some(read.clone()), read, degraded);
+        }
+        match known_good(&store, &options.config, environment) {
+            Some((text, plan)) => Self::with(plan, store, Some(read), text, degraded),
+            None => {
+                let why = "the version that was applied through the API is not valid any more; the file runs";
+                Self::with(plan, store, Some(read.clone()), read, Some(why.to_owned()))
+            }
+        }
+    }
+
+    fn with(plan: Plan, store: Store, read: Option<String>, text: String, degraded: Option<String>) -> Self {
         let drain = DrainTimes { delay: plan.gateway.drain_delay, timeout: plan.gateway.drain_timeout };
-        Boot { plan, store, read, degraded, drain, active }
+        let kept = store.origin();
+        let origin = kept.as_ref().and_then(|kept| kept.origin_of(&text)).cloned();
+        let origin = origin.unwrap_or_else(|| Origin::now(Cause::Boot, None, None));
+        let file = read.as_ref().map(|read| blake3::hash(read.as_bytes()));
+        let is_file = read.as_ref() == Some(&text);
+        let overruled = kept.and_then(|kept| kept.overruled()).filter(|over| file == Some(*over) && !is_file);
+        Boot { active: Active { plan, text: text.into(), origin, overruled }, store, read, degraded, drain }
     }
 
     fn last_good(
@@ -83,8 +103,9 @@ impl Boot {
         why: &str,
     ) -> anyhow::Result<Self> {
         let directory = options.state_dir.clone().or_else(|| Store::pointed_to_by(&options.config));
-        let found = directory.and_then(|directory| known_good(&directory, &options.config, environment));
-        let Some((store, text, plan)) = found else {
+        let store = directory.map(|directory| Store::at(&directory));
+        let found = store.and_then(|store| Some((known_good(&store, &options.config, environment)?, store)));
+        let Some(((text, plan), store)) = found else {
             anyhow::bail!("{why}\nhint: there is no last good version to start with; correct the file");
         };
         let first = why.lines().next().unwrap_or("the file is invalid").to_owned();
@@ -93,13 +114,13 @@ impl Boot {
         Ok(Self::with(plan, store, read, text, degraded))
     }
 
-    /// Keeps the text that became active for the next boot. A disk that does not take it costs the next boot its
-    /// safety, not this one its life.
+    /// Keeps what became active for the next boot. A disk that does not take it costs the next boot its safety,
+    /// not this one its life.
     ///
     /// # Errors
     /// What the disk said.
     pub fn keep(&self) -> io::Result<()> {
-        self.store.keep(&self.active)
+        self.store.keep(&self.active.text, &self.active.kept())
     }
 
     /// Writes down where the state is and where this process can be reached.
@@ -116,16 +137,17 @@ impl Boot {
     }
 }
 
-fn known_good(
-    directory: &PathBuf,
-    file: &Path,
-    environment: &dyn Environment,
-) -> Option<(Store, String, Plan)> {
-    let store = Store::at(directory);
+/// Somebody applied another version over just this text of the file.
+fn is_overruled(store: &Store, file: &str) -> bool {
+    let over = store.origin().and_then(|kept| kept.overruled());
+    over == Some(blake3::hash(file.as_bytes())) && store.last_good().is_some_and(|text| text != file)
+}
+
+fn known_good(store: &Store, file: &Path, environment: &dyn Environment) -> Option<(String, Plan)> {
     let text = store.last_good()?;
     let mut plan = config::check(&text, file, environment).plan?;
-    plan.admin.state_dir.clone_from(directory);
-    Some((store, text, plan))
+    plan.admin.state_dir = store.directory().to_owned();
+    Some((text, plan))
 }
 
 /// The state directory, and why it cannot be used if it cannot: the gateway runs without.

@@ -44,9 +44,10 @@ impl Observatory {
         let draining = self.process.is_draining();
         let started = self.ready.load(Relaxed);
         let (reasons, degraded, successful) = self.reasons(started, draining, &workers);
+        let version = self.version(&table);
         let now = self.epoch_nanos();
         GatewayView {
-            version: VersionView { number: table.number, hash: table.hash.clone() },
+            version,
             degraded,
             reasons,
             ready: started && !draining && !stuck,
@@ -58,6 +59,20 @@ impl Observatory {
             workers,
             listeners: self.listeners(),
             upstreams: upstreams(&table, now),
+        }
+    }
+
+    fn version(&self, table: &Table) -> VersionView {
+        let state = self.control.state();
+        let origin = state.active.origin.clone();
+        VersionView {
+            number: table.number,
+            hash: table.hash.clone(),
+            cause: origin.cause,
+            by: origin.by,
+            reason: origin.reason,
+            since: origin.since,
+            overrules_file: state.active.overruled.is_some(),
         }
     }
 
@@ -79,6 +94,10 @@ impl Observatory {
         reasons.extend(state.degraded.iter().map(|why| format!("degraded: {why}")));
         let refused = state.refused.iter().filter(|why| state.degraded.as_ref() != Some(why));
         reasons.extend(refused.map(|why| format!("the last change was refused: {why}")));
+        if state.active.overruled.is_some() {
+            let told = state.active.origin.told();
+            reasons.push(format!("the file is not what runs: the active version was {told}"));
+        }
         (reasons, state.degraded.is_some(), state.refused.is_none())
     }
 

@@ -2,6 +2,7 @@
 //! file), gathered for a moment, and a look every half minute in case an event was lost. Whether it is a
 //! change is decided by content, not here.
 
+use crate::control::apply::Job;
 use crate::control::{Cause, Control};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use std::path::Path;
@@ -16,8 +17,8 @@ const LOOK: Duration = Duration::from_secs(30);
 /// How often replaced tables are looked after.
 const TIDY: Duration = Duration::from_secs(1);
 
-/// Watches the file for as long as the process lives. Runs on the background thread, where files may block.
-pub async fn watch(control: Arc<Control>, mut wishes: mpsc::Receiver<()>) {
+/// Watches the file for as long as the process lives, and does what is ordered through the admin side. Runs on the background thread, where files may block.
+pub async fn watch(control: Arc<Control>, mut wishes: mpsc::Receiver<()>, mut orders: mpsc::Receiver<Job>) {
     // One place is enough: an event only says "look".
     let (sender, mut events) = mpsc::channel(1);
     let _watcher = start(control.file(), sender);
@@ -27,6 +28,10 @@ pub async fn watch(control: Arc<Control>, mut wishes: mpsc::Receiver<()>) {
     loop {
         let cause = tokio::select! {
             Some(()) = wishes.recv() => Cause::Signal,
+            Some(job) = orders.recv() => {
+                control.fulfil(job);
+                continue;
+            }
             Some(()) = events.recv() => {
                 tokio::time::sleep(GATHER).await;
                 // What came meanwhile is part of it.
