@@ -8,6 +8,7 @@ pub mod access;
 pub mod api;
 pub mod caller;
 pub mod connections;
+pub mod events;
 mod gauges;
 mod pages;
 pub mod problem;
@@ -21,6 +22,7 @@ use crate::telemetry::metrics::Metrics;
 use access::{Access, BadTokenHash};
 use arc_swap::ArcSwap;
 pub use connections::AdminListener;
+use events::Events;
 use scrape::Scrape;
 use settings::Settings;
 use std::fmt;
@@ -35,6 +37,7 @@ pub type ViewSource = Arc<dyn Fn() -> GatewayView + Send + Sync>;
 struct Sources {
     metrics: Arc<Metrics>,
     view: ViewSource,
+    events: Arc<Events>,
 }
 
 impl fmt::Debug for Sources {
@@ -72,7 +75,7 @@ impl AdminState {
         view: ViewSource,
         settings: &Settings,
     ) -> Result<Arc<Self>, AdminError> {
-        let sources = Sources { metrics, view };
+        let sources = Sources { metrics, view, events: Arc::default() };
         let access = ArcSwap::from_pointee(Access::new(settings)?);
         let scrape = Scrape::new(sources.clone())?;
         Ok(Arc::new(AdminState { sources, access, scrape }))

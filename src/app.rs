@@ -24,6 +24,7 @@ use crate::runtime::watchdog::{Heartbeats, Verdict, Watchdog};
 use crate::server::process::Process;
 use crate::server::station::Shared;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::events::{Started, stream};
 use crate::telemetry::logs::{self, Logs};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::discovery::{Directory, Pace, Resolver, keep_resolved};
@@ -88,6 +89,7 @@ fn start(
     logs: &Logs,
 ) -> anyhow::Result<Running> {
     let started = Instant::now();
+    Started { program: env!("CARGO_PKG_VERSION") }.emit();
     let boot = Boot::read(options, &*environment)?;
     let plan = &boot.plan;
     let cores = plan.gateway.workers;
@@ -236,6 +238,9 @@ fn serve_admin(
                 tracing::warn!(%error, "the admin socket cannot be made; the address can be used")
             }
             None => {}
+        }
+        if let Some(records) = stream::receiver() {
+            tokio::task::spawn_local(admin::events::keep(state.clone(), records));
         }
         match tokio::net::TcpListener::from_std(socket) {
             Ok(listener) => admin::serve(listener, state, stop.cancelled_owned()).await,
