@@ -13,12 +13,15 @@ use crate::config::plan::Plan;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::build::Builder;
 use crate::control::observe::Observatory;
+use crate::control::steering::Steering;
+use crate::control::steering::keep::{Kept, keep};
 use crate::control::watch::watch;
 use crate::control::{Control, Parts};
 use crate::listener::Listeners;
 use crate::routing::table::Live;
 use crate::runtime;
 use crate::runtime::bells::Bells;
+use crate::runtime::clock::TICK;
 use crate::runtime::descriptors::Descriptors;
 use crate::runtime::watchdog::{Heartbeats, Verdict, Watchdog};
 use crate::server::process::Process;
@@ -105,6 +108,8 @@ fn start(
     let table = builder.build(plan).map_err(anyhow::Error::msg)?;
     builder.commit(plan);
     let live = Arc::new(Live::new(Arc::new(table)));
+    // Before the first request: a ramp outlives a restart.
+    let steering = Steering::new(live.clone(), Kept::read(&boot.store));
     let process = Arc::new(Process::default());
     let bells = Arc::new(Bells::new(cores));
     let shared =
@@ -130,6 +135,7 @@ fn start(
         file: options.config.clone(),
         environment,
         live,
+        steering: steering.clone(),
         listeners: listeners.clone(),
         builder,
         store: boot.store.clone(),
@@ -161,7 +167,7 @@ fn start(
     let (wishes, heard) = mpsc::channel(1);
     let socket_home = plan.admin.socket.then(|| boot.store.directory().to_owned());
     let rest = vec![
-        serve_admin(admin_socket, socket_home, state, stop_rest.clone())?,
+        serve_admin(admin_socket, socket_home, (state, steering), stop_rest.clone())?,
         run_background(control.clone(), directory, heard, stop_rest.clone())?,
     ];
     observatory.ready.store(true, Relaxed);
@@ -225,10 +231,11 @@ fn tokens_for(admin_side: AdminSlot) -> Box<dyn Fn(&AdminSettings) + Send + Sync
 fn serve_admin(
     socket: TcpListener,
     socket_home: Option<PathBuf>,
-    state: Arc<AdminState>,
+    (state, steering): (Arc<AdminState>, Arc<Steering>),
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
+        tokio::task::spawn_local(steer(steering));
         match socket_home.map(|home| admin::socket::bind(&home)) {
             Some(Ok(own)) => {
                 let (state, stop) = (state.clone(), stop.clone());
@@ -250,6 +257,15 @@ fn serve_admin(
     runtime::spawn("admin", main).map(|(_, thread)| thread)
 }
 
+/// Lets ramps take their steps, and references be learned, for as long as the admin thread lives.
+async fn steer(steering: Arc<Steering>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        steering.tick(ticks.tick().await.into_std());
+    }
+}
+
 /// The background thread: names, files, signals. It may block; nobody waits for it.
 fn run_background(
     control: Arc<Control>,
@@ -264,10 +280,14 @@ fn run_background(
             }
             Err(error) => tracing::error!(error, "names cannot be resolved; addresses can"),
         }
+        let (steering, store) = (control.steering().clone(), control.store().clone());
+        tokio::task::spawn_local(keep(steering.clone(), store.clone()));
         tokio::select! {
             () = watch(control, wishes) => {}
             () = stop.cancelled() => {}
         }
+        // What was learned since it was last kept.
+        steering.keep_now(&store);
     };
     runtime::spawn("background", main).map(|(_, thread)| thread)
 }

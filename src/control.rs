@@ -7,6 +7,8 @@
 
 pub mod build;
 pub mod observe;
+pub mod ramp;
+pub mod steering;
 pub mod store;
 pub mod view;
 pub mod watch;
@@ -15,6 +17,7 @@ use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
 use crate::config::{self, Environment};
 use crate::control::build::Builder;
+use crate::control::steering::Steering;
 use crate::control::store::Store;
 use crate::listener::{BindError, Listeners};
 use crate::routing::table::{Live, Table};
@@ -75,6 +78,7 @@ pub struct Control {
     file: PathBuf,
     environment: Arc<dyn Environment + Send + Sync>,
     live: Arc<Live>,
+    steering: Arc<Steering>,
     listeners: Arc<Listeners>,
     builder: Mutex<Builder>,
     store: Store,
@@ -93,6 +97,8 @@ pub struct Parts {
     pub environment: Arc<dyn Environment + Send + Sync>,
     /// The pointer.
     pub live: Arc<Live>,
+    /// The levers that every table follows.
+    pub steering: Arc<Steering>,
     /// The street doors.
     pub listeners: Arc<Listeners>,
     /// What built the first table.
@@ -122,6 +128,7 @@ impl Control {
             file: parts.file,
             environment: parts.environment,
             live: parts.live,
+            steering: parts.steering,
             listeners: parts.listeners,
             builder: Mutex::new(parts.builder),
             store: parts.store,
@@ -194,13 +201,14 @@ impl Control {
         let table = Arc::new(builder.build(&plan)?);
         let warnings = self.open_doors(&plan)?;
         let number = table.number;
-        let before = self.live.swap(table);
+        let before = self.steering.swap(table.clone());
         builder.commit(&plan);
         (self.admin)(&plan.admin);
         self.access_log.retarget(&plan.access_log.target);
         self.access_log.reopen();
         let mut notices = plan.notices.clone();
         notices.extend(warnings);
+        notices.extend(self.steering.conflicts(&before, &table));
         notices.extend(self.state().active.iter().flat_map(|before| only_at_start(before, &plan)));
         ConfigApplied { version: number, hash: &plan.hash, cause: cause.as_str(), notices: &notices }.emit();
         {
@@ -240,6 +248,11 @@ impl Control {
         drop(state);
         let done: Vec<Arc<Table>> = done;
         drop(done);
+    }
+
+    /// The levers.
+    pub fn steering(&self) -> &Arc<Steering> {
+        &self.steering
     }
 
     /// The state directory.

@@ -180,6 +180,29 @@ impl CoreStuck {
     }
 }
 
+/// A ramp or a drain was set, cleared or went a step on.
+#[derive(Clone, Copy, Debug)]
+pub struct RampChanged<'a> {
+    /// `set`, `cleared`, `paused`, `resumed`, `step`, `drained` or `ready`.
+    pub what: &'a str,
+    /// An upstream, or upstream/backend.
+    pub target: &'a str,
+    /// What it is now; nothing where that did not change.
+    pub percent: Option<f64>,
+    /// Who did it.
+    pub by: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
+
+impl RampChanged<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let RampChanged { what, target, percent, by, reason } = self;
+        tracing::info!(what, target, percent, by, reason, "ramp");
+    }
+}
+
 /// A step on the way out.
 #[derive(Clone, Copy, Debug)]
 pub enum Drain {
