@@ -8,6 +8,7 @@ pub mod access;
 pub mod api;
 pub mod caller;
 pub mod connections;
+pub mod events;
 mod gauges;
 mod pages;
 pub mod problem;
@@ -22,6 +23,7 @@ use crate::telemetry::metrics::Metrics;
 use access::{Access, BadTokenHash};
 use arc_swap::ArcSwap;
 pub use connections::AdminListener;
+use events::Events;
 use http::StatusCode;
 use problem::Problem;
 use reach::Reach;
@@ -39,6 +41,7 @@ pub type ViewSource = Arc<dyn Fn() -> GatewayView + Send + Sync>;
 struct Sources {
     metrics: Arc<Metrics>,
     view: ViewSource,
+    events: Arc<Events>,
 }
 
 impl fmt::Debug for Sources {
@@ -78,7 +81,7 @@ impl AdminState {
         view: ViewSource,
         settings: &Settings,
     ) -> Result<Arc<Self>, AdminError> {
-        let sources = Sources { metrics, view };
+        let sources = Sources { metrics, view, events: Arc::default() };
         let access = ArcSwap::from_pointee(Access::new(settings)?);
         let scrape = Scrape::new(sources.clone())?;
         Ok(Arc::new(AdminState { sources, access, scrape, reach: OnceLock::new() }))

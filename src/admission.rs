@@ -19,7 +19,7 @@ use crate::admission::patience::Patience;
 use crate::admission::queue::Queue;
 use crate::admission::settings::Settings;
 use crate::admission::wait::Waiter;
-use crate::balancing::CoreCluster;
+use crate::balancing::{CoreCluster, NoPlace};
 use crate::permit::Counter;
 use crate::reject::{Reason, Reject};
 use crate::request::Class;
@@ -170,6 +170,12 @@ impl Gate {
         Rc::new(Gate { settings, state, cluster, metrics, highest })
     }
 
+    /// What the upstream may hold now: its cap, or what ramps leave of it.
+    fn limit(&self) -> u32 {
+        let cap = self.settings.max_in_flight;
+        self.cluster.shares().total.map_or(cap, |total| total.min(cap))
+    }
+
     /// Counts a shed, and tells the log, at most once a second for each reason.
     pub fn shed(&self, class: Class, reason: Reason) {
         self.metrics.shed(self.state.core, class, reason);
@@ -231,8 +237,12 @@ impl RouteGate {
         &self.gate
     }
 
-    /// Seconds for `Retry-After`: the more is shed, the longer (`design.md`, "Retry-After").
-    fn retry_after(&self) -> u8 {
+    /// Seconds for `Retry-After`: the more is shed, the longer; for a ramp, what is left of its step
+    /// (`design.md`, "Retry-After").
+    fn retry_after(&self, reason: Reason) -> u8 {
+        if reason == Reason::Ramp {
+            return ramp_retry_after(self.gate.cluster.shares().eases_at);
+        }
         let ratio = self.gate.state.sheds.borrow().ratio();
         let most = (2.0 / (1.0 - ratio)).clamp(3.0, 30.0);
         // Truncation is meant: whole seconds.
@@ -270,7 +280,7 @@ impl RouteGate {
         result.map_err(|reason| {
             self.gate.shed(self.class, reason);
             state.sheds.borrow_mut().shed();
-            Reject { retry_after: Some(self.retry_after()), ..Reject::new(reason, explain(reason)) }
+            Reject { retry_after: Some(self.retry_after(reason)), ..Reject::new(reason, explain(reason)) }
         })
     }
 
@@ -284,11 +294,18 @@ impl RouteGate {
             return if own { no(Reason::RouteLimit, false) } else { no(Reason::UpstreamLimit, true) };
         }
         let line = &self.gate.state.shared.line;
-        if !line.in_flight.try_acquire(self.class_limit) {
+        let (limit, class_limit) = self.limits();
+        if !line.in_flight.try_acquire(class_limit) {
             self.counts.in_flight.release();
-            let limit = self.gate.settings.max_in_flight;
-            let class_only = self.class_limit < limit && line.in_flight.get() < limit;
-            return if class_only { no(Reason::ClassLimit, false) } else { no(Reason::UpstreamLimit, true) };
+            let in_flight = line.in_flight.get();
+            return if class_limit < limit && in_flight < limit {
+                no(Reason::ClassLimit, false)
+            } else if limit < self.gate.settings.max_in_flight && in_flight < self.gate.settings.max_in_flight
+            {
+                no(Reason::Ramp, self.gate.cluster.may_wait_for_ramp())
+            } else {
+                no(Reason::UpstreamLimit, true)
+            };
         }
         match self.gate.cluster.reserve(None) {
             Ok(place) => {
@@ -296,18 +313,40 @@ impl RouteGate {
                 granted.set(granted.get() + 1);
                 Ok(Granted::new(place, granted::Inside::new(self.clone())))
             }
-            Err(reason) => {
+            Err(NoPlace { reason, may_wait }) => {
                 // Not a release, and it wakes nobody: whoever failed because of this moment's count is behind
                 // backends that are full, and the next release is theirs.
                 line.in_flight.release();
                 self.counts.in_flight.release();
-                no(reason, reason == Reason::BackendLimit)
+                no(reason, may_wait)
             }
+        }
+    }
+
+    /// What the upstream may hold now, and what the route's class may fill of it. While something is ramped,
+    /// classes share what the ramp leaves.
+    fn limits(&self) -> (u32, u32) {
+        let cap = self.gate.settings.max_in_flight;
+        match self.gate.limit() {
+            limit if limit < cap => (limit, class_limit(limit, self.class, self.gate.highest)),
+            _ => (cap, self.class_limit),
         }
     }
 
     fn max_wait(&self) -> Duration {
         self.gate.settings.max_wait
+    }
+}
+
+/// The rest of the ramp's step and a little more, so that those who come back do not come together. A ramp
+/// without a schedule is somebody's work in progress: no promise, but not at once.
+fn ramp_retry_after(eases_at: Option<Instant>) -> u8 {
+    match eases_at {
+        Some(at) => {
+            let rest = at.saturating_duration_since(Instant::now()).as_secs().min(30) as u8;
+            (rest + fastrand::u8(1..=3)).min(30)
+        }
+        None => fastrand::u8(10..=30),
     }
 }
 
@@ -319,6 +358,7 @@ fn explain(reason: Reason) -> &'static str {
         Reason::BackendLimit => "every backend has as many requests in flight as it may have",
         Reason::QueueFull => "too many requests wait already for this one to be served in time",
         Reason::QueueTimeout => "no room came free while the request waited",
+        Reason::Ramp => "the upstream is being brought back in steps and takes a part of its traffic only",
         Reason::NoBackend => "no backend of the upstream can be tried",
         _ => "the upstream has as many requests in flight as it may have",
     }

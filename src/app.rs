@@ -15,17 +15,21 @@ use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::{Desk, Job};
 use crate::control::build::Builder;
 use crate::control::observe::Observatory;
+use crate::control::steering::Steering;
+use crate::control::steering::keep::{Kept, keep};
 use crate::control::watch::watch;
 use crate::control::{Control, Parts};
 use crate::listener::Listeners;
 use crate::routing::table::Live;
 use crate::runtime;
 use crate::runtime::bells::Bells;
+use crate::runtime::clock::TICK;
 use crate::runtime::descriptors::Descriptors;
 use crate::runtime::watchdog::{Heartbeats, Verdict, Watchdog};
 use crate::server::process::Process;
 use crate::server::station::Shared;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::events::{Started, stream};
 use crate::telemetry::logs::{self, Logs};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::discovery::{Directory, Pace, Resolver, keep_resolved};
@@ -90,6 +94,7 @@ fn start(
     logs: &Logs,
 ) -> anyhow::Result<Running> {
     let started = Instant::now();
+    Started { program: env!("CARGO_PKG_VERSION") }.emit();
     let boot = Boot::read(options, &*environment)?;
     let plan = &boot.active.plan;
     let cores = plan.gateway.workers;
@@ -105,6 +110,8 @@ fn start(
     let table = builder.build(plan).map_err(anyhow::Error::msg)?;
     builder.commit(plan);
     let live = Arc::new(Live::new(Arc::new(table)));
+    // Before the first request: a ramp outlives a restart.
+    let steering = Steering::new(live.clone(), Kept::read(&boot.store));
     let process = Arc::new(Process::default());
     let bells = Arc::new(Bells::new(cores));
     let shared =
@@ -130,6 +137,7 @@ fn start(
         file: options.config.clone(),
         environment,
         live,
+        steering: steering.clone(),
         listeners: listeners.clone(),
         builder,
         store: boot.store.clone(),
@@ -164,7 +172,7 @@ fn start(
     let (wishes, heard) = mpsc::channel(1);
     let socket_home = plan.admin.socket.then(|| boot.store.directory().to_owned());
     let rest = vec![
-        serve_admin(admin_socket, socket_home, state, stop_rest.clone())?,
+        serve_admin(admin_socket, socket_home, (state, steering), stop_rest.clone())?,
         run_background(control.clone(), directory, (heard, orders), stop_rest.clone())?,
     ];
     observatory.ready.store(true, Relaxed);
@@ -228,10 +236,11 @@ fn tokens_for(admin_side: AdminSlot) -> Box<dyn Fn(&AdminSettings) + Send + Sync
 fn serve_admin(
     socket: TcpListener,
     socket_home: Option<PathBuf>,
-    state: Arc<AdminState>,
+    (state, steering): (Arc<AdminState>, Arc<Steering>),
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
+        tokio::task::spawn_local(steer(steering));
         match socket_home.map(|home| admin::socket::bind(&home)) {
             Some(Ok(own)) => {
                 let (state, stop) = (state.clone(), stop.clone());
@@ -242,12 +251,24 @@ fn serve_admin(
             }
             None => {}
         }
+        if let Some(records) = stream::receiver() {
+            tokio::task::spawn_local(admin::events::keep(state.clone(), records));
+        }
         match tokio::net::TcpListener::from_std(socket) {
             Ok(listener) => admin::serve(listener, state, stop.cancelled_owned()).await,
             Err(error) => tracing::error!(%error, "the admin side cannot listen"),
         }
     };
     runtime::spawn("admin", main).map(|(_, thread)| thread)
+}
+
+/// Lets ramps take their steps, and references be learned, for as long as the admin thread lives.
+async fn steer(steering: Arc<Steering>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        steering.tick(ticks.tick().await.into_std());
+    }
 }
 
 /// The background thread: names, files, signals. It may block; nobody waits for it.
@@ -264,10 +285,14 @@ fn run_background(
             }
             Err(error) => tracing::error!(error, "names cannot be resolved; addresses can"),
         }
+        let (steering, store) = (control.steering().clone(), control.store().clone());
+        tokio::task::spawn_local(keep(steering.clone(), store.clone()));
         tokio::select! {
             () = watch(control, wishes, orders) => {}
             () = stop.cancelled() => {}
         }
+        // What was learned since it was last kept.
+        steering.keep_now(&store);
     };
     runtime::spawn("background", main).map(|(_, thread)| thread)
 }

@@ -10,6 +10,8 @@ pub mod build;
 pub mod observe;
 pub mod origin;
 pub mod permits;
+pub mod ramp;
+pub mod steering;
 pub mod store;
 pub mod view;
 pub mod watch;
@@ -20,6 +22,7 @@ use crate::config::{self, Checked, Environment};
 use crate::control::apply::{Receipt, Turns};
 use crate::control::build::Builder;
 use crate::control::origin::{Kept, Origin};
+use crate::control::steering::Steering;
 use crate::control::store::Store;
 use crate::listener::{BindError, Listeners};
 use crate::routing::table::{Live, Table};
@@ -108,6 +111,7 @@ pub struct Control {
     file: PathBuf,
     environment: Arc<dyn Environment + Send + Sync>,
     live: Arc<Live>,
+    steering: Arc<Steering>,
     listeners: Arc<Listeners>,
     builder: Mutex<Builder>,
     store: Store,
@@ -127,6 +131,8 @@ pub struct Parts {
     pub environment: Arc<dyn Environment + Send + Sync>,
     /// The pointer.
     pub live: Arc<Live>,
+    /// The levers that every table follows.
+    pub steering: Arc<Steering>,
     /// The street doors.
     pub listeners: Arc<Listeners>,
     /// What built the first table.
@@ -158,6 +164,7 @@ impl Control {
             file: parts.file,
             environment: parts.environment,
             live: parts.live,
+            steering: parts.steering,
             listeners: parts.listeners,
             builder: Mutex::new(parts.builder),
             store: parts.store,
@@ -282,13 +289,14 @@ impl Control {
         let table = Arc::new(builder.build(plan)?);
         let warnings = self.open_doors(plan)?;
         let (number, hash) = (table.number, plan.hash.clone());
-        let before = self.live.swap(table);
+        let before = self.steering.swap(table.clone());
         builder.commit(plan);
         (self.admin)(&plan.admin);
         self.access_log.retarget(&plan.access_log.target);
         self.access_log.reopen();
         let mut notices = plan.notices.clone();
         notices.extend(warnings);
+        notices.extend(self.steering.conflicts(&before, &table));
         notices.extend(only_at_start(&self.state().active.plan, plan));
         let origin = &active.origin;
         let (by, reason) = (origin.by.as_deref(), origin.reason.as_deref());
@@ -338,6 +346,11 @@ impl Control {
     /// Checks a text as if it stood in the file. Takes long for a long text, and reads local files.
     pub fn check(&self, text: &str) -> Checked {
         config::check(text, &self.file, &*self.environment)
+    }
+
+    /// The levers.
+    pub fn steering(&self) -> &Arc<Steering> {
+        &self.steering
     }
 
     /// The state directory.

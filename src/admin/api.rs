@@ -4,6 +4,7 @@
 //! request, the check of who asks, and a bound on bodies. Handlers only read the view.
 
 pub mod config;
+pub mod events;
 pub mod health;
 pub mod permits;
 mod text;
@@ -42,7 +43,7 @@ pub struct Items<T> {
     pub items: Vec<T>,
 }
 
-/// Every path of the admin side; requests must carry their `Peer`.
+/// Every path of the admin side; requests must carry their `Peer` and `Streaming`.
 pub fn router(state: Arc<AdminState>) -> Router {
     let fixed = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
     let layers = ServiceBuilder::new()
@@ -59,6 +60,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(scrape::metrics))
         .route("/v1/status", get(status))
+        .route("/v1/events", get(events::events))
         .route("/v1/upstreams", get(upstreams::list))
         .route("/v1/upstreams/{upstream}", get(upstreams::one))
         .route("/v1/permits", get(permits::list))

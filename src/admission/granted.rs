@@ -112,7 +112,7 @@ impl Guard for Granted {
         let slot =
             Rc::new(Slot { route: route.clone(), granted: RefCell::new(Some(self)), wanted: Notify::new() });
         state.zombies.0.borrow_mut().push_back(slot.clone());
-        while state.shared.zombies.get() > most_zombies(route.gate.settings.max_in_flight) {
+        while state.shared.zombies.get() > most_zombies(route.gate.limit()) {
             let oldest = state.zombies.0.borrow_mut().pop_front();
             let Some(oldest) = oldest else { break };
             oldest.let_go_early();

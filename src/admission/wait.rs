@@ -2,7 +2,7 @@
 
 use crate::admission::patience::Hopeless;
 use crate::admission::queue::Ticket;
-use crate::admission::{CoreState, Granted, RouteGate};
+use crate::admission::{CoreState, Full, Granted, RouteGate};
 use crate::reject::Reason;
 use crate::request::Class;
 use std::cell::{Cell, RefCell};
@@ -133,15 +133,18 @@ fn displace(state: &CoreState, class: Class) -> Option<()> {
     Some(())
 }
 
+/// Waiting any longer is of no use: what refuses is not what the waiter waits for.
+fn is_final(full: Full) -> bool {
+    let hopeless = matches!(full.reason, Reason::RouteLimit | Reason::NoBackend | Reason::Ramp);
+    hopeless && !full.may_wait
+}
+
 /// Serves those who wait here while there is room, then passes the bell on to another core.
 pub(super) fn serve(state: &CoreState) {
     while let Some(waiter) = { state.queue.borrow().peek().cloned() } {
         let outcome = match waiter.route.try_admit() {
             Ok(granted) => Ok(granted),
-            // Its own bound refuses it, and that is not what it waits for.
-            Err(full) if full.reason == Reason::RouteLimit || full.reason == Reason::NoBackend => {
-                Err(full.reason)
-            }
+            Err(full) if is_final(full) => Err(full.reason),
             Err(_) => return,
         };
         let served = state.queue.borrow_mut().pop();

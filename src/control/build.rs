@@ -4,8 +4,10 @@
 
 use crate::admission;
 use crate::balancing::ewma::PeakEwma;
+use crate::balancing::rate::Rate;
 use crate::balancing::settings::BackendSettings;
-use crate::balancing::{Backend, Cluster};
+use crate::balancing::shares::Shares;
+use crate::balancing::{Backend, Cluster, Levelled};
 use crate::config::plan::{Plan, UpstreamPlan};
 use crate::filters::forwarded::TrustedProxies;
 use crate::permit::Counter;
@@ -38,6 +40,7 @@ pub struct Builder {
     upstreams: Kept<Arc<str>, admission::Shared>,
     routes: Kept<Arc<str>, admission::RouteCounts>,
     backends: Kept<(Arc<str>, Arc<str>), Counter>,
+    rates: Kept<(Arc<str>, Arc<str>), Rate>,
     endpoints: Kept<Identity, Endpoint>,
     latencies: Kept<Identity, PeakEwma>,
     /// What the table being built wants of endpoints that the active table may share: it becomes true when the
@@ -94,6 +97,7 @@ impl Builder {
             upstreams: Kept::new(),
             routes: Kept::new(),
             backends: Kept::new(),
+            rates: Kept::new(),
             endpoints: Kept::new(),
             latencies: Kept::new(),
             later: Vec::new(),
@@ -143,6 +147,7 @@ impl Builder {
         self.upstreams.forget_unused();
         self.routes.forget_unused();
         self.backends.forget_unused();
+        self.rates.forget_unused();
         self.endpoints.forget_unused();
         self.latencies.forget_unused();
         self.metrics.retain(&names(plan));
@@ -172,8 +177,11 @@ impl Builder {
             .iter()
             .map(|backend| self.backend(upstream, backend, tls.as_ref()))
             .collect();
+        let backends = backends?;
+        // Whoever swaps the table in says first what operators' ramps leave.
         let cluster = Cluster {
-            backends: backends?,
+            shares: Levelled::new(Shares::of(&backends.iter().map(Backend::warm).collect::<Vec<_>>(), None)),
+            backends,
             max_retries: upstream.balancing.max_retries,
             host: upstream.transport.host.clone(),
             metrics: metrics.clone(),
@@ -210,7 +218,9 @@ impl Builder {
             settings: settings.clone(),
             cap: upstream.balancing.max_in_flight_per_backend,
             max_streams: upstream.balancing.max_streams,
-            in_flight: self.backends.get_or(key, Counter::default),
+            in_flight: self.backends.get_or(key.clone(), Counter::default),
+            rate: self.rates.get_or(key, Rate::default),
+            metrics: metrics.clone(),
             latency: self.latencies.get_or(identity.clone(), PeakEwma::default),
             endpoint: self.endpoint(upstream, identity, tls, metrics)?,
         })

@@ -3,6 +3,7 @@
 use crate::admission::class_limit;
 use crate::balancing::Backend;
 use crate::control::Control;
+use crate::control::steering::sight::{BackendSight, UpstreamSight};
 use crate::control::view::{
     BackendView, ClassView, GatewayView, ListenerView, UpstreamView, VersionView, WorkerView,
 };
@@ -43,7 +44,8 @@ impl Observatory {
         let stuck = workers.iter().any(|worker| worker.stuck);
         let draining = self.process.is_draining();
         let started = self.ready.load(Relaxed);
-        let (reasons, degraded, successful) = self.reasons(started, draining, &workers);
+        let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
+        reasons.extend(self.control.steering().reasons(&table));
         let version = self.version(&table);
         let now = self.epoch_nanos();
         GatewayView {
@@ -58,7 +60,7 @@ impl Observatory {
             max_in_flight: table.max_in_flight,
             workers,
             listeners: self.listeners(),
-            upstreams: upstreams(&table, now),
+            upstreams: upstreams(&table, self.control.steering().sight(&table), now),
         }
     }
 
@@ -131,12 +133,13 @@ impl Observatory {
     }
 }
 
-fn upstreams(table: &Table, now: u64) -> Vec<UpstreamView> {
-    table.upstreams.iter().map(|upstream| upstream_view(upstream, now)).collect()
+fn upstreams(table: &Table, sights: Vec<UpstreamSight>, now: u64) -> Vec<UpstreamView> {
+    table.upstreams.iter().zip(sights).map(|(upstream, sight)| upstream_view(upstream, sight, now)).collect()
 }
 
-fn upstream_view(upstream: &Upstream, now: u64) -> UpstreamView {
-    let limit = upstream.gate.max_in_flight;
+fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> UpstreamView {
+    let cap = upstream.gate.max_in_flight;
+    let limit = sight.total.map_or(cap, |total| total.min(cap));
     let class = |class: &Class| ClassView {
         class: class.as_str().to_owned(),
         limit: class_limit(limit, *class, upstream.highest),
@@ -145,17 +148,24 @@ fn upstream_view(upstream: &Upstream, now: u64) -> UpstreamView {
         name: upstream.name.to_string(),
         in_flight: upstream.shared.line.in_flight.get(),
         limit,
-        max_in_flight: limit,
+        max_in_flight: cap,
         queue_depth: upstream.shared.line.waiting.get(),
         max_waiting: upstream.gate.max_waiting,
         zombies: upstream.shared.zombies.get(),
         classes: upstream.classes.iter().map(class).collect(),
-        ramp_percent: 100.0,
-        backends: upstream.cluster.backends.iter().map(|backend| backend_view(backend, now)).collect(),
+        ramp_percent: sight.ramp.as_ref().map_or(100.0, |ramp| ramp.percent),
+        ramp: sight.ramp,
+        backends: upstream
+            .cluster
+            .backends
+            .iter()
+            .zip(sight.backends)
+            .map(|(backend, sight)| backend_view(backend, sight, now))
+            .collect(),
     }
 }
 
-fn backend_view(backend: &Backend, now: u64) -> BackendView {
+fn backend_view(backend: &Backend, sight: BackendSight, now: u64) -> BackendView {
     let endpoint = &backend.endpoint;
     let up = backend.is_present();
     let allowed = endpoint.connects_allowed.load(Relaxed) as usize;
@@ -164,20 +174,28 @@ fn backend_view(backend: &Backend, now: u64) -> BackendView {
         address: format!("{}:{}", endpoint.address.host, endpoint.address.port),
         resolved: endpoint.addresses.load().list.iter().map(ToString::to_string).collect(),
         up,
-        state: state(backend, up),
+        state: state(backend, &sight, up),
         weight: backend.settings.weight.get(),
         in_flight: backend.in_flight.get(),
-        cap: backend.cap,
+        cap: sight.cap,
+        max_in_flight: backend.cap,
         connecting: u32::try_from(allowed.saturating_sub(endpoint.connects.load().available_permits()))
             .unwrap_or(0),
         ewma_ms: Some(backend.latency.get(now)).filter(|ns| *ns > 0).map(|ns| ns as f64 / 1e6),
-        ramp_percent: 100.0,
+        ramp_percent: sight.percent,
+        ramp: sight.ramp,
+        drain: sight.drain,
+        reference: sight.reference,
     }
 }
 
 /// `ready`, or why it is not picked: what the name service said is what the person on call needs.
-fn state(backend: &Backend, up: bool) -> String {
+fn state(backend: &Backend, sight: &BackendSight, up: bool) -> String {
     match backend.endpoint.addresses.failure() {
+        _ if sight.drain.is_some() || sight.percent <= 0.0 => match backend.in_flight.get() {
+            0 => "drained".to_owned(),
+            _ => "draining".to_owned(),
+        },
         _ if up => "ready".to_owned(),
         Some(why) => format!("the name has not resolved: {why}"),
         None => "the name has not resolved yet".to_owned(),

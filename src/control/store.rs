@@ -65,6 +65,14 @@ impl Store {
         serde_json::from_str(&text).ok()
     }
 
+    /// Keeps another file of the state whole: a crash leaves the old one or the new one.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn keep_file(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        write_whole(&self.directory.join(name), content)
+    }
+
     /// The last version that became active here, if any.
     pub fn last_good(&self) -> Option<String> {
         fs::read_to_string(self.directory.join(LAST_GOOD)).ok()

@@ -1,6 +1,7 @@
 //! What operators see: plain values read from the running gateway at one moment. The admin API serialises
 //! them, `/metrics` turns them into gauges, the command line prints them.
 
+use crate::control::steering::forecast::Forecast;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -107,6 +108,9 @@ pub struct UpstreamView {
     pub classes: Vec<ClassView>,
     /// 100 when unset.
     pub ramp_percent: f64,
+    /// Its ramp, if one is set.
+    #[serde(default)]
+    pub ramp: Option<LeverView>,
     /// Its backends.
     pub backends: Vec<BackendView>,
 }
@@ -137,12 +141,72 @@ pub struct BackendView {
     pub weight: u32,
     /// In flight, connecting ones and zombies included.
     pub in_flight: u32,
-    /// In flight at most.
+    /// In flight at most now: its cap, or what ramps leave of it.
     pub cap: u32,
+    /// In flight at most as configured.
+    pub max_in_flight: u32,
     /// Connections being established.
     pub connecting: u32,
     /// Peak-EWMA of the time to response headers, in milliseconds; nothing before the first answer.
     pub ewma_ms: Option<f64>,
-    /// 100 when unset.
+    /// The least of its own ramp, its upstream's and a drain; 100 when unset.
     pub ramp_percent: f64,
+    /// Its own ramp, if one is set.
+    #[serde(default)]
+    pub ramp: Option<LeverView>,
+    /// Who drained it, if somebody did.
+    #[serde(default)]
+    pub drain: Option<LeverView>,
+    /// What it holds when it is well: what ramps are percentages of.
+    #[serde(default)]
+    pub reference: ReferenceView,
+}
+
+/// A ramp or a drain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LeverView {
+    /// `ramp` or `drain`.
+    pub kind: String,
+    /// The upstream's name.
+    pub upstream: String,
+    /// The backend's name, if it is one backend's.
+    pub backend: Option<String>,
+    /// 0 to 100.
+    pub percent: f64,
+    /// Its next step, if it has one.
+    pub then: Option<ThenView>,
+    /// In flight that the percentage is of, if the operator said so.
+    pub reference: Option<f64>,
+    /// Who set it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// What its upstream will shed now; nothing while the active version has no such upstream.
+    pub forecast: Option<Forecast>,
+}
+
+/// A ramp's next step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ThenView {
+    /// The percentage that it goes to.
+    pub percent: f64,
+    /// How long until then.
+    pub in_seconds: f64,
+    /// The clock stands still.
+    pub paused: bool,
+}
+
+/// What a backend holds when it is well.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReferenceView {
+    /// In flight.
+    pub in_flight: f64,
+    /// Requests a second, if known.
+    pub requests_per_second: Option<f64>,
+    /// `operator`, `learned`, `first_seconds`, `peers` or `cap`: where it is from, the best first.
+    pub source: String,
+    /// How long ago it was last learned; nothing if it was not.
+    pub age_seconds: Option<f64>,
 }

@@ -150,6 +150,10 @@ fn backends(tables: &Tables) -> Vec<Family> {
         "tidegate_backend_connects_total",
         "Connections dialled to a backend, TLS included, by outcome.",
     );
+    let mut tries = Family::counter(
+        "tidegate_backend_requests_total",
+        "Requests sent to a backend, by outcome; failed is 5xx, no answer in time, or a broken connection.",
+    );
     for backend in tables.backends.values() {
         let labels = [("upstream", &*backend.upstream), ("backend", &*backend.name)];
         ejections.count(&labels, backend.ejections.get());
@@ -157,6 +161,9 @@ fn backends(tables: &Tables) -> Vec<Family> {
         for (outcome, connected) in [("connected", true), ("failed", false)] {
             dials.count(&[labels[0], labels[1], ("outcome", outcome)], backend.dials(connected));
         }
+        for (outcome, well) in [("ok", true), ("failed", false)] {
+            tries.count(&[labels[0], labels[1], ("outcome", outcome)], backend.outcomes(well));
+        }
     }
-    vec![ejections, incarnations, dials]
+    vec![ejections, incarnations, dials, tries]
 }

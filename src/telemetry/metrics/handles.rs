@@ -194,6 +194,11 @@ impl UpstreamMetrics {
         self.cells.sum(|cells| cells.shed[class as usize].get(reason as usize).map_or(0, Counter::get))
     }
 
+    /// All sheds so far, over all cores, classes and reasons.
+    pub fn all_sheds(&self) -> u64 {
+        self.cells.sum(|cells| cells.shed.iter().flatten().map(Counter::get).fold(0, u64::wrapping_add))
+    }
+
     pub(super) fn queue_waits(&self) -> HistogramSum {
         let mut sum = HistogramSum::default();
         self.cells.iter().for_each(|cells| sum.add(&cells.queue_wait));
@@ -227,6 +232,8 @@ pub struct BackendMetrics {
 struct BackendCells {
     connected: Counter,
     connects_failed: Counter,
+    answered: Counter,
+    failed: Counter,
 }
 
 impl BackendMetrics {
@@ -245,6 +252,18 @@ impl BackendMetrics {
     pub fn dialled(&self, core: CoreId, connected: bool) {
         let Some(cells) = self.cells.of(core) else { return };
         if connected { cells.connected.add(1) } else { cells.connects_failed.add(1) }
+    }
+
+    /// One try ended: with an answer below 500, or with one above, none in time, or a broken connection.
+    #[inline]
+    pub fn answered(&self, core: CoreId, well: bool) {
+        let Some(cells) = self.cells.of(core) else { return };
+        if well { cells.answered.add(1) } else { cells.failed.add(1) }
+    }
+
+    /// Tries that ended so, ever.
+    pub fn outcomes(&self, well: bool) -> u64 {
+        self.cells.sum(|cells| if well { cells.answered.get() } else { cells.failed.get() })
     }
 
     pub(super) fn dials(&self, connected: bool) -> u64 {

@@ -1,0 +1,199 @@
+//! What ramps leave to each backend of an upstream: how many in flight, how often it is drawn, how many a second
+//! (`design.md`, "Ramps"; `overload.md` 2(vii)).
+//!
+//! Absolute: a backend at 25 % may hold a quarter of its reference, which is what it held when it was well, so a
+//! whole fleet at 25 % holds a quarter together; a weight among peers alone would change nothing then. All ramped
+//! backends together hold at most the rounded-up sum of their shares, or at small numbers rounding each of them up
+//! would leave no ramp at all. Neighbours that are not ramped take twice their reference at most.
+//!
+//! Pure arithmetic over plain values. What holds the count is the place at a backend; which backends can be
+//! reached at all is known when one is picked.
+
+use std::time::Instant;
+
+/// Millionths of a request, so that sums of shares are exact and rounding up does not follow floating error.
+const MICRO: f64 = 1e6;
+/// Weights are drawn in hundredths while something is ramped, or a light backend could not be at 1 %.
+const WEIGHT_SCALE: u32 = 100;
+/// What warm neighbours may take of a ramped backend's work, relative to their reference.
+const NEIGHBOUR: f64 = 2.0;
+
+/// One backend as a ramp sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// The effective ramp, 0 to 100; 0 is drained, 100 is warm.
+    pub percent: f64,
+    /// In flight when it was well.
+    pub reference: f64,
+    /// Requests a second when it was well, if that is known.
+    pub rate: Option<f64>,
+    /// In flight at most, as configured.
+    pub cap: u32,
+    /// Its configured weight.
+    pub weight: u32,
+}
+
+/// What one backend may carry now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// In flight at most; 0 while it is drained.
+    pub cap: u32,
+    /// How often it is drawn, relative to its peers.
+    pub weight: u32,
+    /// Set while it is ramped.
+    pub ramped: Option<Ramped>,
+}
+
+/// What only a ramped backend has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ramped {
+    /// Its part of the sum that all ramped backends may hold, in millionths of a request.
+    pub quota_micro: u64,
+    /// Nanoseconds between two requests, if its rate is bound.
+    pub interval_ns: Option<u64>,
+}
+
+/// What every backend of an upstream may carry now, in the order of the backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// Each backend's.
+    pub of: Box<[Share]>,
+    /// What the upstream may hold; nothing while no backend is ramped.
+    pub total: Option<u32>,
+    /// When the ramp eases next, if that is known.
+    pub eases_at: Option<Instant>,
+}
+
+impl Shares {
+    /// The shares of backends that stand so.
+    pub fn of(standings: &[Standing], eases_at: Option<Instant>) -> Self {
+        let any = standings.iter().any(|standing| standing.percent < 100.0);
+        let of: Box<[Share]> = standings.iter().map(|standing| share(standing, any)).collect();
+        let total = any.then(|| {
+            let ramped = whole(of.iter().filter_map(|share| share.ramped).map(|ramped| ramped.quota_micro));
+            let warm = of.iter().filter(|share| share.ramped.is_none()).map(|share| share.cap);
+            warm.fold(ramped, u32::saturating_add)
+        });
+        Shares { of, total, eases_at: eases_at.filter(|_| any) }
+    }
+
+    /// Something is ramped or drained.
+    pub fn are_bound(&self) -> bool {
+        self.total.is_some()
+    }
+}
+
+/// Requests, from millionths, rounded up once.
+pub fn whole(parts: impl Iterator<Item = u64>) -> u32 {
+    let micro = parts.fold(0, u64::saturating_add);
+    u32::try_from(micro.div_ceil(MICRO as u64)).unwrap_or(u32::MAX)
+}
+
+fn share(standing: &Standing, any: bool) -> Share {
+    let Standing { percent, reference, rate, cap, weight } = *standing;
+    if !any {
+        return Share { cap, weight, ramped: None };
+    }
+    if percent <= 0.0 {
+        return Share { cap: 0, weight: 0, ramped: None };
+    }
+    if percent >= 100.0 {
+        let most = (NEIGHBOUR * reference).ceil().max(1.0);
+        return Share { cap: at_most(most, cap), weight: weight.saturating_mul(WEIGHT_SCALE), ramped: None };
+    }
+    let part = percent / 100.0;
+    let quota = (part * reference).min(f64::from(cap)).max(0.0);
+    // Saturates; a rate of nothing is no rate.
+    let interval = rate.filter(|rate| *rate > 0.0).map(|rate| (1e9 / (part * rate)) as u64);
+    let quota_micro = ((quota * MICRO).round() as u64).max(1);
+    Share {
+        cap: whole([quota_micro].into_iter()).min(cap).max(1),
+        weight: ((f64::from(weight) * percent / 100.0 * f64::from(WEIGHT_SCALE)).round() as u32).max(1),
+        ramped: Some(Ramped { quota_micro, interval_ns: interval }),
+    }
+}
+
+fn at_most(value: f64, cap: u32) -> u32 {
+    (value as u32).min(cap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn standing(percent: f64, reference: f64) -> Standing {
+        Standing { percent, reference, rate: None, cap: 1_000, weight: 100 }
+    }
+
+    #[test]
+    fn a_quarter_means_a_quarter_at_4_in_flight_as_at_400() {
+        for (reference, one, all) in [(1.0, 1, 1), (4.0, 1, 4), (100.0, 25, 100)] {
+            let alone =
+                Shares::of(&[25.0, 100.0, 100.0, 100.0].map(|percent| standing(percent, reference)), None);
+            assert_eq!(alone.of[0].cap, one, "{reference}");
+            assert_eq!(alone.of[1].cap, (2.0 * reference) as u32);
+            let fleet = Shares::of(&[standing(25.0, reference); 4], None);
+            assert_eq!(fleet.total, Some(all), "{reference}");
+        }
+    }
+
+    #[test]
+    fn rounding_up_follows_the_sum_and_not_floating_error() {
+        // 0.1 × 30 is 3.0000000000000004 in floating point.
+        assert_eq!(Shares::of(&[standing(10.0, 30.0)], None).of[0].cap, 3);
+        assert_eq!(Shares::of(&[standing(10.0, 1.0); 10], None).total, Some(1));
+    }
+
+    #[test]
+    fn without_a_ramp_everything_is_as_configured() {
+        let shares = Shares::of(&[standing(100.0, 1.0); 2], Some(Instant::now()));
+        assert_eq!(shares.of[0], Share { cap: 1_000, weight: 100, ramped: None });
+        assert!(!shares.are_bound() && shares.eases_at.is_none());
+    }
+
+    #[test]
+    fn a_drained_backend_gets_nothing_and_its_neighbour_no_more_than_twice() {
+        let shares = Shares::of(&[standing(0.0, 10.0), standing(100.0, 10.0)], None);
+        assert_eq!((shares.of[0].cap, shares.of[0].weight), (0, 0));
+        assert_eq!((shares.of[1].cap, shares.total), (20, Some(20)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn no_share_is_above_its_part_rounded_up_or_its_cap(
+            standings in prop::collection::vec(
+                (0.0_f64..=100.0, 0.0_f64..500.0, prop::option::of(0.0_f64..1e5), 1_u32..400, 1_u32..10_000),
+                1..12,
+            ),
+        ) {
+            let standings: Vec<_> = standings
+                .into_iter()
+                .map(|(percent, reference, rate, cap, weight)| Standing { percent, reference, rate, cap, weight })
+                .collect();
+            let shares = Shares::of(&standings, None);
+            let mut parts = 0.0;
+            for (standing, share) in standings.iter().zip(&shares.of) {
+                prop_assert!(share.cap <= standing.cap);
+                prop_assert_eq!(share.cap == 0, standing.percent <= 0.0);
+                if share.ramped.is_some() {
+                    let part = standing.percent / 100.0 * standing.reference;
+                    prop_assert!(f64::from(share.cap) <= part.ceil().max(1.0));
+                    parts += part;
+                }
+            }
+            let ramped = whole(shares.of.iter().filter_map(|share| share.ramped).map(|it| it.quota_micro));
+            prop_assert!(f64::from(ramped) <= (parts + 1e-4).ceil().max(1.0));
+        }
+
+        #[test]
+        fn a_higher_ramp_never_leaves_less(low in 0.1_f64..99.0, more in 0.0_f64..1.0, reference in 0.0_f64..300.0) {
+            let high = (low + more * (99.9 - low)).max(low);
+            let share = |percent| Shares::of(&[standing(percent, reference)], None).of[0];
+            prop_assert!(share(high).cap >= share(low).cap);
+            prop_assert!(share(high).weight >= share(low).weight);
+        }
+    }
+}

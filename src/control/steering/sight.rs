@@ -1,0 +1,141 @@
+//! What operators see of levers and references, as plain values.
+
+use crate::balancing::Backend;
+use crate::control::ramp::lever::{Due, Lever, Signature, Target};
+use crate::control::steering::conflict::{conflicts, dormant};
+use crate::control::steering::{State, Steering, unix_ms};
+use crate::control::view::{LeverView, ReferenceView, ThenView};
+use crate::routing::table::{Table, Upstream};
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is to be seen of one upstream.
+#[derive(Debug)]
+pub struct UpstreamSight {
+    /// Its own lever.
+    pub ramp: Option<LeverView>,
+    /// What ramps leave of its cap, if one binds.
+    pub total: Option<u32>,
+    /// Its backends, in their order.
+    pub backends: Vec<BackendSight>,
+}
+
+/// What is to be seen of one backend.
+#[derive(Debug)]
+pub struct BackendSight {
+    /// Its own lever.
+    pub ramp: Option<LeverView>,
+    /// Who drained it.
+    pub drain: Option<LeverView>,
+    /// The effective percentage.
+    pub percent: f64,
+    /// In flight at most now.
+    pub cap: u32,
+    /// What a percentage is of.
+    pub reference: ReferenceView,
+}
+
+impl Steering {
+    /// What is to be seen of every upstream of a table, in their order.
+    pub fn sight(&self, table: &Table) -> Vec<UpstreamSight> {
+        let state = self.state();
+        table.upstreams.iter().map(|upstream| state.upstream(upstream)).collect()
+    }
+
+    /// All levers, also those whose name is gone.
+    pub fn levers(&self) -> Vec<LeverView> {
+        let table = self.live.load();
+        let state = self.state();
+        let ramps = state.levers.ramps().map(|(target, lever)| state.ramp(&table, target, lever));
+        let drained = state.levers.drained().map(|((upstream, backend), signature)| {
+            drained(&Target::Backend(upstream.clone(), backend.clone()), signature)
+        });
+        ramps.chain(drained).collect()
+    }
+
+    /// What a person should know: levers that wait for their name, and what is not on disk.
+    pub fn reasons(&self, table: &Table) -> Vec<String> {
+        let state = self.state();
+        let mut reasons = dormant(&state.levers, table);
+        reasons.extend(state.trouble.clone());
+        reasons
+    }
+
+    /// What `after` changes under levers that hold since `before`; a sentence each.
+    pub fn conflicts(&self, before: &Table, after: &Table) -> Vec<String> {
+        conflicts(&self.state().levers, before, after)
+    }
+}
+
+impl State {
+    fn upstream(&self, upstream: &Upstream) -> UpstreamSight {
+        let shares = upstream.cluster.shares.load();
+        let target = Target::Upstream(upstream.name.clone());
+        let backends = upstream.cluster.backends.iter().zip(&shares.of);
+        UpstreamSight {
+            ramp: self.levers.get(&target).map(|lever| self.lever(Some(upstream), &target, lever)),
+            total: shares.total,
+            backends: backends.map(|(backend, share)| self.backend(upstream, backend, share.cap)).collect(),
+        }
+    }
+
+    fn backend(&self, upstream: &Upstream, backend: &Backend, cap: u32) -> BackendSight {
+        let name = &backend.settings.name;
+        let target = Target::Backend(upstream.name.clone(), name.clone());
+        let found = self.watchman.reference(upstream, backend, &self.levers);
+        let age = (found.learned_at > 0).then(|| (unix_ms() / 1_000 - found.learned_at).max(0) as f64);
+        BackendSight {
+            ramp: self.levers.get(&target).map(|lever| self.lever(Some(upstream), &target, lever)),
+            drain: self.levers.drained_by(&upstream.name, name).map(|it| drained(&target, it)),
+            percent: self.levers.effective(&upstream.name, name),
+            cap,
+            reference: ReferenceView {
+                in_flight: hundredths(found.in_flight),
+                requests_per_second: found.rate.map(hundredths),
+                source: found.source.as_str().to_owned(),
+                age_seconds: age,
+            },
+        }
+    }
+
+    fn ramp(&self, table: &Table, target: &Target, lever: &Lever) -> LeverView {
+        let upstream = table.upstreams.iter().find(|upstream| upstream.name == *target.upstream());
+        self.lever(upstream, target, lever)
+    }
+
+    fn lever(&self, upstream: Option<&Upstream>, target: &Target, lever: &Lever) -> LeverView {
+        let then = lever.then.map(|then| ThenView {
+            percent: then.percent,
+            in_seconds: then.due.left(Instant::now()).as_secs_f64().round(),
+            paused: matches!(then.due, Due::Paused(_)),
+        });
+        LeverView {
+            percent: lever.percent,
+            then,
+            reference: lever.reference,
+            forecast: upstream.map(|upstream| self.watchman.forecast(upstream, &self.levers)),
+            ..signed("ramp", target, &lever.signature)
+        }
+    }
+}
+
+fn drained(target: &Target, signature: &Signature) -> LeverView {
+    signed("drain", target, signature)
+}
+
+fn signed(kind: &str, target: &Target, signature: &Signature) -> LeverView {
+    LeverView {
+        kind: kind.to_owned(),
+        upstream: target.upstream().to_string(),
+        backend: target.backend().map(|name: &Arc<str>| name.to_string()),
+        by: signature.by.clone(),
+        reason: signature.reason.clone(),
+        since: Timestamp::from_millisecond(signature.since_ms).unwrap_or_default().to_string(),
+        ..LeverView::default()
+    }
+}
+
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}

@@ -1,0 +1,256 @@
+//! Looks at what is in flight ten times a second and learns from it: each backend's reference, and how much is
+//! asked of each upstream.
+//!
+//! It reads counters that cores write anyway, and holds nothing that a core waits for.
+
+use crate::balancing::Backend;
+use crate::balancing::shares::{Shares, Standing};
+use crate::control::ramp::lever::{Levers, Target};
+use crate::control::ramp::reference::{Learner, Load, Reference, Second, median};
+use crate::control::steering::forecast::{Demand, Forecast, forecast};
+use crate::routing::table::{Table, Upstream};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a reference belongs to: an upstream's name, and where the backend is.
+pub type Place = (Arc<str>, String);
+
+/// Looks in a second, at most; a thread that is late looks less often.
+const SECOND: Duration = Duration::from_secs(1);
+/// References of addresses that the active version does not use are kept up to this many in all.
+const MAX_LEARNERS: usize = 4_096;
+/// A backend without any history is taken to have held this part of its cap.
+const UNKNOWN: f64 = 0.25;
+
+/// Everything that is watched.
+#[derive(Debug)]
+pub struct Watchman {
+    learners: HashMap<Place, Learner>,
+    looks: HashMap<Place, Looks>,
+    demands: HashMap<Arc<str>, Counted>,
+    second_began: Option<Instant>,
+}
+
+/// One backend in the second that is running.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looks {
+    sum: u64,
+    count: u32,
+    full: bool,
+    /// Outcomes at the end of the second before.
+    ended: Option<(u64, u64)>,
+}
+
+/// One upstream's demand, and the counts at the end of the second before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    demand: Demand,
+    sheds: Option<u64>,
+}
+
+/// A backend's reference, and where it is from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Found {
+    /// In flight.
+    pub in_flight: f64,
+    /// A second, if known.
+    pub rate: Option<f64>,
+    /// Where it is from.
+    pub source: Source,
+    /// When it was learned, in seconds since 1970; 0 if it was not.
+    pub learned_at: i64,
+}
+
+/// Where a reference is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An operator said so.
+    Operator,
+    /// Whole windows of well time.
+    Learned,
+    /// The largest second of the first minutes.
+    FirstSeconds,
+    /// The median of the peers.
+    Peers,
+    /// A quarter of the cap.
+    Cap,
+}
+
+impl Source {
+    /// The word in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Source::Operator => "operator",
+            Source::Learned => "learned",
+            Source::FirstSeconds => "first_seconds",
+            Source::Peers => "peers",
+            Source::Cap => "cap",
+        }
+    }
+}
+
+impl Watchman {
+    /// Knows what was learned before.
+    pub fn new(learners: HashMap<Place, Learner>) -> Self {
+        Watchman { learners, looks: HashMap::new(), demands: HashMap::new(), second_began: None }
+    }
+
+    /// What was learned, to be kept.
+    pub fn learners(&self) -> &HashMap<Place, Learner> {
+        &self.learners
+    }
+
+    /// Looks once; `unix` is the second since 1970.
+    pub fn look(&mut self, table: &Table, levers: &Levers, now: Instant, unix: i64) {
+        for upstream in &table.upstreams {
+            for backend in &upstream.cluster.backends {
+                let in_flight = backend.in_flight.get();
+                let looks = self.looks.entry(place(upstream, backend)).or_default();
+                looks.sum += u64::from(in_flight);
+                looks.count += 1;
+                looks.full |= in_flight >= backend.cap;
+            }
+        }
+        let began = *self.second_began.get_or_insert(now);
+        if now.saturating_duration_since(began) >= SECOND {
+            self.second_began = Some(now);
+            let seconds = now.saturating_duration_since(began).as_secs_f64();
+            self.end_second(table, levers, seconds, unix);
+        }
+    }
+
+    fn end_second(&mut self, table: &Table, levers: &Levers, seconds: f64, unix: i64) {
+        for upstream in &table.upstreams {
+            let sheds = upstream.metrics.all_sheds();
+            let counted = self.demands.entry(upstream.name.clone()).or_default();
+            let shed = sheds - counted.sheds.replace(sheds).unwrap_or(sheds).min(sheds);
+            let ramped = upstream.cluster.shares.load().are_bound();
+            let (mut in_flight, mut ended) = (0.0, 0);
+            for backend in &upstream.cluster.backends {
+                let key = place(upstream, backend);
+                let Some(looks) = self.looks.get_mut(&key) else { continue };
+                let mut second = looks.end(backend);
+                second.unbound &= !ramped && shed == 0 && backend.is_present();
+                in_flight += second.in_flight;
+                ended += second.requests;
+                // A second may be late: rates are per second, whatever the clock did.
+                second.requests = (second.requests as f64 / seconds).round() as u64;
+                second.failures = (second.failures as f64 / seconds).round() as u64;
+                self.learners.entry(key).or_default().live(second, unix);
+            }
+            counted.demand.live(in_flight, ended as f64 / seconds, shed as f64 / seconds);
+        }
+        self.forget(table, levers);
+    }
+
+    /// What no table uses any more goes, the references when there are too many of them.
+    fn forget(&mut self, table: &Table, levers: &Levers) {
+        let used = |(name, address): &Place| {
+            let upstream = table.upstreams.iter().find(|upstream| upstream.name == *name);
+            upstream
+                .is_some_and(|it| it.cluster.backends.iter().any(|backend| address_of(backend) == *address))
+        };
+        let total: usize = table.upstreams.iter().map(|upstream| upstream.cluster.backends.len()).sum();
+        if self.looks.len() > total {
+            self.looks.retain(|key, _| used(key));
+            self.demands.retain(|name, _| table.upstreams.iter().any(|upstream| upstream.name == *name));
+        }
+        if self.learners.len() > MAX_LEARNERS.max(total) {
+            let ramped = |key: &Place| levers.ramps().any(|(target, _)| *target.upstream() == key.0);
+            self.learners.retain(|key, _| used(key) || ramped(key));
+        }
+    }
+
+    /// The shares of an upstream's backends under `levers`.
+    pub fn shares(&self, upstream: &Upstream, levers: &Levers) -> Shares {
+        let standings: Vec<_> = upstream
+            .cluster
+            .backends
+            .iter()
+            .map(|backend| self.standing(upstream, backend, levers))
+            .collect();
+        Shares::of(&standings, levers.eases_at(&upstream.name))
+    }
+
+    fn standing(&self, upstream: &Upstream, backend: &Backend, levers: &Levers) -> Standing {
+        let found = self.reference(upstream, backend, levers);
+        Standing {
+            percent: levers.effective(&upstream.name, &backend.settings.name),
+            reference: found.in_flight,
+            rate: found.rate,
+            cap: backend.cap,
+            weight: backend.settings.weight.get(),
+        }
+    }
+
+    /// What a backend holds when it is well, from the best source there is.
+    pub fn reference(&self, upstream: &Upstream, backend: &Backend, levers: &Levers) -> Found {
+        if let Some(in_flight) = ordered(upstream, backend, levers) {
+            // Nobody said how many a second that is, so only what is in flight binds.
+            return Found { in_flight, rate: None, source: Source::Operator, learned_at: 0 };
+        }
+        if let Some(reference) = self.learned(upstream, backend) {
+            let source = if reference.settled { Source::Learned } else { Source::FirstSeconds };
+            let Load { in_flight, rate } = reference.load;
+            return Found { in_flight, rate: Some(rate), source, learned_at: reference.learned_at };
+        }
+        let peers = upstream.cluster.backends.iter().filter_map(|peer| self.learned(upstream, peer));
+        if let Some(load) = median(peers.map(|reference| reference.load)) {
+            return Found {
+                in_flight: load.in_flight,
+                rate: Some(load.rate),
+                source: Source::Peers,
+                learned_at: 0,
+            };
+        }
+        Found { in_flight: f64::from(backend.cap) * UNKNOWN, rate: None, source: Source::Cap, learned_at: 0 }
+    }
+
+    fn learned(&self, upstream: &Upstream, backend: &Backend) -> Option<Reference> {
+        self.learners.get(&place(upstream, backend))?.reference()
+    }
+
+    /// What an upstream would shed under `levers`.
+    pub fn forecast(&self, upstream: &Upstream, levers: &Levers) -> Forecast {
+        let demand = self.demands.get(&upstream.name).map(|counted| counted.demand).unwrap_or_default();
+        forecast(&demand, &self.shares(upstream, levers))
+    }
+}
+
+impl Looks {
+    fn end(&mut self, backend: &Backend) -> Second {
+        let (ok, failed) = (backend.metrics.outcomes(true), backend.metrics.outcomes(false));
+        let (ok_before, failed_before) = self.ended.replace((ok, failed)).unwrap_or((ok, failed));
+        let failures = failed.saturating_sub(failed_before);
+        let second = Second {
+            in_flight: self.sum as f64 / f64::from(self.count.max(1)),
+            requests: ok.saturating_sub(ok_before) + failures,
+            failures,
+            unbound: !self.full,
+        };
+        (self.sum, self.count, self.full) = (0, 0, false);
+        second
+    }
+}
+
+/// A reference that an operator gave; of an upstream's, the backend's part by weight.
+fn ordered(upstream: &Upstream, backend: &Backend, levers: &Levers) -> Option<f64> {
+    let own = Target::Backend(upstream.name.clone(), backend.settings.name.clone());
+    if let Some(reference) = levers.get(&own).and_then(|lever| lever.reference) {
+        return Some(reference);
+    }
+    let whole = levers.get(&Target::Upstream(upstream.name.clone()))?.reference?;
+    let weight = |backend: &Backend| f64::from(backend.settings.weight.get());
+    let all: f64 = upstream.cluster.backends.iter().map(weight).sum();
+    Some(whole * weight(backend) / all)
+}
+
+fn place(upstream: &Upstream, backend: &Backend) -> Place {
+    (upstream.name.clone(), address_of(backend))
+}
+
+fn address_of(backend: &Backend) -> String {
+    let address = &backend.settings.address;
+    format!("{}:{}", address.host, address.port)
+}
