@@ -92,6 +92,8 @@ impl ConfigApplied<'_> {
             .with("version", self.version)
             .with("hash", self.hash)
             .with("cause", self.cause)
+            .with("by", self.by)
+            .with("reason", self.reason)
             .with_list("notices", self.notices)
             .hand_on();
     }
