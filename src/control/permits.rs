@@ -11,6 +11,7 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// How long all cores together may take to answer.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -105,12 +106,17 @@ pub struct ClientShare {
 
 /// Asks every core.
 pub async fn who_holds(workers: &Workers, filter: &Filter) -> PermitsView {
-    let end = Instant::now() + PATIENCE;
-    let answers = workers
-        .ask_who_holds()
+    let answers = gathered(workers.ask_who_holds(), PATIENCE).await;
+    summed(answers, filter, Instant::now())
+}
+
+/// What the cores answer in time.
+async fn gathered(asked: Vec<Option<oneshot::Receiver<Census>>>, patience: Duration) -> Vec<Option<Census>> {
+    let end = Instant::now() + patience;
+    let answers = asked
         .into_iter()
         .map(|answer| async move { tokio::time::timeout_at(end.into(), answer?).await.ok()?.ok() });
-    summed(join_all(answers).await, filter, Instant::now())
+    join_all(answers).await
 }
 
 /// What the cores said, in one view; `None` is a core that said nothing.
@@ -221,6 +227,15 @@ mod tests {
 
     fn any() -> Filter {
         Filter { limit: MAX_ITEMS, ..Filter::default() }
+    }
+
+    #[tokio::test]
+    async fn a_core_that_says_nothing_is_named_and_not_waited_for() {
+        let ((answer, well), (_kept, stuck)) = (oneshot::channel(), oneshot::channel());
+        answer.send(Census::default()).expect("it is waited for");
+        let asked = vec![Some(stuck), Some(well), None];
+        let answers = gathered(asked, Duration::from_millis(5)).await;
+        assert_eq!(summed(answers, &any(), Instant::now()).unanswered, [0, 2]);
     }
 
     #[test]
