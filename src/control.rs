@@ -30,7 +30,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::events::{ConfigApplied, ConfigRefused};
 use crate::telemetry::metrics::{ApplyOutcome, Metrics};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where a change came from, as the log says it.
@@ -243,14 +243,16 @@ impl Control {
 
     /// Makes it active, unless it says what is active already.
     fn enact(&self, next: Active) -> Result<Outcome, String> {
+        let text = next.text.clone();
         let known = {
             let active = &self.state().active;
             (active.plan == next.plan).then(|| active.origin.clone())
         };
-        match known {
+        let outcome = match known {
             Some(origin) => self.refresh(Active { origin, ..next }).map(|_| Outcome::Unchanged),
             None => self.activate(next).map(|_| Outcome::Applied),
-        }
+        };
+        outcome.map_err(|why| self.unfilled(&why, &text))
     }
 
     /// The file has another text than the one that the active version stands over: from here on, every text of
@@ -281,6 +283,11 @@ impl Control {
         let errors =
             |errors: Vec<BindError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         self.listeners.apply(&plan.listeners).map_err(errors)
+    }
+
+    /// What went wrong with a text, without what filled its placeholders.
+    fn unfilled(&self, why: &str, text: &str) -> String {
+        config::unfill(why, text, self.file.parent().unwrap_or(Path::new("")), &*self.environment)
     }
 
     fn activate(&self, active: Active) -> Result<Receipt, String> {

@@ -171,7 +171,9 @@ impl Control {
         };
         let origin = Origin::now(Cause::Api, Some(by), reason);
         let active = Active { plan: *plan, text: text.into(), origin, overruled };
+        let whole = active.text.clone();
         let failed = |error: String| {
+            let error = self.unfilled(&error, &whole);
             ConfigRefused { cause: Cause::Api.as_str(), error: &error }.emit();
             Unapplied::Failed(error)
         };

@@ -189,6 +189,11 @@ fn what_is_invalid_stale_or_unclear_changes_nothing() {
         "name = \"edge\"\ntls = { certificates = [{ certificate = \"no\", key = \"no\" }] }",
     );
     assert_eq!(refused("?now=true", "", &missing).0, 422, "a certificate that is not there");
+    fs::write(gateway.folder().join("secret"), "hunter2").expect("written");
+    let named = good.replace("name = \"u\"", "name = \"u\"\ntls = { ca = \"${file:secret}\" }");
+    let (status, problem) = refused("?now=true", "", &named);
+    let said = format!("{problem}{}{}", gateway.log(), reasons(&gateway));
+    assert!(status == 422 && !said.contains("hunter2"), "{said}");
     let (status, problem) = refused("?now=true", &format!("If-Match: \"{}\"\r\n", "0".repeat(64)), &good);
     assert_eq!(
         (status, &problem["reason"], &problem["active"]),

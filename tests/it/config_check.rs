@@ -110,7 +110,7 @@ fn whatever_comes_is_answered_and_the_gateway_goes_on() {
 fn a_hundred_checks_at_once_hold_up_nobody() {
     let origin = Origin::well_behaved();
     let gateway = gateway(&origin);
-    let body = "[[routes]]\n".repeat(20_000);
+    let body = "[[routes]]\n".repeat(1_000);
     let head =
         format!("POST /v1/config:check HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", gateway.admin());
     let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
