@@ -10,7 +10,10 @@ use crate::telemetry::events::ConfigRefused;
 use crate::telemetry::metrics::ApplyOutcome;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// A change takes milliseconds: nobody is sent away because another one, or the file's, is just ending.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A text to make active.
 #[derive(Debug)]
@@ -84,7 +87,13 @@ pub struct Job {
 
 /// Who changes something now.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Turns(Arc<Mutex<Option<Busy>>>);
+pub(super) struct Turns(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    busy: Mutex<Option<Busy>>,
+    freed: Notify,
+}
 
 /// The right to change something, given back when dropped.
 #[derive(Debug)]
@@ -96,7 +105,7 @@ impl Turns {
     /// # Errors
     /// Whose it is.
     pub(super) fn take(&self, by: &str, reason: Option<&str>) -> Result<Turn, Busy> {
-        let mut busy = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut busy = self.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(other) = &*busy {
             return Err(other.clone());
         }
@@ -105,9 +114,28 @@ impl Turns {
     }
 }
 
+impl Turns {
+    /// Takes the turn as soon as it is free, if that is soon.
+    async fn wait(&self, by: &str, reason: Option<&str>) -> Result<Turn, Busy> {
+        let end = Instant::now() + SOON;
+        loop {
+            // Before the look, so that a turn which comes free after it is heard of.
+            let freed = self.0.freed.notified();
+            match self.take(by, reason) {
+                Ok(turn) => return Ok(turn),
+                Err(other) => {
+                    tokio::time::timeout_at(end.into(), freed).await.map_err(|_| other)?;
+                }
+            }
+        }
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let shared = &self.0.0;
+        *shared.busy.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        shared.freed.notify_waiters();
     }
 }
 
@@ -131,10 +159,11 @@ impl Desk {
     /// # Errors
     /// See [`Unapplied`]; after [`Unapplied::Pending`] it goes on.
     pub async fn apply(&self, order: Order, patience: Duration) -> Result<Receipt, Unapplied> {
-        let turn = self.turns.take(&order.by, order.reason.as_deref()).map_err(Unapplied::Busy)?;
+        let end = Instant::now() + patience;
+        let turn = self.turns.wait(&order.by, order.reason.as_deref()).await.map_err(Unapplied::Busy)?;
         let (answer, answered) = oneshot::channel();
         self.jobs.try_send(Job { order, turn, answer }).map_err(|_| Unapplied::Gone)?;
-        match tokio::time::timeout(patience, answered).await {
+        match tokio::time::timeout_at(end.into(), answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Unapplied::Gone),
             Err(_) => Err(Unapplied::Pending),
@@ -208,6 +237,18 @@ mod tests {
         assert_eq!((busy.by.as_str(), busy.reason.as_deref()), ("ops", Some("the fleet is slow")));
         drop(turn);
         assert!(turns.take("dev", None).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_change_that_is_just_ending_is_waited_for() {
+        let turns = Turns::default();
+        let turn = turns.take("ops", None).expect("free");
+        let end = async {
+            tokio::task::yield_now().await;
+            drop(turn);
+        };
+        let (next, ()) = tokio::join!(turns.wait("dev", None), end);
+        assert!(next.is_ok());
     }
 
     #[test]
