@@ -321,14 +321,13 @@ impl Control {
     /// What is active is what it should be. True when the disk has it.
     fn settle(&self) -> bool {
         let (text, kept) = {
-            let state = self.state();
+            let mut state = self.state();
+            // Before the disk, which may take its time: what is true now is told now.
+            state.refused = None;
+            state.degraded = None;
             (state.active.text.clone(), state.active.kept())
         };
         let persisted = self.store.keep(&text, &kept);
-        let mut state = self.state();
-        state.refused = None;
-        state.degraded = None;
-        drop(state);
         persisted.inspect_err(|error| self.not_kept(error)).is_ok()
     }
 
