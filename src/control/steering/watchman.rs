@@ -184,6 +184,7 @@ impl Watchman {
         Standing {
             percent: levers.effective(&upstream.name, &backend.settings.name),
             reference: found.in_flight,
+            settled: matches!(found.source, Source::Operator | Source::Learned),
             rate: found.rate,
             cap: backend.cap,
             weight: backend.settings.weight.get(),
