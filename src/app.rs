@@ -161,6 +161,7 @@ fn start(
         Arc::new(move || observatory.view())
     };
     let state = AdminState::new(metrics, view, &plan.admin)?;
+    state.steer_by(steering.clone());
     // It was empty: nobody else has it.
     let _ = admin_side.set(state.clone());
 

@@ -1,5 +1,6 @@
 //! `GET /v1/events`: what happens, as server-sent events, or what happened lately as a list.
 
+use super::json::bad;
 use crate::admin::AdminState;
 use crate::admin::connections::Streaming;
 use crate::admin::events::ring::Event;
@@ -118,8 +119,4 @@ fn kinds(wanted: Option<&str>) -> Result<Kinds, Problem> {
         })
     };
     wanted.split(',').map(one).collect::<Result<_, _>>().map(Kinds::only)
-}
-
-fn bad(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, detail.into())
 }
