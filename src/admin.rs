@@ -1,29 +1,36 @@
 //! The HTTP server for operators: health, metrics, and what the gateway is doing.
 //!
-//! It runs on the admin thread's own runtime and reads plain values, so it answers while every core is
-//! saturated. Its own callers are bounded too: connections, scrapes, bodies and every wait. It never touches
+//! It runs on the admin thread's own runtime, reads plain values and moves levers, so it answers while every
+//! core is saturated. Its own callers are bounded too: connections, scrapes, bodies and every wait. It never touches
 //! a request on the data plane, and it holds no lock that a core takes.
 
 pub mod access;
 pub mod api;
+pub mod caller;
 pub mod connections;
+pub mod events;
 mod gauges;
+mod pages;
 pub mod problem;
 mod process;
 mod scrape;
 pub mod settings;
 pub mod socket;
 
+use crate::control::steering::Steering;
 use crate::control::view::GatewayView;
 use crate::telemetry::metrics::Metrics;
 use access::{Access, BadTokenHash};
 use arc_swap::ArcSwap;
 pub use connections::AdminListener;
+use events::Events;
+use http::StatusCode;
+use problem::Problem;
 use scrape::Scrape;
 use settings::Settings;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How the gateway is seen; must not block.
 pub type ViewSource = Arc<dyn Fn() -> GatewayView + Send + Sync>;
@@ -33,6 +40,7 @@ pub type ViewSource = Arc<dyn Fn() -> GatewayView + Send + Sync>;
 struct Sources {
     metrics: Arc<Metrics>,
     view: ViewSource,
+    events: Arc<Events>,
 }
 
 impl fmt::Debug for Sources {
@@ -42,11 +50,18 @@ impl fmt::Debug for Sources {
 }
 
 /// What the admin side knows; shared by its listeners.
-#[derive(Debug)]
 pub struct AdminState {
     sources: Sources,
     access: ArcSwap<Access>,
     scrape: Scrape,
+    /// The levers; not there before the process is up.
+    steering: OnceLock<Arc<Steering>>,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").field("access", &self.access).finish_non_exhaustive()
+    }
 }
 
 /// The admin side cannot be built.
@@ -70,10 +85,10 @@ impl AdminState {
         view: ViewSource,
         settings: &Settings,
     ) -> Result<Arc<Self>, AdminError> {
-        let sources = Sources { metrics, view };
+        let sources = Sources { metrics, view, events: Arc::default() };
         let access = ArcSwap::from_pointee(Access::new(settings)?);
         let scrape = Scrape::new(sources.clone())?;
-        Ok(Arc::new(AdminState { sources, access, scrape }))
+        Ok(Arc::new(AdminState { sources, access, scrape, steering: OnceLock::new() }))
     }
 
     /// Takes over the tokens of a new configuration, for requests from now on.
@@ -83,6 +98,16 @@ impl AdminState {
     pub fn set_access(&self, settings: &Settings) -> Result<(), BadTokenHash> {
         self.access.store(Arc::new(Access::new(settings)?));
         Ok(())
+    }
+
+    /// From here on operators can move levers. Only the first call counts.
+    pub fn steer_by(&self, steering: Arc<Steering>) {
+        let _ = self.steering.set(steering);
+    }
+
+    fn steering(&self) -> Result<&Arc<Steering>, Problem> {
+        let starting = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway is starting.");
+        self.steering.get().ok_or_else(starting)
     }
 
     fn view(&self) -> GatewayView {

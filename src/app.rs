@@ -27,6 +27,7 @@ use crate::runtime::watchdog::{Heartbeats, Verdict, Watchdog};
 use crate::server::process::Process;
 use crate::server::station::Shared;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::events::{Started, stream};
 use crate::telemetry::logs::{self, Logs};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::discovery::{Directory, Pace, Resolver, keep_resolved};
@@ -91,6 +92,7 @@ fn start(
     logs: &Logs,
 ) -> anyhow::Result<Running> {
     let started = Instant::now();
+    Started { program: env!("CARGO_PKG_VERSION") }.emit();
     let boot = Boot::read(options, &*environment)?;
     let plan = &boot.plan;
     let cores = plan.gateway.workers;
@@ -159,6 +161,7 @@ fn start(
         Arc::new(move || observatory.view())
     };
     let state = AdminState::new(metrics, view, &plan.admin)?;
+    state.steer_by(steering.clone());
     // It was empty: nobody else has it.
     let _ = admin_side.set(state.clone());
 
@@ -243,6 +246,9 @@ fn serve_admin(
                 tracing::warn!(%error, "the admin socket cannot be made; the address can be used")
             }
             None => {}
+        }
+        if let Some(records) = stream::receiver() {
+            tokio::task::spawn_local(admin::events::keep(state.clone(), records));
         }
         match tokio::net::TcpListener::from_std(socket) {
             Ok(listener) => admin::serve(listener, state, stop.cancelled_owned()).await,

@@ -6,7 +6,10 @@
 
 mod check;
 pub mod client;
+mod events;
+mod ramp;
 mod status;
+mod table;
 mod token;
 
 use crate::app::{self, RunOptions};
@@ -48,6 +51,13 @@ struct Globals {
     token: Option<String>,
 }
 
+impl Globals {
+    /// For the gateway that is meant.
+    fn client(&self) -> Result<Client, ClientError> {
+        Client::new(&self.admin, self.token.as_deref())
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the gateway.
@@ -71,6 +81,29 @@ enum Verb {
     Schema,
     /// Show what the gateway is doing.
     Status,
+    /// Print what happened lately, or what happens (--follow).
+    Events(events::EventsArgs),
+    /// Move and show ramps: how much an upstream or a backend may carry.
+    Ramp {
+        #[command(subcommand)]
+        verb: ramp::RampVerb,
+    },
+    /// Send no new requests to a backend; what it has may end.
+    Drain {
+        /// UPSTREAM/BACKEND.
+        target: ramp::BackendTarget,
+        /// Why.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+    /// Bring a drained backend back.
+    Ready {
+        /// UPSTREAM/BACKEND.
+        target: ramp::BackendTarget,
+        /// Why.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
     /// Hash an admin token for `[admin] tokens`; reads it from standard input.
     HashToken {
         /// Make a new random token and print it with its hash.
@@ -102,7 +135,15 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
             print(&format!("{:#}\n", config::schema()));
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Status => status::status(&Client::new(&globals.admin, globals.token.as_deref())?, globals.json),
+        Verb::Status => status::status(&globals.client()?, globals.json),
+        Verb::Events(wanted) => events::events(&globals.client()?, &wanted, globals.json),
+        Verb::Ramp { verb } => ramp::ramp(&globals.client()?, verb, globals.json),
+        Verb::Drain { target, reason } => {
+            ramp::drain(&globals.client()?, &target, true, &reason, globals.json)
+        }
+        Verb::Ready { target, reason } => {
+            ramp::drain(&globals.client()?, &target, false, &reason, globals.json)
+        }
         Verb::HashToken { generate } => token::hash_token(generate, globals.json),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
@@ -131,6 +172,10 @@ struct Failure {
 impl Failure {
     fn refused(message: impl fmt::Display) -> Self {
         Failure { code: 1, message: message.to_string(), hint: None }
+    }
+
+    fn usage(message: impl fmt::Display) -> Self {
+        Failure { code: 2, message: message.to_string(), hint: None }
     }
 
     fn report(&self, json: bool) -> ExitCode {

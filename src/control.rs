@@ -22,7 +22,7 @@ use crate::control::store::Store;
 use crate::listener::{BindError, Listeners};
 use crate::routing::table::{Live, Table};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::events::{ConfigApplied, ConfigRefused};
+use crate::telemetry::events::{ConfigApplied, ConfigRefused, RampConflict};
 use crate::telemetry::metrics::{ApplyOutcome, Metrics};
 use std::io;
 use std::path::PathBuf;
@@ -208,7 +208,9 @@ impl Control {
         self.access_log.reopen();
         let mut notices = plan.notices.clone();
         notices.extend(warnings);
-        notices.extend(self.steering.conflicts(&before, &table));
+        let conflicts = self.steering.conflicts(&before, &table);
+        conflicts.iter().for_each(|notice| RampConflict { notice }.emit());
+        notices.extend(conflicts);
         notices.extend(self.state().active.iter().flat_map(|before| only_at_start(before, &plan)));
         ConfigApplied { version: number, hash: &plan.hash, cause: cause.as_str(), notices: &notices }.emit();
         {

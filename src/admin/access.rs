@@ -3,30 +3,42 @@
 //! With tokens, every request names one; without, only loopback is served, as admin, and only by a loopback
 //! name in `Host`, so that a web page cannot reach it through a name that it made resolve to 127.0.0.1. The
 //! socket is admin for whoever may open it. Health is open to everyone, metrics unless they have a token.
-//! It does not know what a request does beyond reading or changing.
+//! What a browser sends on behalf of another site's page is in `pages`. It does not know what a request does
+//! beyond reading or changing.
 
+use super::caller::{Caller, Via};
+use super::pages;
 use super::problem::Problem;
 use super::settings::{Role, Settings};
 use axum::extract::Request;
-use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::header::{AUTHORIZATION, HOST};
 use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// Where a connection came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// Over TCP from this address.
     Tcp(SocketAddr),
-    /// Through the socket, which only its owner and root can open.
-    Socket,
+    /// Through the socket, which only its owner and root can open; with the user's number, if the system
+    /// said it.
+    Socket(Option<u32>),
 }
 
 /// The tokens, ready to compare.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    tokens: Vec<(blake3::Hash, Role)>,
+    tokens: Vec<Known>,
     metrics: Option<blake3::Hash>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    name: Arc<str>,
+    role: Role,
+    hash: blake3::Hash,
 }
 
 /// A token's hash in the configuration is no blake3 in hex.
@@ -43,49 +55,58 @@ impl Access {
     /// # Errors
     /// If one is not a hash: leaving it out could leave no token at all, which means open to loopback.
     pub fn new(settings: &Settings) -> Result<Self, BadTokenHash> {
-        let tokens = settings.tokens.iter().map(|token| Ok((hash(&token.hash, &token.name)?, token.role)));
+        let known = settings.tokens.iter().map(|token| {
+            let hash = hash(&token.hash, &token.name)?;
+            Ok(Known { name: token.name.as_str().into(), role: token.role, hash })
+        });
         let metrics =
             settings.metrics_token.as_deref().map(|text| hash(text, "metrics_token")).transpose()?;
-        Ok(Access { tokens: tokens.collect::<Result<_, _>>()?, metrics })
+        Ok(Access { tokens: known.collect::<Result<_, _>>()?, metrics })
     }
 
-    /// Lets a request in, or says why not.
+    /// Lets a request in and says who asks, or says why not.
     ///
     /// # Errors
-    /// 401 without a known token, 403 for a role, name or origin that may not.
-    pub fn check<B>(&self, request: &Request<B>, peer: Peer) -> Result<(), Problem> {
+    /// 401 without a known token, 403 for a role, name or origin that may not, 415 for a change that a web
+    /// page's form could have sent.
+    pub fn check<B>(&self, request: &Request<B>, peer: Peer) -> Result<Caller, Problem> {
         match request.uri().path() {
-            "/livez" | "/readyz" => Ok(()),
-            "/metrics" => self.check_metrics(request.headers(), peer),
-            _ => {
-                let role = self.role(request, peer)?;
+            "/livez" | "/readyz" => Ok(Caller::anyone()),
+            "/metrics" => self.check_metrics(request.headers(), peer).map(|()| Caller::anyone()),
+            path => {
+                let caller = self.caller(request, peer)?;
+                pages::own_or_none(request.method(), request.headers())?;
                 if is_mutation(request.method()) {
-                    same_origin(request.headers())?;
-                    if role < Role::Operator {
+                    if caller.role < Role::Operator {
                         return Err(forbidden("A viewer's token reads; this needs an operator's."));
                     }
+                    pages::no_form(path, request.headers())?;
                 }
-                Ok(())
+                Ok(caller)
             }
         }
     }
 
     fn check_metrics(&self, headers: &HeaderMap, peer: Peer) -> Result<(), Problem> {
         let (Some(expected), Peer::Tcp(_)) = (self.metrics, peer) else { return Ok(()) };
-        let given = bearer(headers).ok_or_else(unauthorized)?;
-        let known = given == expected || self.tokens.iter().any(|(hash, _)| given == *hash);
+        let given = bearer(headers)?;
+        let known = given == expected || self.tokens.iter().any(|known| given == known.hash);
         if known { Ok(()) } else { Err(unauthorized()) }
     }
 
-    fn role<B>(&self, request: &Request<B>, peer: Peer) -> Result<Role, Problem> {
-        let Peer::Tcp(address) = peer else { return Ok(Role::Admin) };
+    fn caller<B>(&self, request: &Request<B>, peer: Peer) -> Result<Caller, Problem> {
+        let address = match peer {
+            Peer::Socket(user) => return Ok(Caller::new("socket", Role::Admin, Via::Socket(user))),
+            Peer::Tcp(address) => address,
+        };
         if self.tokens.is_empty() {
-            return loopback(request, address).map(|()| Role::Admin);
+            loopback(request, address)?;
+            return Ok(Caller::new("loopback", Role::Admin, Via::Loopback));
         }
-        let given = bearer(request.headers()).ok_or_else(unauthorized)?;
+        let given = bearer(request.headers())?;
         // Comparing hashes takes the same time wherever they differ.
-        let known = self.tokens.iter().find(|(hash, _)| given == *hash);
-        known.map(|&(_, role)| role).ok_or_else(unauthorized)
+        let known = self.tokens.iter().find(|known| given == known.hash).ok_or_else(unauthorized)?;
+        Ok(Caller::new(known.name.clone(), known.role, Via::Token))
     }
 }
 
@@ -97,11 +118,15 @@ fn is_mutation(method: &Method) -> bool {
     !(method == Method::GET || method == Method::HEAD || method == Method::OPTIONS)
 }
 
-/// The hash of the token in `Authorization: Bearer`.
-fn bearer(headers: &HeaderMap) -> Option<blake3::Hash> {
-    let value = headers.get(AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| blake3::hash(token.trim_ascii()))
+/// The hash of the token in `Authorization: Bearer`. Two of them are none: a proxy between might have looked
+/// at the other.
+fn bearer(headers: &HeaderMap) -> Result<blake3::Hash, Problem> {
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (given.next(), given.next()) else { return Err(unauthorized()) };
+    let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len()).ok_or_else(unauthorized)?;
+    let token = token.trim_ascii();
+    let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty();
+    if is_bearer { Ok(blake3::hash(token)) } else { Err(unauthorized()) }
 }
 
 /// From loopback and asked for by a loopback name.
@@ -109,27 +134,18 @@ fn loopback<B>(request: &Request<B>, address: SocketAddr) -> Result<(), Problem>
     if !address.ip().to_canonical().is_loopback() {
         return Err(forbidden("Without tokens the admin side serves loopback only. hint: `[admin] tokens`"));
     }
-    let host = request.uri().authority().map(Authority::as_str);
-    let host = host.or_else(|| request.headers().get(HOST)?.to_str().ok());
-    if host.and_then(host_name).is_some_and(is_loopback_name) {
+    // A target that names a host and `Host` may both be there; each has to be a loopback name.
+    let target = request.uri().authority().map(Authority::as_str);
+    let mut names = request.headers().get_all(HOST).iter().map(|host| host.to_str().ok()).peekable();
+    let is_named = target.is_some() || names.peek().is_some();
+    let is_local = |name: Option<&str>| name.and_then(host_name).is_some_and(is_loopback_name);
+    if is_named && target.is_none_or(|target| is_local(Some(target))) && names.all(is_local) {
         Ok(())
     } else {
         Err(forbidden(
             "Without tokens the admin side answers only to localhost, 127.0.0.1 or [::1] as Host. \
              hint: `[admin] tokens`",
         ))
-    }
-}
-
-/// A browser names the page that a mutation comes from; it must be our own.
-fn same_origin(headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    if origin.is_some() && origin == host {
-        Ok(())
-    } else {
-        Err(forbidden("The request comes from another site's page (Origin)."))
     }
 }
 
@@ -183,7 +199,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(()).expect("a request");
-        access.check(&request, peer).map_or_else(|problem| problem.status.as_u16(), |()| 200)
+        access.check(&request, peer).map_or_else(|problem| problem.status.as_u16(), |_| 200)
     }
 
     #[test]
@@ -212,7 +228,7 @@ mod tests {
         assert_eq!(with("GET", "guess"), 401);
         assert_eq!(status(&access, "GET", "/v1/x", &[("host", "localhost")], LOCAL), 401);
         assert_eq!(status(&access, "GET", "/v1/x", &[("authorization", "Basic see")], LOCAL), 401);
-        assert_eq!(status(&access, "POST", "/v1/x", &[], Peer::Socket), 200);
+        assert_eq!(status(&access, "POST", "/v1/x", &[], Peer::Socket(Some(0))), 200);
     }
 
     #[test]
@@ -230,16 +246,47 @@ mod tests {
     }
 
     #[test]
-    fn a_mutation_from_another_sites_page_is_refused() {
-        let open = access(&[], None);
-        let with = |origin| {
-            let headers = [("host", "localhost:9900"), ("origin", origin)];
-            status(&open, "POST", "/v1/x", &headers, LOCAL)
+    fn who_asks_is_known_by_the_way_they_came() {
+        let who = |access: &Access, headers: &[(&str, &str)], peer| {
+            let mut request = Request::builder().uri("/v1/status");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            access.check(&request.body(()).expect("a request"), peer).expect("let in").to_string()
         };
-        assert_eq!(with("http://localhost:9900"), 200);
-        assert_eq!(with("http://evil.example"), 403);
-        assert_eq!(with("http://localhost:3000"), 403);
-        assert_eq!(with("null"), 403);
+        let (open, closed) = (access(&[], None), access(&[("act", Role::Operator)], None));
+        assert_eq!(who(&open, &[("host", "localhost")], LOCAL), "loopback");
+        assert_eq!(who(&closed, &[("authorization", "Bearer act")], LOCAL), "act");
+        assert_eq!(who(&closed, &[], Peer::Socket(Some(1000))), "socket (user 1000)");
+        assert_eq!(who(&closed, &[], Peer::Socket(None)), "socket");
+    }
+
+    #[test]
+    fn two_tokens_or_none_are_no_token() {
+        let access = access(&[("act", Role::Operator)], None);
+        let with = |values: &[&str]| {
+            let headers: Vec<_> = values.iter().map(|value| ("authorization", *value)).collect();
+            status(&access, "GET", "/v1/x", &headers, LOCAL)
+        };
+        assert_eq!(with(&["Bearer act"]), 200);
+        for bad in
+            [&["Bearer act", "Bearer act"][..], &["Bearer guess", "Bearer act"], &["Bearer "], &["act"]]
+        {
+            assert_eq!(with(bad), 401, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn every_name_that_a_request_gives_has_to_be_a_loopback_name() {
+        let open = access(&[], None);
+        let with = |uri: &str, hosts: &[&str]| {
+            let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+            status(&open, "GET", uri, &headers, LOCAL)
+        };
+        assert_eq!(with("http://localhost:9900/v1/x", &["localhost:9900"]), 200);
+        assert_eq!(with("http://localhost:9900/v1/x", &["evil.example"]), 403);
+        assert_eq!(with("http://evil.example/v1/x", &["localhost:9900"]), 403);
+        assert_eq!(with("/v1/x", &["localhost", "evil.example"]), 403);
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! What the admin side answers at which path, and the layers around it.
 //!
 //! Layers from the outside in: problem objects for bare errors, security headers, a deadline for each
-//! request, the check of who asks, and a bound on bodies. Handlers only read the view.
+//! request, the check of who asks, and a bound on bodies. Handlers read the view,
+//! or move levers; none waits for more than the disk, and for that only briefly.
 
+pub mod events;
 pub mod health;
+mod json;
+mod ramps;
 pub mod upstreams;
 
 use super::access::Peer;
@@ -13,7 +17,7 @@ use crate::control::view::GatewayView;
 use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderValue, StatusCode};
@@ -38,7 +42,7 @@ pub struct Items<T> {
     pub items: Vec<T>,
 }
 
-/// Every path of the admin side; requests must carry their `Peer`.
+/// Every path of the admin side; requests must carry their `Peer` and `Streaming`.
 pub fn router(state: Arc<AdminState>) -> Router {
     let fixed = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
     let layers = ServiceBuilder::new()
@@ -55,21 +59,42 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(scrape::metrics))
         .route("/v1/status", get(status))
+        .route("/v1/events", get(events::events))
         .route("/v1/upstreams", get(upstreams::list))
         .route("/v1/upstreams/{upstream}", get(upstreams::one))
+        .route("/v1/levers", get(ramps::levers))
+        .merge(levers("/v1/upstreams/{upstream}"))
+        .merge(levers("/v1/upstreams/{upstream}/backends/{backend}"))
+        .route(
+            "/v1/upstreams/{upstream}/backends/{backend}/state",
+            get(ramps::show_state).put(ramps::set_state),
+        )
         .fallback(nothing)
         .with_state(state)
         .layer(layers)
 }
 
+/// The ramp of whatever a path names.
+fn levers(path: &str) -> Router<Arc<AdminState>> {
+    Router::new()
+        .route(&format!("{path}/ramp"), get(ramps::show).put(ramps::set).delete(ramps::clear))
+        .route(&format!("{path}/ramp:pause"), post(ramps::pause))
+        .route(&format!("{path}/ramp:resume"), post(ramps::resume))
+}
+
+/// Whoever is let in is in the request as its `Caller`.
 async fn check(
     State(state): State<Arc<AdminState>>,
     Extension(peer): Extension<Peer>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    match state.access.load().check(&request, peer) {
-        Ok(()) => next.run(request).await,
+    let caller = state.access.load().check(&request, peer);
+    match caller {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     }
 }

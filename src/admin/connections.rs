@@ -1,8 +1,10 @@
 //! The admin side's connections: accepted, bounded, and never held by a slow peer.
 //!
 //! At most `MAX_CONNECTIONS` a listener: a newcomer ends the oldest, for a request takes milliseconds and
-//! what is old is idle or hung. Heads, writes that make no progress, and a connection's age have deadlines.
-//! Accept errors pause; they never end the loop.
+//! what is old is idle or hung. Only streams of events are long on purpose: they are spared, which leaves the
+//! other connections to everybody else, because there are fewer streams than connections. Heads, writes that
+//! make no progress, peers that are gone, and a connection's age have deadlines. Accept errors pause; they
+//! never end the loop.
 
 use super::access::Peer;
 use axum::Router;
@@ -11,10 +13,13 @@ use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -34,6 +39,12 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// After this a connection ends with its current answer, and at the latest `STALL_TIMEOUT` later.
 const MAX_AGE: Duration = Duration::from_secs(120);
+
+/// A peer that acknowledges nothing for this long is gone.
+const GONE_AFTER: Duration = Duration::from_secs(20);
+
+/// What the system may hold of an answer that its reader does not take, in bytes.
+const SEND_BUFFER: usize = 256 * 1024;
 
 /// Between accepts that fail.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -69,22 +80,81 @@ impl AdminListener {
         match self {
             AdminListener::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                // Fails only for a peer that has left already; the connection will find out.
-                let _ = stream.set_nodelay(true);
+                tune(&stream);
                 Ok((Stream::Tcp(stream), Peer::Tcp(address)))
             }
             AdminListener::Socket(listener) => {
-                listener.accept().await.map(|(stream, _)| (Stream::Socket(stream), Peer::Socket))
+                let (stream, _) = listener.accept().await?;
+                let user = stream.peer_cred().ok().map(|peer| peer.uid());
+                Ok((Stream::Socket(stream), Peer::Socket(user)))
             }
         }
     }
 }
 
-/// Accepts until `shutdown`, then ends every connection. Requests carry their `Peer` as an extension.
+/// What fails here fails for a peer that has left already; the connection will find out.
+fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_send_buffer_size(SEND_BUFFER);
+    let gone_after_ms = GONE_AFTER.as_millis() as u32;
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, gone_after_ms);
+}
+
+/// Whether a connection carries a stream now; an extension of its requests.
+#[derive(Clone, Debug, Default)]
+pub struct Streaming(Arc<AtomicBool>);
+
+impl Streaming {
+    /// From now on until the guard goes.
+    pub fn begin(self) -> StreamingGuard {
+        self.0.store(true, Relaxed);
+        StreamingGuard(self)
+    }
+
+    fn is_on(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A stream is being sent.
+#[derive(Debug)]
+pub struct StreamingGuard(Streaming);
+
+impl Drop for StreamingGuard {
+    fn drop(&mut self) {
+        self.0.0.store(false, Relaxed);
+    }
+}
+
+/// The connections of a listener, the oldest first.
+#[derive(Default)]
+struct Open(VecDeque<(AbortHandle, Streaming)>);
+
+impl Open {
+    /// Ends one if there are as many as there may be.
+    fn make_room(&mut self) {
+        self.0.retain(|(connection, _)| !connection.is_finished());
+        if self.0.len() >= MAX_CONNECTIONS {
+            self.end_one();
+        }
+    }
+
+    /// Ends the oldest that is no stream, or else the oldest.
+    fn end_one(&mut self) {
+        self.0.retain(|(connection, _)| !connection.is_finished());
+        let place = self.0.iter().position(|(_, streaming)| !streaming.is_on()).unwrap_or(0);
+        if let Some((oldest, _)) = self.0.remove(place) {
+            oldest.abort();
+        }
+    }
+}
+
+/// Accepts until `shutdown`, then ends every connection. Requests carry their `Peer` and `Streaming` as
+/// extensions.
 pub async fn serve(listener: AdminListener, router: Router, shutdown: impl Future<Output = ()>) {
     let mut shutdown = pin!(shutdown);
     let mut connections = JoinSet::new();
-    let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
+    let mut open = Open::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -97,23 +167,19 @@ pub async fn serve(listener: AdminListener, router: Router, shutdown: impl Futur
             Err(error) => {
                 tracing::warn!(%error, "the admin side could not accept; pausing");
                 // If descriptors have run out, this frees one.
-                oldest_first.retain(|connection| !connection.is_finished());
-                oldest_first.pop_front().inspect(AbortHandle::abort);
+                open.end_one();
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        oldest_first.retain(|connection| !connection.is_finished());
-        if oldest_first.len() >= MAX_CONNECTIONS
-            && let Some(oldest) = oldest_first.pop_front()
-        {
-            oldest.abort();
-        }
-        let router = router.clone();
-        oldest_first.push_back(match stream {
-            Stream::Tcp(stream) => connections.spawn(connection(stream, peer, router)),
-            Stream::Socket(stream) => connections.spawn(connection(stream, peer, router)),
-        });
+        open.make_room();
+        let (router, streaming) = (router.clone(), Streaming::default());
+        let visit = Visit { peer, streaming: streaming.clone(), max_age: MAX_AGE };
+        let connection = match stream {
+            Stream::Tcp(stream) => connections.spawn(connection(stream, visit, router)),
+            Stream::Socket(stream) => connections.spawn(connection(stream, visit, router)),
+        };
+        open.0.push_back((connection, streaming));
     }
 }
 
@@ -122,13 +188,23 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
-async fn connection<Io>(stream: Io, peer: Peer, router: Router)
+/// What is known of a connection.
+struct Visit {
+    peer: Peer,
+    streaming: Streaming,
+    /// After this it ends with its current answer.
+    max_age: Duration,
+}
+
+async fn connection<Io>(stream: Io, visit: Visit, router: Router)
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let Visit { peer, streaming, max_age } = visit;
+    let service = hyper::service::service_fn(|request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(streaming.clone());
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()
@@ -140,9 +216,10 @@ where
     // How a connection of an operator's tool ends is of no interest.
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = sleep(MAX_AGE) => connection.as_mut().graceful_shutdown(),
+        () = sleep(max_age) => connection.as_mut().graceful_shutdown(),
     }
-    let _ = tokio::time::timeout(STALL_TIMEOUT, connection).await;
+    // A stream has an age of its own; with it ends what was told to.
+    while tokio::time::timeout(STALL_TIMEOUT, connection.as_mut()).await.is_err() && streaming.is_on() {}
 }
 
 /// A stream whose writes fail when they make no progress for too long.

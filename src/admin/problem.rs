@@ -16,18 +16,25 @@ pub struct Problem {
     pub status: StatusCode,
     /// What happened and what to do, for a person.
     pub detail: Cow<'static, str>,
+    /// The word for programs, where the status alone does not say it.
+    pub reason: Option<&'static str>,
 }
 
 impl Problem {
     /// A problem with a sentence for the person who reads it.
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem { status, detail: detail.into() }
+        Problem { status, detail: detail.into(), reason: None }
+    }
+
+    /// The same with a word of its own for programs.
+    pub fn because(self, reason: &'static str) -> Self {
+        Problem { reason: Some(reason), ..self }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(body(self.status, &self.detail)));
+        let mut response = Response::new(Body::from(body(self.status, &self.detail, self.reason)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
@@ -62,18 +69,18 @@ pub async fn complete(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-    *response.body_mut() = Body::from(body(status, detail));
+    *response.body_mut() = Body::from(body(status, detail, None));
     response
 }
 
-fn body(status: StatusCode, detail: &str) -> String {
+fn body(status: StatusCode, detail: &str, why: Option<&str>) -> String {
     let title = status.canonical_reason().unwrap_or("Error");
     serde_json::json!({
         "type": "about:blank",
         "title": title,
         "status": status.as_u16(),
         "detail": detail,
-        "reason": reason(status),
+        "reason": why.unwrap_or_else(|| reason(status)),
     })
     .to_string()
 }
@@ -85,7 +92,10 @@ fn reason(status: StatusCode) -> &'static str {
         StatusCode::FORBIDDEN => "forbidden",
         StatusCode::NOT_FOUND => "not_found",
         StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+        StatusCode::CONFLICT => "conflict",
         StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+        StatusCode::UNPROCESSABLE_ENTITY => "invalid",
         StatusCode::SERVICE_UNAVAILABLE => "admin_busy",
         status if status.is_client_error() => "bad_request",
         _ => "internal",

@@ -71,6 +71,7 @@ impl Collector for Gateway {
         let view = (self.sources.view)();
         let mut families = self.sources.metrics.families();
         families.extend(gauges::families(&view).into_iter().map(Family::finish));
+        families.extend(self.sources.events.families().into_iter().map(Family::finish));
         families.extend(process::families(self.start).into_iter().map(Family::finish));
         families
     }
@@ -110,7 +111,7 @@ mod tests {
             ..Default::default()
         };
         let view: ViewSource = Arc::new(move || view.clone());
-        Scrape::new(Sources { metrics, view }).expect("builds")
+        Scrape::new(Sources { metrics, view, events: Arc::default() }).expect("builds")
     }
 
     #[test]

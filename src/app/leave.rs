@@ -2,7 +2,7 @@
 //! last request; then the threads (`design.md`, "Admin").
 
 use crate::app::Running;
-use crate::telemetry::events::Drain;
+use crate::telemetry::events::{Drain, Ready};
 use std::io;
 use std::process::ExitCode;
 use std::thread::{self, JoinHandle};
@@ -41,7 +41,7 @@ impl Running {
     pub fn until_told(self, ears: Ears) -> ExitCode {
         let Ears { runtime, mut signals } = ears;
         runtime.block_on(async {
-            tracing::info!(admin = %self.admin, listeners = ?self.listeners.bound(), "ready");
+            Ready { admin: self.admin, listeners: &self.listeners.bound() }.emit();
             while signals.next().await == Told::Reread {
                 // One wish in line is enough: it reads whatever is there then.
                 let _ = self.wishes.try_send(());

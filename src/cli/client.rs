@@ -1,15 +1,22 @@
-//! Asking a gateway's admin side: one request, one answer, five seconds, over TCP or its socket.
+//! Asking a gateway's admin side: one request, one answer, five seconds, over TCP or its socket; or a stream
+//! of events (`stream`).
 #![expect(
     clippy::disallowed_methods,
     reason = "one request in a process of its own: the runtime ends the task, Limited bounds the body"
 )]
 
-use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderValue, Method, Request, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+mod stream;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, Response, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -63,6 +70,8 @@ pub enum ClientError {
         status: u16,
         /// Its sentence.
         detail: String,
+        /// What it says to do, if it does.
+        hint: Option<String>,
     },
     /// It answered with something else than expected.
     #[error("the answer of {written} cannot be read: {why}")]
@@ -86,7 +95,7 @@ impl ClientError {
             }
             ClientError::Refused { status: 401, .. } => "TIDEGATE_TOKEN carries the token".to_owned(),
             ClientError::Unreadable { .. } => "is this another program's address?".to_owned(),
-            ClientError::Refused { .. } => return None,
+            ClientError::Refused { hint, .. } => return hint.clone(),
         })
     }
 }
@@ -108,15 +117,30 @@ impl Client {
         Ok(Client { written: written.to_owned(), target, token: token.transpose()? })
     }
 
-    /// Asks for a path and reads the JSON answer.
+    /// Reads what is at a path.
     ///
     /// # Errors
     /// If nobody answers within the deadline, or with an error, or with something else.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| self.unreachable(error))?;
-        let answer = runtime.block_on(async {
-            match tokio::time::timeout(DEADLINE, self.ask(path)).await {
+        self.ask(Method::GET, path, None)
+    }
+
+    /// Asks for anything, with a body or without.
+    ///
+    /// # Errors
+    /// Like [`Client::get`]. When a change was asked for and there was no answer, it may have been made.
+    pub fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<T, ClientError> {
+        let answer = self.on_runtime(async {
+            let exchange = async {
+                let answer = self.send(self.request(method, path, body)?).await?;
+                self.whole(answer).await
+            };
+            match tokio::time::timeout(DEADLINE, exchange).await {
                 Ok(answer) => answer,
                 Err(_) => Err(self.unreachable(format!("no answer within {} s", DEADLINE.as_secs()))),
             }
@@ -124,40 +148,79 @@ impl Client {
         serde_json::from_slice(&answer).map_err(|error| self.unreadable(error))
     }
 
-    async fn ask(&self, path: &str) -> Result<Vec<u8>, ClientError> {
+    fn on_runtime<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| self.unreachable(error))?.block_on(work)
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        let host = match &self.target {
+            Target::Tcp(authority) => authority,
+            Target::Socket(_) => "localhost",
+        };
+        let mut request = Request::builder().method(method).uri(path).header(HOST, host);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        request.body(Full::from(body)).map_err(|error| self.unreadable(error))
+    }
+
+    /// Sends a request on a connection of its own; answers with the head.
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
         match &self.target {
             Target::Tcp(authority) => {
                 let stream = TcpStream::connect(authority).await.map_err(|error| self.unreachable(error))?;
-                self.exchange(stream, authority, path).await
+                self.exchange(stream, request).await
             }
             Target::Socket(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(|error| self.unreachable(error))?;
-                self.exchange(stream, "localhost", path).await
+                self.exchange(stream, request).await
             }
         }
     }
 
-    async fn exchange<Io>(&self, stream: Io, host: &str, path: &str) -> Result<Vec<u8>, ClientError>
+    async fn exchange<Io>(
+        &self,
+        stream: Io,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, ClientError>
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut request = Request::builder().method(Method::GET).uri(path).header(HOST, host);
-        if let Some(token) = &self.token {
-            request = request.header(AUTHORIZATION, token);
-        }
-        let request = request.body(Empty::<&[u8]>::new()).map_err(|error| self.unreadable(error))?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unreachable(error))?;
         // Ends with the runtime of this one request.
         tokio::spawn(connection);
-        let answer = sender.send_request(request).await.map_err(|error| self.unreachable(error))?;
+        sender.send_request(request).await.map_err(|error| self.unreachable(error))
+    }
+
+    /// The body of an answer, or what it says if it is a refusal.
+    async fn whole(&self, answer: Response<Incoming>) -> Result<Bytes, ClientError> {
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| self.unreadable(error))?.to_bytes();
         if status.is_success() {
-            return Ok(body.into());
+            return Ok(body);
         }
-        Err(ClientError::Refused { status: status.as_u16(), detail: detail(&body) })
+        let (detail, hint) = sentences(&body);
+        Err(ClientError::Refused { status: status.as_u16(), detail, hint })
+    }
+
+    /// Reads what was answered as what it should be.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn read<T: DeserializeOwned>(&self, answer: Value) -> Result<T, ClientError> {
+        serde_json::from_value(answer).map_err(|error| self.unreadable(error))
     }
 
     fn unreachable(&self, why: impl ToString) -> ClientError {
@@ -184,14 +247,17 @@ fn target(written: &str) -> Result<Target, &'static str> {
     Ok(Target::Tcp(format!("{host}:{}", uri.port_u16().unwrap_or(80))))
 }
 
-/// The sentence of a problem object, or the beginning of whatever came instead.
-fn detail(body: &[u8]) -> String {
-    let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str()).map(str::to_owned);
-    detail.unwrap_or_else(|| {
-        let text = String::from_utf8_lossy(body);
-        text.chars().filter(|char| !char.is_control()).take(200).collect()
-    })
+/// The sentence of a problem object and what it says to do, or the beginning of whatever came instead.
+fn sentences(body: &[u8]) -> (String, Option<String>) {
+    let plain = |text: &str| text.chars().filter(|char| !char.is_control()).collect::<String>();
+    let problem: Option<Value> = serde_json::from_slice(body).ok();
+    match problem.as_ref().and_then(|problem| problem["detail"].as_str()) {
+        Some(detail) => match detail.split_once(" hint: ") {
+            Some((detail, hint)) => (plain(detail), Some(plain(hint))),
+            None => (plain(detail), None),
+        },
+        None => (plain(&String::from_utf8_lossy(body)).chars().take(200).collect(), None),
+    }
 }
 
 #[cfg(test)]
@@ -211,8 +277,10 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_the_gateways_words() {
-        assert_eq!(detail(br#"{"detail": "A token is needed."}"#), "A token is needed.");
-        assert_eq!(detail(b"<html>\x1b[31m"), "<html>[31m");
+        assert_eq!(sentences(br#"{"detail": "A token is needed."}"#), ("A token is needed.".into(), None));
+        let both = sentences(br#"{"detail": "No such upstream. hint: orders, users"}"#);
+        assert_eq!(both, ("No such upstream.".into(), Some("orders, users".into())));
+        assert_eq!(sentences(b"<html>\x1b[31m"), ("<html>[31m".into(), None));
     }
 
     #[test]
@@ -230,7 +298,10 @@ mod tests {
         });
         let client = Client::new(&format!("http://{address}"), Some("secret")).expect("an address");
         let error = client.get::<serde_json::Value>("/v1/status").expect_err("refused");
-        assert!(matches!(&error, ClientError::Refused { status: 401, detail } if detail == "who"), "{error}");
+        assert!(
+            matches!(&error, ClientError::Refused { status: 401, detail, .. } if detail == "who"),
+            "{error}"
+        );
         let head = server.join().expect("answers");
         assert!(head.contains("authorization: Bearer secret"), "{head}");
     }

@@ -1,13 +1,11 @@
 //! `status`: the gateway on one screen of 80 columns.
 
 use super::client::Client;
+use super::table::{WIDTH, fit, plain};
 use super::{Failure, print};
 use crate::control::view::{BackendView, GatewayView, LeverView, UpstreamView};
 use std::fmt::Write;
 use std::process::ExitCode;
-
-/// Columns of the terminal that the table needs.
-const WIDTH: usize = 80;
 
 /// Asks the gateway and prints what it is doing.
 pub(super) fn status(client: &Client, json: bool) -> Result<ExitCode, Failure> {
@@ -152,19 +150,6 @@ fn row(out: &mut String, name: &str, numbers: [&str; 5], state: &str) -> std::fm
         plain(state)
     );
     writeln!(out, "{}", fit(line.trim_end(), WIDTH))
-}
-
-/// Cut to a width, with `…` where something is missing.
-fn fit(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    text.chars().take(width - 1).chain(['…']).collect()
-}
-
-/// Without what a terminal would obey.
-fn plain(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
 }
 
 fn percent(percent: f64) -> String {

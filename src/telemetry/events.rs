@@ -1,12 +1,60 @@
-//! What happens to the gateway, as typed events: one struct is one shape of log line.
+//! What happens to the gateway, as typed events: one struct is one shape of log line and of record in the
+//! stream of events.
 //!
 //! Rooms say what happened; how it looks, and how often it may be said, is decided here. Counting is done by
 //! the metrics, so that a line left out loses nothing.
 
+pub mod stream;
+
 use crate::reject::Reason;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use stream::{Kind, Record};
+
+/// The process begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Started<'a> {
+    /// The program's version.
+    pub program: &'a str,
+}
+
+impl Started<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let process_id = std::process::id();
+        tracing::info!(program = self.program, process_id, "starting");
+        Record::new(Kind::Process, "starting")
+            .with("step", "start")
+            .with("program", self.program)
+            .with("process_id", process_id)
+            .hand_on();
+    }
+}
+
+/// Everything is up.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready<'a> {
+    /// Where operators come in.
+    pub admin: SocketAddr,
+    /// Where clients come in.
+    pub listeners: &'a [(Arc<str>, SocketAddr)],
+}
+
+impl Ready<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        tracing::info!(admin = %self.admin, listeners = ?self.listeners, "ready");
+        let listeners =
+            self.listeners.iter().map(|(name, address)| (name.to_string(), address.to_string().into()));
+        Record::new(Kind::Process, "ready")
+            .with("step", "ready")
+            .with("admin", self.admin.to_string())
+            .with("listeners", serde_json::Value::Object(listeners.collect()))
+            .hand_on();
+    }
+}
 
 /// A configuration is active.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +76,13 @@ impl ConfigApplied<'_> {
         for notice in self.notices {
             tracing::warn!(version = self.version, "{notice}");
         }
+        Record::new(Kind::Config, "configuration applied")
+            .with("outcome", "applied")
+            .with("version", self.version)
+            .with("hash", self.hash)
+            .with("cause", self.cause)
+            .with_list("notices", self.notices)
+            .hand_on();
     }
 }
 
@@ -48,6 +103,11 @@ impl ConfigRefused<'_> {
             error = self.error,
             "configuration refused; the active one stays. hint: `tidegate check FILE` shows every error"
         );
+        Record::new(Kind::Config, "configuration refused; the active one stays")
+            .with("outcome", "refused")
+            .with("cause", self.cause)
+            .with("error", self.error)
+            .hand_on();
     }
 }
 
@@ -64,6 +124,11 @@ impl BootDegraded<'_> {
     /// Logs it.
     pub fn emit(self) {
         tracing::error!(reason = self.reason, hash = self.hash, "started degraded, on the last good version");
+        Record::new(Kind::Config, "started degraded, on the last good version")
+            .with("outcome", "degraded")
+            .with("error", self.reason)
+            .with("hash", self.hash)
+            .hand_on();
     }
 }
 
@@ -83,6 +148,11 @@ impl AcceptFailed<'_> {
     pub fn emit(self) {
         let pause_ms = self.pause.as_millis() as u64;
         tracing::warn!(listener = self.listener, error = %self.error, pause_ms, "accept failed; pausing");
+        Record::new(Kind::Listener, "accept failed; pausing")
+            .with("listener", self.listener)
+            .with("error", self.error.to_string())
+            .with("pause_ms", pause_ms)
+            .hand_on();
     }
 }
 
@@ -102,6 +172,11 @@ impl CoreStuck {
             false => tracing::error!(worker = self.worker, "core is stuck; /readyz fails until it turns"),
             true => tracing::info!(worker = self.worker, "core turns again"),
         }
+        let (message, step) = match self.recovered {
+            false => ("core is stuck; /readyz fails until it turns", "stuck_core"),
+            true => ("core turns again", "core_recovered"),
+        };
+        Record::new(Kind::Process, message).with("step", step).with("worker", self.worker).hand_on();
     }
 }
 
@@ -125,6 +200,40 @@ impl RampChanged<'_> {
     pub fn emit(self) {
         let RampChanged { what, target, percent, by, reason } = self;
         tracing::info!(what, target, percent, by, reason, "ramp");
+        let to = percent.map(|percent| format!(" to {percent} %")).unwrap_or_default();
+        let message = match what {
+            "drained" | "ready" => format!("{target} is {what}"),
+            "step" => format!("the ramp of {target} went{to}"),
+            _ => format!("the ramp of {target} was {what}{to}"),
+        };
+        let record = of_target(Record::new(Kind::Ramp, message), target).with("what", what);
+        let record = record.with("by", by).with("reason", reason);
+        match percent {
+            Some(percent) => record.with("percent", percent).hand_on(),
+            None => record.hand_on(),
+        }
+    }
+}
+
+/// A new version means something else under a lever. The log has it among the version's notices.
+#[derive(Clone, Copy, Debug)]
+pub struct RampConflict<'a> {
+    /// What and how; a sentence.
+    pub notice: &'a str,
+}
+
+impl RampConflict<'_> {
+    /// Tells it.
+    pub fn emit(self) {
+        Record::new(Kind::Ramp, self.notice).with("what", "conflict").hand_on();
+    }
+}
+
+/// An upstream, or upstream/backend, as fields; names hold no `/`.
+fn of_target(record: Record, target: &str) -> Record {
+    match target.split_once('/') {
+        Some((upstream, backend)) => record.with("upstream", upstream).with("backend", backend),
+        None => record.with("upstream", target),
     }
 }
 
@@ -144,22 +253,35 @@ pub enum Drain {
 impl Drain {
     /// Logs it.
     pub fn emit(self) {
+        let record = |message, step| Record::new(Kind::Process, message).with("step", step);
         match self {
             Drain::Announced(delay) => {
-                tracing::info!(delay_s = delay.as_secs_f64(), "draining: not ready, still accepting");
+                let delay_s = delay.as_secs_f64();
+                let message = "draining: not ready, still accepting";
+                tracing::info!(delay_s, "{message}");
+                record(message, "draining").with("delay_s", delay_s).hand_on();
             }
             Drain::AcceptingStopped(timeout) => {
-                tracing::info!(timeout_s = timeout.as_secs_f64(), "draining: accepting stopped");
+                let timeout_s = timeout.as_secs_f64();
+                let message = "draining: accepting stopped";
+                tracing::info!(timeout_s, "{message}");
+                record(message, "accepting_stopped").with("timeout_s", timeout_s).hand_on();
             }
-            Drain::Finished => tracing::info!("drained: every request ended"),
+            Drain::Finished => {
+                let message = "drained: every request ended";
+                tracing::info!("{message}");
+                record(message, "drained").hand_on();
+            }
             Drain::TimedOut(in_flight) => {
-                tracing::warn!(in_flight, "drain timeout: cutting what is in flight");
+                let message = "drain timeout: cutting what is in flight";
+                tracing::warn!(in_flight, "{message}");
+                record(message, "drain_timeout").with("in_flight", in_flight).hand_on();
             }
         }
     }
 }
 
-/// One upstream's sheds in the log: at most one line for each reason a second, however many are shed.
+/// One upstream's sheds in the log and the stream: at most one of each reason a second, however many are shed.
 #[derive(Debug)]
 pub struct ShedNotices {
     upstream: Arc<str>,
@@ -179,7 +301,12 @@ impl ShedNotices {
     /// load of a line that seldom changes.
     pub fn shed(&self, reason: Reason, now: Instant) {
         if self.is_due(reason, now) {
-            tracing::warn!(upstream = &*self.upstream, reason = reason.as_str(), "shedding");
+            let (upstream, reason) = (&*self.upstream, reason.as_str());
+            tracing::warn!(upstream, reason, "shedding");
+            Record::new(Kind::Shed, format!("{upstream} is shedding: {reason}"))
+                .with("upstream", upstream)
+                .with("reason", reason)
+                .hand_on();
         }
     }
 

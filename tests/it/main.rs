@@ -13,6 +13,7 @@ mod boot;
 mod bounds;
 mod cli;
 mod door;
+mod events;
 mod external;
 mod floods;
 mod http2;

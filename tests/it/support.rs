@@ -11,6 +11,7 @@ pub mod frames;
 pub mod gateway;
 pub mod load;
 pub mod metrics;
+pub mod operator;
 pub mod origin_http2;
 pub mod origins;
 pub mod raw;

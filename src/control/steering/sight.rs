@@ -3,7 +3,8 @@
 use crate::balancing::Backend;
 use crate::control::ramp::lever::{Due, Lever, Signature, Target};
 use crate::control::steering::conflict::{conflicts, dormant};
-use crate::control::steering::{State, Steering, unix_ms};
+use crate::control::steering::forecast::Forecast;
+use crate::control::steering::{Refusal, State, Steering, known, unix_ms};
 use crate::control::view::{LeverView, ReferenceView, ThenView};
 use crate::routing::table::{Table, Upstream};
 use jiff::Timestamp;
@@ -52,6 +53,31 @@ impl Steering {
             drained(&Target::Backend(upstream.clone(), backend.clone()), signature)
         });
         ramps.chain(drained).collect()
+    }
+
+    /// One ramp, if it is set.
+    pub fn ramp_of(&self, target: &Target) -> Option<LeverView> {
+        let table = self.live.load();
+        let state = self.state();
+        state.levers.get(target).map(|lever| state.ramp(&table, target, lever))
+    }
+
+    /// One drain, if it is set.
+    pub fn drain_of(&self, upstream: &str, backend: &str) -> Option<LeverView> {
+        let target = Target::Backend(upstream.into(), backend.into());
+        let state = self.state();
+        state.levers.drained_by(&upstream.into(), &backend.into()).map(|it| drained(&target, it))
+    }
+
+    /// What the levers as they are shed of a target's upstream.
+    ///
+    /// # Errors
+    /// When the target is unknown.
+    pub fn forecast_now(&self, target: &Target) -> Result<Forecast, Refusal> {
+        let table = self.live.load();
+        let upstream = known(&table, target)?;
+        let state = self.state();
+        Ok(state.watchman.forecast(upstream, &state.levers))
     }
 
     /// What a person should know: levers that wait for their name, and what is not on disk.

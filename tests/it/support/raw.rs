@@ -195,7 +195,8 @@ impl Raw {
         }
     }
 
-    fn line(&mut self) -> Result<String, End> {
+    /// Reads one line, without its end.
+    pub fn line(&mut self) -> Result<String, End> {
         let end = loop {
             if let Some(at) = find(&self.unread, b"\r\n") {
                 break at;

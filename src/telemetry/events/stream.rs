@@ -1,0 +1,169 @@
+//! What happened, on its way to whoever listens: records from every thread through one bounded channel to the
+//! admin side.
+//!
+//! There is one for the process, because what happens to it has no owner nearer than that. Handing on never
+//! waits and never locks: a record that finds the channel full is dropped and counted. A record is at most a
+//! few kilobytes, whatever was put into it.
+
+use serde_json::{Map, Value};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+/// Records that may wait for the admin thread.
+pub const RECORDS_WAITING: usize = 1024;
+
+/// Characters of one text in a record.
+const MAX_TEXT: usize = 2000;
+
+/// Items of one list in a record.
+const MAX_ITEMS: usize = 20;
+
+/// What a record is about; listeners choose by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Configurations: applied, refused, degraded.
+    Config,
+    /// Requests were refused for want of room.
+    Shed,
+    /// Ramps and drains: set, cleared, paused, resumed, stepped.
+    Ramp,
+    /// The process: start, ready, the steps of its drain, stuck cores.
+    Process,
+    /// Certificates.
+    Certificate,
+    /// Listeners.
+    Listener,
+    /// Records are missing here.
+    Gap,
+}
+
+impl Kind {
+    /// All.
+    pub const ALL: [Kind; 7] =
+        [Kind::Config, Kind::Shed, Kind::Ramp, Kind::Process, Kind::Certificate, Kind::Listener, Kind::Gap];
+
+    /// The word in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Config => "config",
+            Kind::Shed => "shed",
+            Kind::Ramp => "ramp",
+            Kind::Process => "process",
+            Kind::Certificate => "certificate",
+            Kind::Listener => "listener",
+            Kind::Gap => "gap",
+        }
+    }
+
+    /// By its word.
+    pub fn named(word: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// When.
+    pub at: jiff::Timestamp,
+    /// What it is about.
+    pub kind: Kind,
+    /// For people.
+    pub message: String,
+    /// For programs, by names in snake_case; never `id`, `at`, `kind` or `message`.
+    pub fields: Map<String, Value>,
+}
+
+impl Record {
+    /// Happened now.
+    pub fn new(kind: Kind, message: impl AsRef<str>) -> Self {
+        let message = shortened(message.as_ref());
+        Record { at: jiff::Timestamp::now(), kind, message, fields: Map::new() }
+    }
+
+    /// The same with a field; a long text is cut.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        let value = match value.into() {
+            Value::String(text) => Value::String(shortened(&text)),
+            value => value,
+        };
+        self.fields.insert(name.to_owned(), value);
+        self
+    }
+
+    /// The same with a list of texts; a long list is cut.
+    pub fn with_list(mut self, name: &str, texts: &[String]) -> Self {
+        let texts = texts.iter().take(MAX_ITEMS).map(|text| Value::String(shortened(text)));
+        self.fields.insert(name.to_owned(), texts.collect());
+        self
+    }
+
+    /// Hands it to whoever listens, if there is room.
+    pub fn hand_on(self) {
+        if STREAM.sender.try_send(self).is_err() {
+            STREAM.dropped.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// The other end, for the first who asks.
+pub fn receiver() -> Option<mpsc::Receiver<Record>> {
+    STREAM.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Records dropped since the start, because they came faster than they were taken.
+pub fn dropped() -> u64 {
+    STREAM.dropped.load(Relaxed)
+}
+
+struct Stream {
+    sender: mpsc::Sender<Record>,
+    /// Until somebody takes it.
+    receiver: Mutex<Option<mpsc::Receiver<Record>>>,
+    dropped: AtomicU64,
+}
+
+static STREAM: LazyLock<Stream> = LazyLock::new(|| {
+    let (sender, receiver) = mpsc::channel(RECORDS_WAITING);
+    Stream { sender, receiver: Mutex::new(Some(receiver)), dropped: AtomicU64::new(0) }
+});
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_stays_small_whatever_is_put_into_it() {
+        let (long, many) = ("ä".repeat(1 << 20), vec!["ä".repeat(1 << 20); 1000]);
+        let record = Record::new(Kind::Config, &long).with("error", long).with_list("notices", &many);
+        let size = serde_json::to_string(&record.fields).expect("JSON").len() + record.message.len();
+        assert!(size < (MAX_ITEMS + 3) * MAX_TEXT * 2 + 1000, "{size}");
+    }
+
+    #[test]
+    fn a_stream_that_nobody_takes_drops_and_counts_and_never_waits() {
+        // Kept, so that no other test's reader makes room.
+        let _kept = receiver();
+        let before = dropped();
+        for _ in 0..=RECORDS_WAITING {
+            Record::new(Kind::Process, "one too many").hand_on();
+        }
+        assert!(dropped() > before);
+    }
+
+    #[test]
+    fn every_kind_is_found_by_its_word() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::named(kind.as_str()), Some(kind));
+        }
+        assert_eq!(Kind::named("shedding"), None);
+    }
+}

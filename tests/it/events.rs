@@ -1,0 +1,201 @@
+//! What happens is told: to whoever listens, at once; to whoever comes back, what was missed, or that it is
+//! gone. Listeners, however many and however slow, take nothing from the other operators.
+
+use crate::support::config::Config;
+use crate::support::gateway::{Gateway, cli};
+use crate::support::operator::{Listener, ask};
+use crate::support::origins::{Behaviour, Origin};
+use crate::support::raw::Raw;
+use crate::support::{PATIENCE, wait_for, wait_until};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+fn simple() -> (Origin, Gateway) {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    (origin, gateway)
+}
+
+/// Makes another version active, which is an event.
+fn another_version(gateway: &Gateway, origin: &Origin, n: u32) {
+    gateway.change(&Config::simple(origin.address()).gateway(&format!("max_in_flight = {}", 5000 + n)));
+}
+
+fn items(gateway: &Gateway, query: &str) -> Vec<Value> {
+    let answer = ask(gateway.admin(), "GET", &format!("/v1/events?follow=false{query}"), &[], "");
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    answer.json()["items"].as_array().expect("a list of items").clone()
+}
+
+fn ids(events: &[Value]) -> Vec<u64> {
+    events.iter().map(|event| event["id"].as_u64().expect("an id")).collect()
+}
+
+#[test]
+fn the_start_of_the_process_is_told_to_whoever_comes_later() {
+    let (_origin, gateway) = simple();
+    let ready = wait_for(PATIENCE, "ready is told", || {
+        items(&gateway, "").into_iter().find(|e| e["step"] == "ready")
+    });
+    let steps: Vec<_> = items(&gateway, "&kinds=process").iter().map(|e| e["step"].to_string()).collect();
+    assert_eq!(steps, ["\"start\"", "\"ready\""]);
+    assert_eq!((&ready["kind"], &ready["message"]), (&"process".into(), &"ready".into()));
+    assert_eq!(ready["admin"], gateway.admin().to_string());
+    let at = ready["at"].as_str().expect("a time");
+    assert!(at.len() == "2026-11-01T12:00:00.045Z".len() && at.ends_with('Z'), "{at}");
+}
+
+#[test]
+fn events_after_the_last_event_id_are_replayed_and_then_go_on() {
+    let (origin, gateway) = simple();
+    another_version(&gateway, &origin, 1);
+    another_version(&gateway, &origin, 2);
+    let known = wait_for(PATIENCE, "both are told", || {
+        let known = items(&gateway, "&kinds=config");
+        (known.len() == 2).then_some(known)
+    });
+    let (first, second) = (known[0]["id"].clone(), known[1]["id"].clone());
+    let by_header = Listener::open(gateway.admin(), "", &[&format!("Last-Event-ID: {first}")]);
+    let by_query = Listener::open(gateway.admin(), &format!("?after={first}"), &[]);
+    for mut listener in [by_header.ok().expect("a stream"), by_query.ok().expect("a stream")] {
+        let event = listener.next().expect("replayed");
+        assert_eq!((&event["id"], &event["outcome"]), (&second, &"applied".into()));
+        another_version(&gateway, &origin, second.as_u64().expect("an id") as u32 % 1000 + 3);
+        let event = listener.next().expect("it goes on");
+        assert!(event["id"].as_u64() > second.as_u64() && event["hash"] == gateway.hash().as_str());
+        gateway.change(&Config::simple(origin.address()));
+    }
+}
+
+#[test]
+fn a_gap_is_told_before_what_is_left() {
+    let (_origin, gateway) = simple();
+    let first = wait_for(PATIENCE, "something happened", || items(&gateway, "").first().cloned());
+    for query in ["?after=1", "?after=18000000000000000000"] {
+        let mut listener = Listener::open(gateway.admin(), query, &[]).ok().expect("a stream");
+        let gap = listener.next().expect("told");
+        assert_eq!(gap["kind"], "gap", "{gap}");
+        assert!(gap["until"].as_u64() < first["id"].as_u64(), "{gap}");
+        assert_eq!(listener.next().expect("the rest"), first);
+    }
+    assert_eq!(items(&gateway, "&after=1")[0]["kind"], "gap");
+    let after_header = ask(gateway.admin(), "GET", "/v1/events", &["Last-Event-ID: yesterday"], "");
+    assert_eq!(after_header.status(), 400);
+}
+
+#[test]
+fn ids_are_greater_after_a_restart() {
+    let (_origin, gateway) = simple();
+    let before = wait_for(PATIENCE, "something happened", || items(&gateway, "").last().cloned());
+    let gateway = gateway.restart(crate::support::gateway::Launch::default());
+    let after = wait_for(PATIENCE, "something happened", || items(&gateway, "").first().cloned());
+    assert!(after["id"].as_u64() > before["id"].as_u64());
+    let gap = &items(&gateway, &format!("&after={}", before["id"]))[0];
+    assert_eq!(gap["kind"], "gap", "what the earlier process said later is not known");
+}
+
+#[test]
+fn only_the_kinds_that_are_wanted_are_told() {
+    let hung = Origin::start(Behaviour::AcceptsAndNeverAnswers);
+    let config = Config::new()
+        .upstream(
+            "u",
+            &[hung.address()],
+            "max_in_flight = 1\nqueue = { max_waiting = 0, max_wait = \"10ms\" }",
+        )
+        .route("r", "/", "u", "");
+    let gateway = Gateway::start(&config);
+    let mut sheds = Listener::open(gateway.admin(), "?after=0&kinds=shed", &[]).ok().expect("a stream");
+    let mut all = Listener::open(gateway.admin(), "?after=0", &[]).ok().expect("a stream");
+    let _held = gateway.ask("/", 1);
+    hung.holds(1);
+    let started = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/").status(), 503);
+    }
+    let event = sheds.next().expect("told");
+    assert_eq!((&event["kind"], &event["upstream"]), (&"shed".into(), &"u".into()), "{event}");
+    assert!(event["reason"].as_str().is_some_and(|reason| !reason.is_empty()));
+    all.until("the start is told too", |event| event["kind"] == "process");
+    all.until("and the sheds", |event| event["kind"] == "shed");
+    let told = items(&gateway, "&kinds=shed").len() as u64;
+    assert!(told <= started.elapsed().as_secs() + 2, "one a second and reason, not one a request: {told}");
+    let unknown = ask(gateway.admin(), "GET", "/v1/events?kinds=shedding", &[], "");
+    assert!(unknown.status() == 400 && unknown.text().contains("shed, ramp"), "{}", unknown.text());
+}
+
+#[test]
+fn too_many_listeners_are_refused_and_lock_nobody_out() {
+    let (origin, gateway) = simple();
+    let mut seated: Vec<Listener> = (0..32)
+        .map(|n| Listener::open(gateway.admin(), "", &[]).unwrap_or_else(|a| panic!("{n}: {}", a.text())))
+        .collect();
+    let refused = Listener::open(gateway.admin(), "", &[]).err().expect("one too many");
+    assert_eq!((refused.status(), &refused.json()["reason"]), (503, &"too_many_subscribers".into()));
+    // And whoever wants to keep everybody else out holds connections too.
+    let mut crowd: Vec<Raw> = (0..200).map(|_| Raw::connect(gateway.admin())).collect();
+    for raw in crowd.iter_mut().step_by(2) {
+        let _ = raw.try_send("GET /v1/status HTTP/1.1\r\n");
+    }
+    for _ in 0..10 {
+        let started = Instant::now();
+        assert_eq!(gateway.admin_get("/readyz").status(), 200);
+        assert_eq!(gateway.admin_get("/metrics").status(), 200);
+        assert_eq!(ask(gateway.admin(), "POST", "/v1/upstreams", &[], "").status(), 405);
+        assert!(started.elapsed() < Duration::from_secs(2));
+    }
+    let metrics = gateway.metrics();
+    assert_eq!(metrics.get("tidegate_event_subscribers", &[]), Some(32.0));
+    assert_eq!(metrics.get("tidegate_event_subscribers_refused_total", &[]), Some(1.0));
+    assert_eq!(metrics.get("tidegate_events_dropped_total", &[]), Some(0.0));
+    another_version(&gateway, &origin, 1);
+    for listener in &mut seated {
+        listener.until("every listener was spared", |event| event["outcome"] == "applied");
+    }
+    drop(seated);
+    wait_until(PATIENCE, "the seats come back", || Listener::open(gateway.admin(), "", &[]).is_ok());
+}
+
+#[test]
+fn a_drain_is_told_and_ends_the_streams() {
+    let origin = Origin::well_behaved();
+    let config = Config::simple(origin.address()).gateway("drain_delay = \"300ms\"\ndrain_timeout = \"5s\"");
+    let mut gateway = Gateway::start(&config);
+    let mut listener = Listener::open(gateway.admin(), "?kinds=process", &[]).ok().expect("a stream");
+    gateway.term();
+    listener.until("the drain is told", |event| event["step"] == "draining");
+    listener.until("and its next step", |event| event["step"] == "accepting_stopped");
+    assert_eq!(gateway.exit(PATIENCE).code(), Some(0), "a stream does not hold up the end");
+    while listener.next().is_ok() {}
+}
+
+#[test]
+fn the_command_line_lists_and_follows_events() {
+    let (origin, gateway) = simple();
+    wait_until(PATIENCE, "ready is told", || items(&gateway, "").iter().any(|e| e["step"] == "ready"));
+    let lines = gateway.cli(&["events"]);
+    let text = String::from_utf8_lossy(&lines.stdout).into_owned();
+    assert_eq!((lines.status.code(), text.lines().count()), (Some(0), 2), "{text}");
+    assert!(text.lines().all(|line| line.contains("process")), "{text}");
+    let json = gateway.cli(&["events", "--json", "--kind", "process"]);
+    let json = String::from_utf8(json.stdout).expect("UTF-8");
+    let known: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(ids(&known), ids(&items(&gateway, "")));
+    let since = gateway.cli(&["events", "--after", &known[1]["id"].to_string()]);
+    assert!(since.stdout.is_empty() && since.status.code() == Some(0));
+    assert_eq!(gateway.cli(&["events", "--kind", "nonsense"]).status.code(), Some(1));
+    assert_eq!(gateway.cli(&["events", "--kind", "a b"]).status.code(), Some(2));
+
+    let mut follow = cli(&["events", "--follow", "--json", "--kind", "config", "--after", "0"]);
+    follow.env("TIDEGATE_ADMIN", format!("http://{}", gateway.admin())).stdout(Stdio::piped());
+    let mut follow = follow.spawn().expect("it runs");
+    let mut lines = BufReader::new(follow.stdout.take().expect("piped")).lines();
+    another_version(&gateway, &origin, 1);
+    let line = lines.next().expect("a line").expect("readable");
+    let event: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(event["outcome"], "applied");
+    follow.kill().expect("killed");
+    follow.wait().expect("ended");
+}
