@@ -22,6 +22,7 @@ mod instruments;
 mod matching;
 mod overload;
 mod permits;
+mod ramps;
 mod refusals;
 mod secrets;
 mod swap;
