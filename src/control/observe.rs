@@ -3,6 +3,7 @@
 use crate::admission::class_limit;
 use crate::balancing::Backend;
 use crate::control::Control;
+use crate::control::certificates::Owner;
 use crate::control::view::{
     BackendView, ClassView, GatewayView, ListenerView, UpstreamView, VersionView, WorkerView,
 };
@@ -12,10 +13,11 @@ use crate::request::Class;
 use crate::routing::table::{Table, Upstream};
 use crate::runtime::watchdog::Heartbeats;
 use crate::server::process::Process;
+use crate::upstream::certificate::epoch_seconds;
 use crate::worker::Workers;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// What there is to see beside the control plane.
 pub struct Observatory {
@@ -45,7 +47,7 @@ impl Observatory {
         let started = self.ready.load(Relaxed);
         let (reasons, degraded, successful) = self.reasons(started, draining, &workers);
         let now = self.epoch_nanos();
-        GatewayView {
+        let mut view = GatewayView {
             version: VersionView { number: table.number, hash: table.hash.clone() },
             degraded,
             reasons,
@@ -58,6 +60,18 @@ impl Observatory {
             workers,
             listeners: self.listeners(),
             upstreams: upstreams(&table, now),
+        };
+        self.add_certificates(&mut view);
+        view
+    }
+
+    fn add_certificates(&self, view: &mut GatewayView) {
+        let state = self.control.state();
+        for listener in &mut view.listeners {
+            listener.tls = state.certificates.view(&Owner::Listener(listener.name.as_str().into()));
+        }
+        for upstream in &mut view.upstreams {
+            upstream.tls = state.certificates.view(&Owner::Upstream(upstream.name.as_str().into()));
         }
     }
 
@@ -79,6 +93,7 @@ impl Observatory {
         reasons.extend(state.degraded.iter().map(|why| format!("degraded: {why}")));
         let refused = state.refused.iter().filter(|why| state.degraded.as_ref() != Some(why));
         reasons.extend(refused.map(|why| format!("the last change was refused: {why}")));
+        reasons.extend(state.certificates.reasons(epoch_seconds(SystemTime::now())));
         (reasons, state.degraded.is_some(), state.refused.is_none())
     }
 
@@ -107,6 +122,7 @@ impl Observatory {
                 .iter()
                 .map(|why| (why.as_str().to_owned(), listener.limits().refused(*why)))
                 .collect(),
+            tls: None,
         };
         all.iter().map(view).collect()
     }
@@ -132,6 +148,7 @@ fn upstream_view(upstream: &Upstream, now: u64) -> UpstreamView {
         zombies: upstream.shared.zombies.get(),
         classes: upstream.classes.iter().map(class).collect(),
         ramp_percent: 100.0,
+        tls: None,
         backends: upstream.cluster.backends.iter().map(|backend| backend_view(backend, now)).collect(),
     }
 }
