@@ -20,6 +20,7 @@ use crate::upstream::pem::TlsError;
 use accept::{AcceptCounts, Acceptor, Cores, OpenStreet};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use limits::{Caps, ConnectionPermit, Limits, Refusal};
+use renew::DoorFor;
 use settings::Settings;
 use std::collections::HashMap;
 use std::io;
@@ -152,9 +153,22 @@ impl Listeners {
     /// # Errors
     /// Every address that cannot be bound and every new certificate that cannot be used.
     pub fn apply(&self, wanted: &[Settings]) -> Result<Vec<String>, Vec<BindError>> {
+        self.change(wanted, renew::door_for)
+    }
+
+    /// The same at the start of a version that was active before: a listener whose certificates cannot be used
+    /// now refuses handshakes until they can, instead of keeping the others from their start.
+    ///
+    /// # Errors
+    /// Every address that cannot be bound.
+    pub fn start_again(&self, wanted: &[Settings]) -> Result<Vec<String>, Vec<BindError>> {
+        self.change(wanted, renew::door_or_closed)
+    }
+
+    fn change(&self, wanted: &[Settings], door: DoorFor) -> Result<Vec<String>, Vec<BindError>> {
         // Before the lock is kept: a disk that hangs must not keep a drain waiting.
         let shown = self.shown();
-        let doors: Vec<_> = wanted.iter().map(|settings| renew::door_for(settings, &shown)).collect();
+        let doors: Vec<_> = wanted.iter().map(|settings| door(settings, &shown)).collect();
         let mut state = self.lock();
         if state.draining {
             return Err(vec![BindError::Draining]);

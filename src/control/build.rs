@@ -103,6 +103,12 @@ impl Builder {
         }
     }
 
+    /// The next table starts a version that was active before: an upstream whose files cannot be used now has no
+    /// connections until they can, instead of keeping the others from their start.
+    pub fn forgive_certificates(&mut self) {
+        self.trusts.forgive();
+    }
+
     /// Builds the table of a plan, with the next number.
     ///
     /// # Errors

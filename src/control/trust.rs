@@ -17,6 +17,7 @@ pub struct Trusts {
     active: HashMap<Arc<str>, Trust>,
     next: HashMap<Arc<str>, Trust>,
     reread: bool,
+    forgiving: bool,
     started: bool,
 }
 
@@ -46,6 +47,12 @@ impl Trusts {
         self.reread = reread;
     }
 
+    /// Until the next table is active, an upstream whose files cannot be used trusts nobody, instead of keeping
+    /// the others from their start.
+    pub(super) fn forgive(&mut self) {
+        self.forgiving = true;
+    }
+
     /// The client for an upstream of the table being built, if its backends speak TLS.
     ///
     /// # Errors
@@ -61,7 +68,10 @@ impl Trusts {
                 renewed.unwrap_or_else(|| client.clone())
             }
             None => {
-                let client = TlsClient::open(settings, protocol)?;
+                let client = match TlsClient::open(settings, protocol) {
+                    Err(_) if self.forgiving => TlsClient::closed(settings, protocol),
+                    opened => opened,
+                }?;
                 // At the start even an expired one is taken: it may serve more than none.
                 if self.started {
                     client.check(SystemTime::now())?;
@@ -78,6 +88,7 @@ impl Trusts {
     pub(super) fn commit(&mut self) {
         self.active = std::mem::take(&mut self.next);
         self.started = true;
+        self.forgiving = false;
     }
 
     /// Reads the files of every upstream of the active table. Changes nothing.

@@ -25,6 +25,9 @@ pub struct Renewal {
 /// What a listener shows, and what it was told to.
 pub(super) type Shown = Vec<(Arc<Settings>, Option<Arc<TlsDoor>>)>;
 
+/// How the door for settings is found.
+pub(super) type DoorFor = fn(&Settings, &Shown) -> Result<Option<Arc<TlsDoor>>, BindError>;
+
 impl Listeners {
     /// Reads the files of every TLS listener that accepts, and shows what is new and can be used. Blocks on
     /// files, without the lock.
@@ -75,4 +78,14 @@ pub(super) fn door_for(settings: &Settings, shown: &Shown) -> Result<Option<Arc<
     });
     door.map(|door| Some(Arc::new(door)))
         .map_err(|source| BindError::Tls { name: Arc::clone(&settings.name), source })
+}
+
+/// The same, with a closed door where the files cannot be used.
+pub(super) fn door_or_closed(settings: &Settings, shown: &Shown) -> Result<Option<Arc<TlsDoor>>, BindError> {
+    door_for(settings, shown).or_else(|_| {
+        let closed = TlsDoor::closed();
+        closed
+            .map(|door| Some(Arc::new(door)))
+            .map_err(|source| BindError::Tls { name: Arc::clone(&settings.name), source })
+    })
 }

@@ -49,16 +49,37 @@ impl TlsDoor {
             return Ok(None);
         }
         let door = Self::made_of(&files)?;
-        door.check(SystemTime::now())?;
+        // Where nothing is shown, an expired certificate serves more clients than none.
+        if !self.certificates.all.is_empty() {
+            door.check(SystemTime::now())?;
+        }
         Ok(Some(door))
     }
 
+    /// A door that nobody passes, for a listener whose files cannot be used at a start: every handshake fails,
+    /// until [`TlsDoor::renewed`] makes one that opens.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up at all.
+    pub fn closed() -> Result<Self, TlsError> {
+        let none = Certificates { all: Vec::new(), by_name: HashMap::default() };
+        Self::showing(none, None, blake3::hash(b"closed"))
+    }
+
     fn made_of(files: &Files) -> Result<Self, TlsError> {
-        let certificates = Arc::new(Certificates::of(&files.pairs)?);
+        Self::showing(Certificates::of(&files.pairs)?, files.client_ca.as_ref(), files.identity)
+    }
+
+    fn showing(
+        certificates: Certificates,
+        client_ca: Option<&PemFile>,
+        identity: blake3::Hash,
+    ) -> Result<Self, TlsError> {
+        let certificates = Arc::new(certificates);
         let builder = ServerConfig::builder_with_provider(Arc::clone(provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Setup(error.to_string()))?;
-        let builder = match &files.client_ca {
+        let builder = match client_ca {
             None => builder.with_no_client_auth(),
             Some(file) => builder.with_client_cert_verifier(client_verifier(file)?),
         };
@@ -68,7 +89,7 @@ impl TlsDoor {
         // that was made under another client_ca must be worth nothing here.
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_KEPT);
         config.ticketer = Ticketer::new().map_err(|error| TlsError::Setup(error.to_string()))?;
-        Ok(TlsDoor { config: Arc::new(config), certificates, identity: files.identity })
+        Ok(TlsDoor { config: Arc::new(config), certificates, identity })
     }
 
     /// Whether all certificates may be taken into use at `now`.
@@ -87,7 +108,7 @@ impl TlsDoor {
     /// Whether the certificate that a client with server name `sni` was shown is also valid for `host` (a
     /// name or an address literal, without port). If not, the answer to a request for `host` is 421.
     pub fn covers(&self, sni: Option<&str>, host: &str) -> bool {
-        self.certificates.shown_to(sni).covers(host)
+        self.certificates.shown_to(sni).is_some_and(|certificate| certificate.covers(host))
     }
 
     /// Hash of all files: equal identities would make equal doors.
@@ -131,7 +152,7 @@ fn client_verifier(file: &PemFile) -> Result<Arc<dyn rustls::server::danger::Cli
 /// The certificates of a listener, found by server name.
 #[derive(Debug)]
 struct Certificates {
-    /// The first is shown when no name matches; never empty.
+    /// The first is shown when no name matches; empty only behind a closed door.
     all: Vec<Certificate>,
     /// Names and wildcards (as `*.rest`), lower case; on a clash the certificate listed first has it.
     by_name: HashMap<Box<str>, usize, foldhash::quality::RandomState>,
@@ -154,9 +175,9 @@ impl Certificates {
         Ok(Certificates { all, by_name })
     }
 
-    fn shown_to(&self, sni: Option<&str>) -> &Certificate {
+    fn shown_to(&self, sni: Option<&str>) -> Option<&Certificate> {
         let index = sni.and_then(|name| self.find(name)).unwrap_or(0);
-        &self.all[index]
+        self.all.get(index)
     }
 
     fn find(&self, name: &str) -> Option<usize> {
@@ -168,7 +189,7 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.shown_to(hello.server_name()).key))
+        self.shown_to(hello.server_name()).map(|certificate| Arc::clone(&certificate.key))
     }
 }
 

@@ -7,9 +7,9 @@
 use crate::upstream::certificate::CertificateFacts;
 use crate::upstream::pem::{PemFile, TlsError, certified_key, provider};
 use crate::upstream::settings::{Protocol, TlsSettings};
-use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::client::{ResolvesClientCert, Resumption, WantsClientCert};
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_pki_types::ServerName;
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
@@ -76,19 +76,34 @@ impl TlsClient {
             return Ok(None);
         }
         let client = Self::made_of(files, settings, protocol)?;
-        client.check(SystemTime::now())?;
+        // Where nobody is trusted, an expired certificate may serve more than none.
+        if self.identity != closed() {
+            client.check(SystemTime::now())?;
+        }
         Ok(Some(client))
     }
 
+    /// A client that trusts nobody, for an upstream whose files cannot be used at a start: no connection is
+    /// made, until [`TlsClient::renewed`] makes one that trusts somebody.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up at all.
+    pub fn closed(settings: &TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
+        let mut config = trusting(Arc::new(RootCertStore::empty()))?.with_no_client_auth();
+        config.alpn_protocols = alpn(protocol);
+        Ok(TlsClient {
+            config: Arc::new(config),
+            server_name: settings.server_name.clone(),
+            identity: closed(),
+            certificate: None,
+        })
+    }
+
     fn made_of(files: Files, settings: &TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
-        let roots = match &files.ca {
+        let builder = trusting(match &files.ca {
             Some(file) => Arc::new(file.roots()?),
             None => system_roots()?,
-        };
-        let builder = ClientConfig::builder_with_provider(Arc::clone(provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| TlsError::Setup(error.to_string()))?
-            .with_root_certificates(roots);
+        })?;
         let (mut config, certificate) = match &files.client {
             None => (builder.with_no_client_auth(), None),
             Some((chain, key)) => {
@@ -135,6 +150,17 @@ impl TlsClient {
     pub fn identity(&self) -> blake3::Hash {
         self.identity
     }
+}
+
+/// The identity of a client that trusts nobody.
+fn closed() -> blake3::Hash {
+    blake3::hash(b"closed")
+}
+
+fn trusting(roots: Arc<RootCertStore>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider()));
+    let builder = builder.with_safe_default_protocol_versions();
+    Ok(builder.map_err(|error| TlsError::Setup(error.to_string()))?.with_root_certificates(roots))
 }
 
 fn alpn(protocol: Protocol) -> Vec<Vec<u8>> {
