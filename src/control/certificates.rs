@@ -7,7 +7,7 @@ use crate::control::view::{CertificateView, TlsView};
 use crate::upstream::certificate::{CertificateFacts, rfc3339};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// From so long before its end a certificate is warned about, in seconds: 14 days.
@@ -165,15 +165,6 @@ impl Entry {
 /// Whether a file's permissions let others than its owner read or replace it.
 pub fn is_open_to_others(mode: u32) -> bool {
     mode & 0o077 != 0
-}
-
-/// The folders in which a change of `file` shows: its own, and the one that links lead to.
-pub fn folders_of(file: &Path, real: Option<PathBuf>) -> impl Iterator<Item = PathBuf> {
-    let folder = |file: &Path| {
-        let parent = file.parent()?;
-        Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_path_buf() })
-    };
-    folder(file).into_iter().chain(real.and_then(|real| folder(&real)))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use crate::config::plan::Plan;
 use crate::control::Control;
-use crate::control::certificates::{Look, News, Owner, folders_of, is_open_to_others};
+use crate::control::certificates::{Look, News, Owner, is_open_to_others};
 use crate::control::trust::TrustFound;
 use crate::listener::renew::Renewal;
 use crate::telemetry::events::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
@@ -72,9 +72,22 @@ impl Control {
         drop(state);
         let all = all.take().unwrap_or_default();
         // The configuration's own links are seen by its folder alone: there they are swapped.
-        let own = folders_of(&self.file, None);
-        own.chain(all.iter().flat_map(|file| folders_of(file, std::fs::canonicalize(file).ok()))).collect()
+        folder(&self.file).into_iter().chain(all.iter().flat_map(|file| folders_of(file))).collect()
     }
+}
+
+/// The folders in which a change of `file` shows: its own, the one that links lead to, and those in which a
+/// folder on the way is a link that may be swapped.
+fn folders_of(file: &Path) -> impl Iterator<Item = PathBuf> {
+    let real = std::fs::canonicalize(file).ok().and_then(|real| folder(&real));
+    let is_link = |path: &&Path| std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    let links = file.ancestors().skip(1).filter(is_link).filter_map(folder);
+    folder(file).into_iter().chain(real).chain(links)
+}
+
+fn folder(file: &Path) -> Option<PathBuf> {
+    let parent = file.parent()?;
+    Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_path_buf() })
 }
 
 impl From<Renewal> for Look {

@@ -291,6 +291,26 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_taken_before_the_handshake_is_done() {
+        let place = tempfile::tempdir().expect("a directory");
+        let door = door(place.path(), &[&["a.test"]]);
+        assert_eq!(door.config.max_early_data_size, 0, "early data may be played again (RFC 8446, 8)");
+        assert!(!door.config.key_log.will_log("CLIENT_RANDOM"));
+    }
+
+    #[test]
+    fn a_closed_door_shows_and_covers_nothing_until_its_files_are_good() {
+        let place = tempfile::tempdir().expect("a directory");
+        let closed = TlsDoor::closed().expect("made");
+        assert!(!closed.covers(None, "a.test") && closed.certificates().next().is_none());
+        let pair = write_pair(place.path(), "a", &["a.test"]);
+        let settings = TlsSettings { certificates: vec![pair], client_ca: None };
+        let opened = closed.renewed(&settings).expect("good files").expect("something new");
+        assert!(opened.covers(None, "a.test"));
+        assert!(opened.renewed(&settings).expect("good files").is_none());
+    }
+
+    #[test]
     fn the_identity_follows_the_content_of_the_files() {
         let place = tempfile::tempdir().expect("a directory");
         let pair = write_pair(place.path(), "one", &["one.test"]);

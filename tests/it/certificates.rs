@@ -106,6 +106,55 @@ fn a_kubernetes_secret_is_renewed_by_the_swap_of_its_link() {
 }
 
 #[test]
+fn a_folder_that_is_a_link_is_renewed_by_its_swap() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let release = |version: &str| {
+        let (own, link) = (folder.path().join(version), folder.path().join("next"));
+        let new = another(&authority, &["edge.test"]);
+        fs::create_dir(&own).expect("made");
+        fs::copy(&new.certificate, own.join("cert.pem")).expect("copied");
+        fs::copy(&new.key, own.join("key.pem")).expect("copied");
+        symlink(version, &link).expect("linked");
+        fs::rename(link, folder.path().join("current")).expect("swapped");
+        new
+    };
+    release("1");
+    let current = folder.path().join("current");
+    let pair = Pair { certificate: current.join("cert.pem"), key: current.join("key.pem") };
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&edge(origin.address(), &pair));
+    for version in ["2", "3"] {
+        let new = release(version);
+        wait_until(PATIENCE, "the new one is shown", || {
+            shown(gateway.edge(), "edge.test", &authority.client_config(&["http/1.1"], None)) == new.leaf()
+        });
+    }
+}
+
+#[test]
+fn an_expired_certificate_is_better_than_none_at_a_start_only() {
+    let authority = Authority::new();
+    let expired = authority.sign_until(&["edge.test"], ServerAuth, SystemTime::now() - DAY);
+    let origin = Origin::well_behaved();
+    let config = edge(origin.address(), &expired);
+    let gateway = Gateway::start(&config);
+    let client = authority.client_config(&["http/1.1"], None);
+    let refused = handshake(gateway.edge(), "edge.test", &client).expect_err("it has expired").to_string();
+    assert!(refused.contains("certificate expired"), "it is shown: {refused}");
+    assert!(reasons(&gateway).contains("expired at"));
+    wait_until(PATIENCE, "the log says so", || gateway.log().contains("certificate has expired"));
+    let second = format!(
+        "[[listeners]]\nname = \"second\"\naddress = \"127.0.0.1:0\"\ntls = {{ certificates = [{}] }}\n",
+        expired.toml()
+    );
+    gateway.write(&config.text(&second));
+    wait_until(PATIENCE, "a change that names it is refused", || {
+        gateway.metrics().value("tidegate_config_last_apply_successful", &[]) == 0.0
+    });
+}
+
+#[test]
 fn a_key_that_does_not_fit_keeps_the_last_good_pair_until_it_follows() {
     let authority = Authority::new();
     let (pair, new) = two(&authority, &["edge.test"]);
@@ -250,7 +299,8 @@ fn a_backends_authority_and_client_certificate_are_replaced_under_load() {
 
     replace(&ca, &stranger.ca());
     wait_until(PATIENCE, "no connection outlives its trust", || gateway.get("/").status() == 502);
-    assert_eq!(gateway.upstreams()[0]["tls"]["refused"], serde_json::Value::Null);
+    let tls = &gateway.upstreams()[0]["tls"];
+    assert!(tls["refused"].is_null() && tls["reload_failures"].is_u64(), "{tls}");
 }
 
 #[test]
