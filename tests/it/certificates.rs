@@ -248,7 +248,7 @@ fn a_replaced_client_ca_is_not_passed_with_an_old_session() {
 /// An upstream that trusts `ca`, showing `client`.
 fn backend(origin: &Origin, ca: &Path, client: &Pair) -> Config {
     let tls = format!(
-        "tls = {{ server_name = \"orders.test\", ca = {}, certificate = {}, key = {} }}",
+        "protocol = \"auto\"\ntls = {{ server_name = \"orders.test\", ca = {}, certificate = {}, key = {} }}",
         quoted(ca),
         quoted(&client.certificate),
         quoted(&client.key)
@@ -301,6 +301,29 @@ fn a_backends_authority_and_client_certificate_are_replaced_under_load() {
     wait_until(PATIENCE, "no connection outlives its trust", || gateway.get("/").status() == 502);
     let tls = &gateway.upstreams()[0]["tls"];
     assert!(tls["refused"].is_null() && tls["reload_failures"].is_u64(), "{tls}");
+}
+
+#[test]
+fn an_http2_backends_client_certificate_is_replaced_under_load() {
+    let authority = Authority::new();
+    let server = authority.server(&["orders.test"]);
+    let origin = Origin::tls_http2(100, authority.server_config(&server, true));
+    let (used, clients) = (authority.client("used"), [authority.client("one"), authority.client("two")]);
+    let gateway = Gateway::start(&backend(&origin, &authority.ca(), &used));
+    let load = Load::paced(gateway.edge(), "/", 8, Duration::from_millis(1));
+    wait_until(PATIENCE, "there is load", || origin.requests() > 50);
+    for n in 0..10 {
+        clients[n % 2].certificate_to(&used);
+        clients[n % 2].key_to(&used);
+        let renewed = || gateway.log().matches("certificate files renewed").count();
+        wait_until(PATIENCE, "it is in use", || renewed() > n);
+        let seen = origin.requests();
+        wait_until(PATIENCE, "there is load", || origin.requests() > seen + 50);
+    }
+    load.stop().only(&[200]);
+    assert!(origin.accepted() > 10, "each is a new identity");
+    // One for each client at most: until a backend has said how many streams it takes, each opens its own.
+    wait_until(PATIENCE, "the old connections are gone", || origin.open() <= 8);
 }
 
 #[test]
