@@ -9,7 +9,6 @@ pub use demo::demo;
 
 use crate::admin::{self, AdminState, ViewSource};
 use crate::config::operators::Settings as AdminSettings;
-use crate::config::plan::Plan;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::build::Builder;
 use crate::control::observe::Observatory;
@@ -105,6 +104,9 @@ fn start(
     let directory = Arc::new(Directory::default());
 
     let mut builder = Builder::new(cores, metrics.clone(), directory.clone(), descriptors.clone());
+    if boot.again {
+        builder.forgive_certificates();
+    }
     let table = builder.build(plan).map_err(anyhow::Error::msg)?;
     builder.commit(plan);
     let live = Arc::new(Live::new(Arc::new(table)));
@@ -126,7 +128,7 @@ fn start(
     let workers = Arc::new(workers);
     let watchdog = watch_cores(&hearts, &metrics)?;
     let listeners = Arc::new(Listeners::start(workers.clone(), descriptors)?);
-    open_doors(&listeners, plan)?;
+    open_doors(&listeners, &boot)?;
 
     // Each needs the other: a change brings the admin side new tokens, and the admin side looks at the control
     // plane. So control gets a place where the admin side will be.
@@ -208,11 +210,13 @@ fn watch_cores(hearts: &Arc<Heartbeats>, metrics: &Arc<Metrics>) -> io::Result<W
 }
 
 /// Opens the street doors of the first plan; its warnings are logged.
-fn open_doors(listeners: &Listeners, plan: &Plan) -> anyhow::Result<()> {
-    let warnings = listeners.apply(&plan.listeners).map_err(|errors| {
+fn open_doors(listeners: &Listeners, boot: &Boot) -> anyhow::Result<()> {
+    let wanted = &boot.plan.listeners;
+    let opened = if boot.again { listeners.start_again(wanted) } else { listeners.apply(wanted) };
+    let warnings = opened.map_err(|errors| {
         anyhow::Error::msg(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
-    plan.notices.iter().chain(&warnings).for_each(|notice| tracing::warn!("{notice}"));
+    boot.plan.notices.iter().chain(&warnings).for_each(|notice| tracing::warn!("{notice}"));
     Ok(())
 }
 

@@ -6,10 +6,13 @@
 #![expect(clippy::disallowed_methods, reason = "on the background thread")]
 
 pub mod build;
+pub mod certificates;
 pub mod observe;
 pub mod ramp;
 pub mod steering;
+pub mod renew;
 pub mod store;
+pub mod trust;
 pub mod view;
 pub mod watch;
 
@@ -17,6 +20,7 @@ use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
 use crate::config::{self, Environment};
 use crate::control::build::Builder;
+use crate::control::certificates::Ledger;
 use crate::control::steering::Steering;
 use crate::control::store::Store;
 use crate::listener::{BindError, Listeners};
@@ -71,6 +75,8 @@ struct State {
     degraded: Option<String>,
     /// Tables that were replaced and may still be read by requests. Dropped here, never on a core.
     retired: Vec<Arc<Table>>,
+    /// What is known of certificates.
+    certificates: Ledger,
 }
 
 /// The control plane's end of the pointer.
@@ -123,8 +129,9 @@ impl Control {
             refused: degraded.clone(),
             degraded,
             retired: Vec::new(),
+            certificates: Ledger::default(),
         };
-        Control {
+        let control = Control {
             file: parts.file,
             environment: parts.environment,
             live: parts.live,
@@ -136,7 +143,10 @@ impl Control {
             access_log: parts.access_log,
             admin: parts.admin,
             state: Mutex::new(state),
-        }
+        };
+        // So that the first scrape knows of every certificate.
+        control.renew();
+        control
     }
 
     /// Reads the file again and makes it active if it is good. Blocks on files and sockets: for the
@@ -185,6 +195,7 @@ impl Control {
     /// The same plan again: only what is outside the text may be new, certificates and moved log files.
     fn refresh(&self, plan: &Plan, text: &str) -> Result<(), String> {
         self.open_doors(plan)?;
+        self.renew();
         self.access_log.reopen();
         self.settle(text);
         Ok(())
@@ -218,6 +229,8 @@ impl Control {
             state.retired.push(before);
             state.active = Some(plan);
         }
+        drop(builder);
+        self.renew();
         self.settle(text);
         Ok(())
     }

@@ -9,6 +9,7 @@
 pub mod settings;
 pub mod accept;
 pub mod limits;
+pub mod renew;
 pub mod tls;
 mod bind;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::upstream::pem::TlsError;
 use accept::{AcceptCounts, Acceptor, Cores, OpenStreet};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use limits::{Caps, ConnectionPermit, Limits, Refusal};
+use renew::DoorFor;
 use settings::Settings;
 use std::collections::HashMap;
 use std::io;
@@ -145,11 +147,28 @@ impl Listeners {
     /// Makes `wanted` the listeners that there are, all of them or, on any error, none: then everything is
     /// as before. Reads certificate files, so it belongs on a thread that may block. Returns warnings.
     ///
+    /// A listener that goes on with the same files goes on with what it shows. To read them again is for
+    /// [`Listeners::renew`]: what is wrong with them is no reason to refuse a change of something else.
+    ///
     /// # Errors
-    /// Every address that cannot be bound and every certificate that cannot be used.
+    /// Every address that cannot be bound and every new certificate that cannot be used.
     pub fn apply(&self, wanted: &[Settings]) -> Result<Vec<String>, Vec<BindError>> {
-        // Before the lock: a disk that hangs must not keep a drain waiting.
-        let doors: Vec<_> = wanted.iter().map(open_door).collect();
+        self.change(wanted, renew::door_for)
+    }
+
+    /// The same at the start of a version that was active before: a listener whose certificates cannot be used
+    /// now refuses handshakes until they can, instead of keeping the others from their start.
+    ///
+    /// # Errors
+    /// Every address that cannot be bound.
+    pub fn start_again(&self, wanted: &[Settings]) -> Result<Vec<String>, Vec<BindError>> {
+        self.change(wanted, renew::door_or_closed)
+    }
+
+    fn change(&self, wanted: &[Settings], door: DoorFor) -> Result<Vec<String>, Vec<BindError>> {
+        // Before the lock is kept: a disk that hangs must not keep a drain waiting.
+        let shown = self.shown();
+        let doors: Vec<_> = wanted.iter().map(|settings| door(settings, &shown)).collect();
         let mut state = self.lock();
         if state.draining {
             return Err(vec![BindError::Draining]);
@@ -240,7 +259,7 @@ impl Listeners {
     }
 
     /// The listener of this name with new settings; a new one only if the name has no connections either.
-    fn listener(&self, state: &mut State, settings: Settings, tls: Option<TlsDoor>) -> Arc<Listener> {
+    fn listener(&self, state: &mut State, settings: Settings, tls: Option<Arc<TlsDoor>>) -> Arc<Listener> {
         let known = state.by_name.get(&settings.name).and_then(Weak::upgrade);
         let listener = known.unwrap_or_else(|| {
             let listener = Arc::new(Listener {
@@ -256,9 +275,9 @@ impl Listeners {
         });
         listener.settings.store(Arc::new(settings));
         let shown = listener.tls.load_full().map(|door| door.identity());
-        // The same files: keep the door, and with it the sessions that clients may resume.
-        if shown != tls.as_ref().map(TlsDoor::identity) {
-            listener.tls.store(tls.map(Arc::new));
+        // The same content: keep the door, and with it the sessions that clients may resume.
+        if shown != tls.as_ref().map(|door| door.identity()) {
+            listener.tls.store(tls);
         }
         listener
     }
@@ -276,15 +295,10 @@ impl Open {
     }
 }
 
-fn open_door(settings: &Settings) -> Result<Option<TlsDoor>, BindError> {
-    let door = settings.tls.as_ref().map(TlsDoor::open).transpose();
-    door.map_err(|source| BindError::Tls { name: Arc::clone(&settings.name), source })
-}
-
 /// A listener of the next set, with everything that could have failed done.
 struct Prepared {
     settings: Settings,
-    tls: Option<TlsDoor>,
+    tls: Option<Arc<TlsDoor>>,
     socket: NextSocket,
 }
 

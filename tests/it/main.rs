@@ -11,6 +11,7 @@ mod answers;
 mod balance;
 mod boot;
 mod bounds;
+mod certificates;
 mod cli;
 mod door;
 mod events;
