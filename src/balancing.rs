@@ -61,7 +61,7 @@ impl Backend {
     /// How it stands without a ramp.
     pub fn warm(&self) -> Standing {
         let (cap, weight) = (self.cap, self.settings.weight.get());
-        Standing { percent: 100.0, reference: f64::from(cap), rate: None, cap, weight }
+        Standing { percent: 100.0, reference: f64::from(cap), settled: true, rate: None, cap, weight }
     }
 
     /// It has an address, so it can be tried.

@@ -185,8 +185,15 @@ fn backends(view: &GatewayView) -> Vec<Family> {
         gauge("tidegate_backend_latency_seconds", "Peak-EWMA of the time to response headers.", |backend| {
             backend.ewma_ms.unwrap_or_default() / 1000.0
         }),
-        gauge("tidegate_backend_ramp_percent", "Ramp of a backend; 100 when unset.", |backend| {
-            backend.ramp_percent
-        }),
+        gauge(
+            "tidegate_backend_ramp_percent",
+            "Ramp of a backend, its upstream's and drains included; 100 when unset.",
+            |backend| backend.ramp_percent,
+        ),
+        gauge(
+            "tidegate_backend_reference_inflight",
+            "In flight at a backend when it is well: what ramps are percentages of.",
+            |backend| backend.reference.in_flight,
+        ),
     ]
 }

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::table::{WIDTH, fit, plain};
 use super::{Failure, print};
-use crate::control::view::{BackendView, GatewayView, UpstreamView};
+use crate::control::view::{BackendView, GatewayView, LeverView, UpstreamView};
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -23,6 +23,7 @@ fn render(view: &GatewayView) -> String {
     // Writing to a String cannot fail.
     let _ = head(&mut out, view);
     let _ = upstreams(&mut out, &view.upstreams);
+    let _ = levers(&mut out, &view.upstreams);
     out
 }
 
@@ -102,6 +103,44 @@ fn backend_row(out: &mut String, backend: &BackendView) -> std::fmt::Result {
     row(out, &name, [&in_flight, &cap, "", &ramp, &latency], &backend.state)
 }
 
+/// Who holds which lever, and what it costs now.
+fn levers(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
+    let own = |backend: &BackendView| backend.ramp.clone().into_iter().chain(backend.drain.clone());
+    let of = |upstream: &UpstreamView| -> Vec<LeverView> {
+        upstream.ramp.clone().into_iter().chain(upstream.backends.iter().flat_map(own)).collect()
+    };
+    let all: Vec<LeverView> = upstreams.iter().flat_map(of).collect();
+    if !all.is_empty() {
+        out.write_char('\n')?;
+    }
+    for lever in &all {
+        writeln!(out, "{}", fit(&plain(&lever_line(lever)), WIDTH))?;
+        let why = if lever.reason.is_empty() { "" } else { ": " };
+        let signed = format!("    by {} since {}{why}{}", lever.by, lever.since, lever.reason);
+        writeln!(out, "{}", fit(&plain(&signed), WIDTH))?;
+    }
+    Ok(())
+}
+
+/// What a lever says, and what its upstream sheds for it.
+pub(super) fn lever_line(lever: &LeverView) -> String {
+    let mut line = format!("{} {}", lever.kind, lever.upstream);
+    if let Some(backend) = &lever.backend {
+        line += &format!("/{backend}");
+    }
+    if lever.kind == "ramp" {
+        line += &format!(" {}", percent(lever.percent));
+    }
+    if let Some(then) = lever.then {
+        let clock = if then.paused { "paused with" } else { "in" };
+        line += &format!(", then {} {clock} {}", percent(then.percent), uptime(then.in_seconds));
+    }
+    if let Some(forecast) = &lever.forecast {
+        line += &format!("  sheds {}% now", forecast.shed_percent);
+    }
+    line
+}
+
 /// One line of the table: a name, five numbers to the right, and a word.
 fn row(out: &mut String, name: &str, numbers: [&str; 5], state: &str) -> std::fmt::Result {
     let [in_flight, limit, queue, ramp, latency] = numbers;
@@ -114,7 +153,8 @@ fn row(out: &mut String, name: &str, numbers: [&str; 5], state: &str) -> std::fm
 }
 
 fn percent(percent: f64) -> String {
-    format!("{percent:.0}%")
+    // Without a fraction unless there is one.
+    format!("{}%", (percent * 100.0).round() / 100.0)
 }
 
 fn uptime(seconds: f64) -> String {
@@ -132,7 +172,8 @@ fn uptime(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::view::{ListenerView, VersionView, WorkerView};
+    use crate::control::steering::forecast::Forecast;
+    use crate::control::view::{ListenerView, ThenView, VersionView, WorkerView};
 
     fn view() -> GatewayView {
         let backend = |name: &str, state: &str, in_flight| BackendView {
@@ -190,6 +231,26 @@ orders                            76    256     3/512  100%           2 zombies
   b orders-b.internal:8080        12     64            100%   12.3ms  connect_f…
 ";
         assert_eq!(render(&view()), expected);
+    }
+
+    #[test]
+    fn levers_say_who_why_what_next_and_what_it_costs() {
+        let lever = LeverView {
+            kind: "ramp".into(),
+            upstream: "orders".into(),
+            percent: 2.5,
+            then: Some(ThenView { percent: 100.0, in_seconds: 598.0, paused: false }),
+            by: "ops".into(),
+            reason: "cold caches".into(),
+            since: "2026-11-22T19:00:00Z".into(),
+            forecast: Some(Forecast { shed_percent: 75.5, ..Forecast::default() }),
+            ..LeverView::default()
+        };
+        let mut view = view();
+        view.upstreams[0].ramp = Some(lever);
+        let expected = "\nramp orders 2.5%, then 100% in 9m 58s  sheds 75.5% now\n    \
+                        by ops since 2026-11-22T19:00:00Z: cold caches\n";
+        assert!(render(&view).ends_with(expected), "{}", render(&view));
     }
 
     #[test]

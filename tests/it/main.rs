@@ -23,6 +23,7 @@ mod levers;
 mod matching;
 mod overload;
 mod permits;
+mod ramps;
 mod refusals;
 mod roles;
 mod secrets;

@@ -16,7 +16,10 @@ use std::time::{Duration, Instant};
 /// What a reference belongs to: an upstream's name, and where the backend is.
 pub type Place = (Arc<str>, String);
 
-/// Looks in a second, at most; a thread that is late looks less often.
+/// The names of an upstream and one of its backends.
+type Names = (Arc<str>, Arc<str>);
+
+/// At least; a thread that is late looks less often.
 const SECOND: Duration = Duration::from_secs(1);
 /// References of addresses that the active version does not use are kept up to this many in all.
 const MAX_LEARNERS: usize = 4_096;
@@ -27,7 +30,8 @@ const UNKNOWN: f64 = 0.25;
 #[derive(Debug)]
 pub struct Watchman {
     learners: HashMap<Place, Learner>,
-    looks: HashMap<Place, Looks>,
+    /// By names: making an address ten times a second for each of thousands of backends costs.
+    looks: HashMap<Names, Looks>,
     demands: HashMap<Arc<str>, Counted>,
     second_began: Option<Instant>,
 }
@@ -106,7 +110,7 @@ impl Watchman {
         for upstream in &table.upstreams {
             for backend in &upstream.cluster.backends {
                 let in_flight = backend.in_flight.get();
-                let looks = self.looks.entry(place(upstream, backend)).or_default();
+                let looks = self.looks.entry(names(upstream, backend)).or_default();
                 looks.sum += u64::from(in_flight);
                 looks.count += 1;
                 looks.full |= in_flight >= backend.cap;
@@ -128,8 +132,7 @@ impl Watchman {
             let ramped = upstream.cluster.shares.load().are_bound();
             let (mut in_flight, mut ended) = (0.0, 0);
             for backend in &upstream.cluster.backends {
-                let key = place(upstream, backend);
-                let Some(looks) = self.looks.get_mut(&key) else { continue };
+                let Some(looks) = self.looks.get_mut(&names(upstream, backend)) else { continue };
                 let mut second = looks.end(backend);
                 second.unbound &= !ramped && shed == 0 && backend.is_present();
                 in_flight += second.in_flight;
@@ -137,7 +140,7 @@ impl Watchman {
                 // A second may be late: rates are per second, whatever the clock did.
                 second.requests = (second.requests as f64 / seconds).round() as u64;
                 second.failures = (second.failures as f64 / seconds).round() as u64;
-                self.learners.entry(key).or_default().live(second, unix);
+                self.learners.entry(place(upstream, backend)).or_default().live(second, unix);
             }
             counted.demand.live(in_flight, ended as f64 / seconds, shed as f64 / seconds);
         }
@@ -153,7 +156,10 @@ impl Watchman {
         };
         let total: usize = table.upstreams.iter().map(|upstream| upstream.cluster.backends.len()).sum();
         if self.looks.len() > total {
-            self.looks.retain(|key, _| used(key));
+            self.looks.retain(|(name, backend), _| {
+                let upstream = table.upstreams.iter().find(|upstream| upstream.name == *name);
+                upstream.is_some_and(|it| it.cluster.backends.iter().any(|it| it.settings.name == *backend))
+            });
             self.demands.retain(|name, _| table.upstreams.iter().any(|upstream| upstream.name == *name));
         }
         if self.learners.len() > MAX_LEARNERS.max(total) {
@@ -178,6 +184,7 @@ impl Watchman {
         Standing {
             percent: levers.effective(&upstream.name, &backend.settings.name),
             reference: found.in_flight,
+            settled: matches!(found.source, Source::Operator | Source::Learned),
             rate: found.rate,
             cap: backend.cap,
             weight: backend.settings.weight.get(),
@@ -248,6 +255,10 @@ fn ordered(upstream: &Upstream, backend: &Backend, levers: &Levers) -> Option<f6
 
 fn place(upstream: &Upstream, backend: &Backend) -> Place {
     (upstream.name.clone(), address_of(backend))
+}
+
+fn names(upstream: &Upstream, backend: &Backend) -> Names {
+    (upstream.name.clone(), backend.settings.name.clone())
 }
 
 fn address_of(backend: &Backend) -> String {
