@@ -1,3 +1,5 @@
+//! What ends a connection of an operator, and what does not: deaf peers, age, newcomers, other tokens.
+
 use super::*;
 use crate::admin::events::Events;
 use crate::admin::settings::Settings;
