@@ -91,12 +91,16 @@ impl AdminState {
         Ok(Arc::new(AdminState { sources, access, scrape, steering: OnceLock::new() }))
     }
 
-    /// Takes over the tokens of a new configuration, for requests from now on.
+    /// Takes over the tokens of a new configuration, for requests from now on. If they are others, streams
+    /// end: who still may comes again.
     ///
     /// # Errors
     /// If a token's hash is none; then the old ones stay.
     pub fn set_access(&self, settings: &Settings) -> Result<(), BadTokenHash> {
-        self.access.store(Arc::new(Access::new(settings)?));
+        let access = Arc::new(Access::new(settings)?);
+        if self.access.swap(access.clone()) != access {
+            self.sources.events.end_streams();
+        }
         Ok(())
     }
 

@@ -89,6 +89,7 @@ async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
+    request.extensions_mut().insert(state.sources.events.reign());
     let caller = state.access.load().check(&request, peer);
     match caller {
         Ok(caller) => {
