@@ -1,25 +1,31 @@
 //! The street door: addresses that accept clients, and who may come in.
 //!
-//! [`Listeners::apply`] changes all of them in one step or none: what is new is bound before anything else
-//! happens, a listener that stays keeps its socket, a removed one stops accepting while its connections
-//! finish. Counts belong to a listener's name and survive every change.
+//! [`Listeners::prepare`] and [`Change::commit`] change all of them in one step or none: what is new is bound
+//! before anything else happens, a listener that stays keeps its socket, one that goes or moves lets in whoever
+//! is at its old address already, and then its connections finish. Counts belong to a listener's name and
+//! survive every change.
 //!
 //! It deliberately knows no HTTP and performs no handshake: a core does.
 
 pub mod settings;
 pub mod accept;
+pub mod entrance;
 pub mod limits;
 pub mod tls;
 mod bind;
+mod source;
 #[cfg(test)]
 mod tests;
 
 use crate::runtime::descriptors::Descriptors;
+use crate::telemetry::events::ListenerChanged;
 use crate::upstream::pem::TlsError;
-use accept::{AcceptCounts, Acceptor, Cores, OpenStreet};
+use accept::{AcceptCounts, Acceptor, Closing, Cores, OpenStreet};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use entrance::{Entrance, Terms};
 use limits::{Caps, ConnectionPermit, Limits, Refusal};
 use settings::Settings;
+use source::{Source, v4_is_taken};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -68,6 +74,10 @@ impl Listener {
     /// What accepting met with.
     pub fn counts(&self) -> &AcceptCounts {
         &self.counts
+    }
+
+    fn terms(&self) -> Terms {
+        Terms { settings: self.settings.load_full(), tls: self.tls.load_full() }
     }
 
     fn admit(&self, peer: IpAddr) -> Result<ConnectionPermit, Refusal> {
@@ -128,6 +138,7 @@ struct Open {
     listener: Arc<Listener>,
     /// As configured; port 0 stays 0.
     address: SocketAddr,
+    entrance: Arc<Entrance>,
     /// Kept beside the acceptor's copy, so that another name can take the address over without a gap.
     socket: TcpListener,
     street: OpenStreet,
@@ -142,15 +153,24 @@ impl Listeners {
         Ok(Listeners { acceptor: Acceptor::start()?, cores, descriptors, state: Mutex::default() })
     }
 
-    /// Makes `wanted` the listeners that there are, all of them or, on any error, none: then everything is
-    /// as before. Reads certificate files, so it belongs on a thread that may block. Returns warnings.
+    /// Makes `wanted` the listeners that there are: [`Listeners::prepare`] and [`Change::commit`] in one.
     ///
     /// # Errors
     /// Every address that cannot be bound and every certificate that cannot be used.
     pub fn apply(&self, wanted: &[Settings]) -> Result<Vec<String>, Vec<BindError>> {
+        self.prepare(wanted).map(Change::commit)
+    }
+
+    /// Does everything that can fail on the way to `wanted`, and nothing that shows: on any error, and when the
+    /// change is dropped, everything is as before. Reads certificate files, so it belongs on a thread that may
+    /// block.
+    ///
+    /// # Errors
+    /// Every address that cannot be bound and every certificate that cannot be used.
+    pub fn prepare(&self, wanted: &[Settings]) -> Result<Change<'_>, Vec<BindError>> {
         // Before the lock: a disk that hangs must not keep a drain waiting.
         let doors: Vec<_> = wanted.iter().map(open_door).collect();
-        let mut state = self.lock();
+        let state = self.lock();
         if state.draining {
             return Err(vec![BindError::Draining]);
         }
@@ -160,21 +180,22 @@ impl Listeners {
         for ((settings, tls), source) in wanted.iter().zip(doors).zip(sources) {
             let socket = self.socket_from(settings, source, wanted, &state);
             match (tls, socket) {
-                (Ok(tls), Ok(socket)) => next.push(Prepared { settings: settings.clone(), tls, socket }),
+                (Ok(tls), Ok(socket)) => {
+                    next.push(Prepared { settings: settings.clone(), tls, source, socket });
+                }
                 (tls, socket) => errors.extend(tls.err().into_iter().chain(socket.err())),
             }
         }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        Ok(self.commit(&mut state, next))
+        if errors.is_empty() { Ok(Change { listeners: self, state, next }) } else { Err(errors) }
     }
 
-    /// Stops all accepting, for good; open connections go on. For the start of a drain's end.
+    /// Stops all accepting, for good; whoever is at a door already comes in, open connections go on. For the
+    /// start of a drain's end.
     pub fn stop_accepting(&self) {
         let mut state = self.lock();
         state.draining = true;
-        state.open.drain(..).for_each(Open::close);
+        let open = std::mem::take(&mut state.open);
+        close(open);
     }
 
     /// Names and addresses in the order of the configuration; empty after [`Listeners::stop_accepting`].
@@ -197,46 +218,21 @@ impl Listeners {
         source: Source,
         wanted: &[Settings],
         state: &State,
-    ) -> Result<NextSocket, BindError> {
-        let make = || -> io::Result<NextSocket> {
+    ) -> Result<Option<Fresh>, BindError> {
+        let make = || -> io::Result<Option<Fresh>> {
             let socket = match source {
-                Source::Keep(index) => return Ok(NextSocket::Keep(index)),
+                Source::Keep(_) => return Ok(None),
                 Source::TakeOver(index) => state.open[index].socket.try_clone()?,
                 Source::Bind => bind::listen(settings.address, v4_is_taken(settings.address, wanted))?,
             };
             let bound = socket.local_addr()?;
-            Ok(NextSocket::Fresh { ready: self.acceptor.prepare(&socket)?, socket, bound })
+            Ok(Some(Fresh { ready: self.acceptor.prepare(&socket)?, socket, bound }))
         };
         make().map_err(|source| BindError::Address {
             name: Arc::clone(&settings.name),
             address: settings.address,
             source,
         })
-    }
-
-    /// Cannot fail.
-    fn commit(&self, state: &mut State, next: Vec<Prepared>) -> Vec<String> {
-        let mut before: Vec<Option<Open>> = state.open.drain(..).map(Some).collect();
-        let mut warnings = Vec::new();
-        for Prepared { mut settings, tls, socket } in next {
-            let what = format!("listener {}", settings.name);
-            let (clamped, warning) = self.descriptors.clamp(settings.max_connections, &what);
-            settings.max_connections = clamped;
-            warnings.extend(warning);
-            let address = settings.address;
-            let listener = self.listener(state, settings, tls);
-            match socket {
-                NextSocket::Keep(index) => state.open.extend(before[index].take()),
-                NextSocket::Fresh { ready, socket, bound } => {
-                    listener.bound.store(Arc::new(bound));
-                    let street = self.acceptor.open(ready, Arc::clone(&listener), Arc::clone(&self.cores));
-                    state.open.push(Open { listener, address, socket, street });
-                }
-            }
-        }
-        before.into_iter().flatten().for_each(Open::close);
-        state.by_name.retain(|_, listener| listener.strong_count() > 0);
-        warnings
     }
 
     /// The listener of this name with new settings; a new one only if the name has no connections either.
@@ -269,10 +265,88 @@ impl Listeners {
 }
 
 impl Open {
-    /// The acceptor's copy goes first, so that the address is free when this returns.
-    fn close(self) {
-        self.street.close();
-        drop(self.socket);
+    /// Whoever comes in from now on, or is at the door already, is served as it was until now, and leaves soon.
+    fn retire(&self) {
+        self.entrance.close(self.listener.terms());
+    }
+}
+
+/// Lets in whoever is at these doors already; their addresses are free when this returns.
+fn close(open: Vec<Open>) {
+    open.iter().for_each(Open::retire);
+    // All at once: each takes a moment.
+    let close = |open: Open| (open.street.close(Closing::Address), open.socket, open.listener, open.entrance);
+    for (street, socket, listener, entrance) in open.into_iter().map(close).collect::<Vec<_>>() {
+        street.wait();
+        // Last, so that the address is held until nobody is left at it.
+        drop(socket);
+        ListenerChanged::Closed { listener: &listener.name, address: entrance.bound() }.emit();
+    }
+}
+
+/// The next set of listeners, with everything that can fail done. Dropping it changes nothing.
+pub struct Change<'a> {
+    listeners: &'a Listeners,
+    state: MutexGuard<'a, State>,
+    next: Vec<Prepared>,
+}
+
+impl Change<'_> {
+    /// Makes it so; cannot fail. Who is at a door that goes is let in first, so it may take a moment. Returns
+    /// warnings.
+    pub fn commit(mut self) -> Vec<String> {
+        let mut before: Vec<Option<Open>> = self.state.open.drain(..).map(Some).collect();
+        self.retire(&mut before);
+        let mut warnings = Vec::new();
+        for prepared in std::mem::take(&mut self.next) {
+            let open = self.open(prepared, &mut before, &mut warnings);
+            self.state.open.extend(open);
+        }
+        close(before.into_iter().flatten().collect());
+        self.state.by_name.retain(|_, listener| listener.strong_count() > 0);
+        warnings
+    }
+
+    /// Everything that is not kept is served as it was until now. A socket that is taken over is emptied by
+    /// its old listener before the new one accepts from it.
+    fn retire(&self, before: &mut [Option<Open>]) {
+        let sources: Vec<Source> = self.next.iter().map(|prepared| prepared.source).collect();
+        for (index, place) in before.iter_mut().enumerate() {
+            if sources.contains(&Source::Keep(index)) {
+                continue;
+            }
+            place.iter().for_each(Open::retire);
+            if sources.contains(&Source::TakeOver(index))
+                && let Some(open) = place.take()
+            {
+                open.street.close(Closing::HandOver).wait();
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        prepared: Prepared,
+        before: &mut [Option<Open>],
+        warnings: &mut Vec<String>,
+    ) -> Option<Open> {
+        let Prepared { mut settings, tls, source, socket } = prepared;
+        let Listeners { descriptors, acceptor, cores, .. } = self.listeners;
+        let what = format!("listener {}", settings.name);
+        let (clamped, warning) = descriptors.clamp(settings.max_connections, &what);
+        settings.max_connections = clamped;
+        warnings.extend(warning);
+        let address = settings.address;
+        let listener = self.listeners.listener(&mut self.state, settings, tls);
+        if let Source::Keep(index) = source {
+            return before[index].take();
+        }
+        let Fresh { ready, socket, bound } = socket?;
+        listener.bound.store(Arc::new(bound));
+        ListenerChanged::Opened { listener: &listener.name, address: bound }.emit();
+        let entrance = Entrance::new(bound);
+        let street = acceptor.open(ready, (Arc::clone(&listener), Arc::clone(&entrance)), Arc::clone(cores));
+        Some(Open { listener, address, entrance, socket, street })
     }
 }
 
@@ -281,63 +355,18 @@ fn open_door(settings: &Settings) -> Result<Option<TlsDoor>, BindError> {
     door.map_err(|source| BindError::Tls { name: Arc::clone(&settings.name), source })
 }
 
-/// A listener of the next set, with everything that could have failed done.
+/// A listener of the next set.
 struct Prepared {
     settings: Settings,
     tls: Option<TlsDoor>,
-    socket: NextSocket,
+    source: Source,
+    /// None where the listener goes on as it is.
+    socket: Option<Fresh>,
 }
 
-enum NextSocket {
-    /// Goes on as it is: the index of an open listener.
-    Keep(usize),
-    Fresh {
-        ready: AsyncFd<TcpListener>,
-        socket: TcpListener,
-        bound: SocketAddr,
-    },
-}
-
-/// Where a listener's socket comes from.
-#[derive(Clone, Copy)]
-enum Source {
-    /// The same name on the same address: index of the open listener.
-    Keep(usize),
-    /// The same address under another name.
-    TakeOver(usize),
-    /// Nobody has it.
-    Bind,
-}
-
-impl Source {
-    /// One for each of `wanted`, each open listener at most once.
-    fn choose(wanted: &[Settings], open: &[Open]) -> Vec<Source> {
-        let keeps = |settings: &Settings, open: &Open| {
-            open.listener.name == settings.name && open.address == settings.address
-        };
-        // Those that some listener keeps cannot be taken over.
-        let mut free: Vec<bool> =
-            open.iter().map(|open| !wanted.iter().any(|settings| keeps(settings, open))).collect();
-        let mut kept = vec![false; open.len()];
-        let choose = |settings: &Settings| {
-            if let Some(index) = (0..open.len()).find(|i| !kept[*i] && keeps(settings, &open[*i])) {
-                kept[index] = true;
-                return Source::Keep(index);
-            }
-            let same = |index: &usize| {
-                free[*index] && settings.address.port() != 0 && open[*index].address == settings.address
-            };
-            let Some(index) = (0..open.len()).find(same) else { return Source::Bind };
-            free[index] = false;
-            Source::TakeOver(index)
-        };
-        wanted.iter().map(choose).collect()
-    }
-}
-
-/// `[::]` takes IPv4 too, unless another listener wants it for itself.
-fn v4_is_taken(address: SocketAddr, wanted: &[Settings]) -> bool {
-    let is_v4_any = |other: &SocketAddr| other.is_ipv4() && other.ip().is_unspecified();
-    let others = wanted.iter().map(|settings| settings.address);
-    address.ip().is_unspecified() && others.filter(is_v4_any).any(|other| other.port() == address.port())
+/// A socket with nobody accepting from it yet.
+struct Fresh {
+    ready: AsyncFd<TcpListener>,
+    socket: TcpListener,
+    bound: SocketAddr,
 }

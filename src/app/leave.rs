@@ -60,6 +60,7 @@ impl Running {
         Drain::Announced(self.drain.delay).emit();
         tokio::time::sleep(self.drain.delay).await;
         self.listeners.stop_accepting();
+        process.close_quiet();
         Drain::AcceptingStopped(self.drain.timeout).emit();
         let end = Instant::now() + self.drain.timeout;
         while self.busy() && Instant::now() < end {

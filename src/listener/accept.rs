@@ -7,6 +7,8 @@
 //! handshakes and heads are the core's business.
 
 use crate::listener::Listener;
+use crate::listener::bind;
+use crate::listener::entrance::{Entrance, Terms};
 use crate::listener::limits::{ConnectionPermit, Refusal};
 use crate::telemetry::events::AcceptFailed;
 use rustix::io::Errno;
@@ -19,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, Handle};
@@ -30,6 +32,10 @@ use tokio::task::AbortHandle;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long a street that closes tries to let in who is at its door, against a lack of descriptors.
+const LAST_CALL: Duration = Duration::from_secs(1);
+/// How long handshakes of TCP that had begun get to arrive at a door that closes.
+const HALF_OPEN: Duration = Duration::from_millis(20);
 /// How long closing a street waits for the acceptor to let go of the socket.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -40,8 +46,12 @@ pub struct Accepted {
     pub stream: TcpStream,
     /// Who; IPv4 addresses as such, also when they came over an IPv6 socket.
     pub peer: SocketAddr,
-    /// Where it came in.
+    /// Whose it is.
     pub listener: Arc<Listener>,
+    /// Where it came in.
+    pub entrance: Arc<Entrance>,
+    /// What it is served by, whatever changes meanwhile.
+    pub terms: Terms,
     /// Held as long as the connection lives; declared last, because the descriptor is free only after it.
     pub permit: ConnectionPermit,
 }
@@ -110,16 +120,18 @@ impl Acceptor {
         AsyncFd::with_interest(socket.try_clone()?, Interest::READABLE)
     }
 
-    /// Starts accepting for `listener`.
+    /// Starts accepting for a listener, through an entrance.
     pub fn open(
         &self,
         socket: AsyncFd<TcpListener>,
-        listener: Arc<Listener>,
+        (listener, entrance): (Arc<Listener>, Arc<Entrance>),
         cores: Arc<dyn Cores>,
     ) -> OpenStreet {
         let (ended_sender, ended) = mpsc::sync_channel(0);
-        let street = Street { socket, listener, cores, next: 0, _ended: ended_sender };
-        OpenStreet { task: self.handle.spawn(street.accept_for_ever()).abort_handle(), ended }
+        let (closing, told) = oneshot::channel();
+        let street = Street { socket, listener, entrance, cores, next: 0, _ended: ended_sender };
+        let task = self.handle.spawn(street.accept_until(told)).abort_handle();
+        OpenStreet { closing, task, ended }
     }
 }
 
@@ -133,19 +145,45 @@ impl Drop for Acceptor {
     }
 }
 
+/// Why a street closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Its address goes: nobody may arrive any more.
+    Address,
+    /// Another street accepts from the same socket next.
+    HandOver,
+}
+
 /// A socket being accepted from.
 #[derive(Debug)]
 pub struct OpenStreet {
+    closing: oneshot::Sender<Closing>,
+    task: AbortHandle,
+    ended: mpsc::Receiver<Infallible>,
+}
+
+/// A street that was told to close.
+#[derive(Debug)]
+pub struct ClosingStreet {
     task: AbortHandle,
     ended: mpsc::Receiver<Infallible>,
 }
 
 impl OpenStreet {
-    /// Stops accepting; the acceptor has closed its copy of the socket when this returns.
-    pub fn close(self) {
-        self.task.abort();
+    /// Lets in who is at the door already, then stops accepting.
+    pub fn close(self, why: Closing) -> ClosingStreet {
+        // Nobody hears it when the street is gone already.
+        let _ = self.closing.send(why);
+        ClosingStreet { task: self.task, ended: self.ended }
+    }
+}
+
+impl ClosingStreet {
+    /// The acceptor has closed its copy of the socket when this returns.
+    pub fn wait(self) {
         // An error either way: the sender was dropped (closed), or the patience is over.
         let _ = self.ended.recv_timeout(CLOSE_PATIENCE);
+        self.task.abort();
     }
 }
 
@@ -153,15 +191,28 @@ impl OpenStreet {
 struct Street {
     socket: AsyncFd<TcpListener>,
     listener: Arc<Listener>,
+    entrance: Arc<Entrance>,
     cores: Arc<dyn Cores>,
     /// Where the search for a core begins, so that equally idle cores take turns.
     next: usize,
-    /// Tells [`OpenStreet::close`] that the socket is gone, so it comes after it.
+    /// Tells [`ClosingStreet::wait`] that the socket is gone, so it comes after it.
     _ended: mpsc::SyncSender<Infallible>,
 }
 
 impl Street {
-    async fn accept_for_ever(mut self) {
+    async fn accept_until(mut self, told: oneshot::Receiver<Closing>) {
+        let why = tokio::select! {
+            biased;
+            why = told => why.ok(),
+            () = self.accept_for_ever() => None,
+        };
+        if let Some(why) = why {
+            self.let_in_the_last(why).await;
+        }
+    }
+
+    /// May be dropped wherever it waits: no connection is in its hands then.
+    async fn accept_for_ever(&mut self) {
         let mut pause = Pause::default();
         loop {
             // A busy listener must not keep the others waiting.
@@ -169,28 +220,74 @@ impl Street {
             // Fails only when the runtime is ending.
             let Ok(mut ready) = self.socket.readable().await else { return };
             let Ok(accepted) = ready.try_io(|socket| accept(socket.get_ref())) else { continue };
-            match accepted {
-                Ok((stream, peer)) => {
-                    pause = Pause::default();
-                    // A panic about one connection must not end accepting; its socket is closed, unwinding.
-                    if catch_unwind(AssertUnwindSafe(|| self.enter(stream, peer))).is_err() {
-                        self.listener.counts().failed.fetch_add(1, Relaxed);
+            drop(ready);
+            let Err(error) = self.take(accepted) else {
+                pause = Pause::default();
+                continue;
+            };
+            self.listener.counts().paused.fetch_add(1, Relaxed);
+            let first = pause.is_first();
+            let pause = pause.next();
+            if first {
+                AcceptFailed { listener: self.listener.name(), error: &error, pause }.emit();
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Those in the backlog have a connection already, as far as they know: closing the socket over them would
+    /// reset it. Bounded by the backlog's length and by time.
+    async fn let_in_the_last(&mut self, why: Closing) {
+        if why == Closing::Address {
+            // Without it somebody might arrive between the last look and the close; that it may fail only
+            // brings that moment back.
+            let _ = bind::refuse_newcomers(self.socket.get_ref());
+        }
+        let end = Instant::now() + LAST_CALL;
+        let mut looks = if why == Closing::Address { 2 } else { 1 };
+        for _ in 0..bind::BACKLOG {
+            let pause = match self.accept_now() {
+                Ok(true) => continue,
+                Ok(false) => {
+                    looks -= 1;
+                    if looks == 0 {
+                        return;
                     }
+                    HALF_OPEN
                 }
-                Err(error) if is_of_one_connection(&error) => {
+                Err(_) if Instant::now() < end => PAUSE_MIN,
+                Err(_) => return,
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Accepts without waiting; false when nobody is there.
+    fn accept_now(&mut self) -> io::Result<bool> {
+        match accept(self.socket.get_ref()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            accepted => self.take(accepted).map(|()| true),
+        }
+    }
+
+    /// Lets in whom the system accepted. What went wrong with one connection only is counted and passed over.
+    ///
+    /// # Errors
+    /// What would come again at once.
+    fn take(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) -> io::Result<()> {
+        match accepted {
+            Ok((stream, peer)) => {
+                // A panic about one connection must not end accepting; its socket is closed, unwinding.
+                if catch_unwind(AssertUnwindSafe(|| self.enter(stream, peer))).is_err() {
                     self.listener.counts().failed.fetch_add(1, Relaxed);
                 }
-                Err(error) => {
-                    self.listener.counts().paused.fetch_add(1, Relaxed);
-                    let first = pause.is_first();
-                    let pause = pause.next();
-                    if first {
-                        AcceptFailed { listener: self.listener.name(), error: &error, pause }.emit();
-                    }
-                    tokio::time::sleep(pause).await;
-                }
             }
+            Err(error) if is_of_one_connection(&error) => {
+                self.listener.counts().failed.fetch_add(1, Relaxed);
+            }
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     /// Lets a connection in and hands it on; a refused one is closed here.
@@ -200,8 +297,9 @@ impl Street {
             self.listener.counts().failed.fetch_add(1, Relaxed);
             return;
         }
-        let listener = Arc::clone(&self.listener);
-        match self.deliver(Accepted { stream, peer, listener, permit }) {
+        let (listener, entrance) = (Arc::clone(&self.listener), Arc::clone(&self.entrance));
+        let terms = entrance.terms(|| listener.terms());
+        match self.deliver(Accepted { stream, peer, listener, entrance, terms, permit }) {
             Ok(()) => {
                 self.listener.counts().accepted.fetch_add(1, Relaxed);
             }

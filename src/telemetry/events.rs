@@ -4,6 +4,7 @@
 //! the metrics, so that a line left out loses nothing.
 
 use crate::reject::Reason;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -83,6 +84,39 @@ impl AcceptFailed<'_> {
     pub fn emit(self) {
         let pause_ms = self.pause.as_millis() as u64;
         tracing::warn!(listener = self.listener, error = %self.error, pause_ms, "accept failed; pausing");
+    }
+}
+
+/// A listener's address changed.
+#[derive(Clone, Copy, Debug)]
+pub enum ListenerChanged<'a> {
+    /// Clients can connect here.
+    Opened {
+        /// The listener's name.
+        listener: &'a str,
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Nobody can connect here any more; whoever did is asked to leave.
+    Closed {
+        /// The listener's name.
+        listener: &'a str,
+        /// Where.
+        address: SocketAddr,
+    },
+}
+
+impl ListenerChanged<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        match self {
+            ListenerChanged::Opened { listener, address } => {
+                tracing::info!(listener, %address, "listener opened");
+            }
+            ListenerChanged::Closed { listener, address } => {
+                tracing::info!(listener, %address, "listener closed; its connections finish");
+            }
+        }
     }
 }
 
