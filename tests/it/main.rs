@@ -13,6 +13,7 @@ mod boot;
 mod bounds;
 mod cli;
 mod door;
+mod drain;
 mod external;
 mod floods;
 mod http2;
