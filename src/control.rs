@@ -22,6 +22,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::events::{ConfigApplied, ConfigRefused};
 use crate::telemetry::metrics::{ApplyOutcome, Metrics};
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -243,6 +244,16 @@ impl Control {
         drop(state);
         let done: Vec<Arc<Table>> = done;
         drop(done);
+    }
+
+    /// The hash of the active version's text.
+    pub fn active_hash(&self) -> String {
+        self.live.load().hash.clone()
+    }
+
+    /// Where clients connect.
+    pub fn bound(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.listeners.bound()
     }
 
     /// The state directory.
