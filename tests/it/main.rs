@@ -14,6 +14,7 @@ mod bounds;
 mod cli;
 mod door;
 mod drain;
+mod examples;
 mod external;
 mod floods;
 mod http2;
