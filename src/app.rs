@@ -192,7 +192,7 @@ fn start(
     })
 }
 
-/// Tells the service manager what came of a change.
+/// Tells the service manager, and whoever reads `addresses.json`, what came of a change.
 #[derive(Clone)]
 struct Newsreader {
     supervisor: Supervisor,
@@ -207,6 +207,12 @@ impl Newsreader {
     }
 
     fn tell(&self, cause: Cause, outcome: Outcome) {
+        let control = &self.observatory.control;
+        if outcome == Outcome::Applied
+            && let Err(error) = control.store().publish_addresses(self.admin, &control.bound())
+        {
+            tracing::warn!(%error, "addresses.json still has the addresses from before the change");
+        }
         let mut status = self.status();
         if outcome == Outcome::Refused {
             status += ", the last change was refused";

@@ -13,15 +13,17 @@ pub mod entrance;
 pub mod limits;
 pub mod tls;
 mod bind;
+mod change;
 mod source;
+mod street;
 #[cfg(test)]
 mod tests;
 
 use crate::runtime::descriptors::Descriptors;
-use crate::telemetry::events::ListenerChanged;
 use crate::upstream::pem::TlsError;
-use accept::{AcceptCounts, Acceptor, Closing, Cores, OpenStreet};
+use accept::{AcceptCounts, Acceptor, Cores};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use change::{Fresh, Prepared};
 use entrance::{Entrance, Terms};
 use limits::{Caps, ConnectionPermit, Limits, Refusal};
 use settings::Settings;
@@ -30,8 +32,10 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use street::OpenStreet;
 use tls::TlsDoor;
-use tokio::io::unix::AsyncFd;
+
+pub use change::Change;
 
 /// One listener, by name. Lives as long as it is configured or has connections.
 #[derive(Debug)]
@@ -195,7 +199,8 @@ impl Listeners {
         let mut state = self.lock();
         state.draining = true;
         let open = std::mem::take(&mut state.open);
-        close(open);
+        drop(state);
+        change::close(open);
     }
 
     /// Names and addresses in the order of the configuration; empty after [`Listeners::stop_accepting`].
@@ -264,109 +269,7 @@ impl Listeners {
     }
 }
 
-impl Open {
-    /// Whoever comes in from now on, or is at the door already, is served as it was until now, and leaves soon.
-    fn retire(&self) {
-        self.entrance.close(self.listener.terms());
-    }
-}
-
-/// Lets in whoever is at these doors already; their addresses are free when this returns.
-fn close(open: Vec<Open>) {
-    open.iter().for_each(Open::retire);
-    // All at once: each takes a moment.
-    let close = |open: Open| (open.street.close(Closing::Address), open.socket, open.listener, open.entrance);
-    for (street, socket, listener, entrance) in open.into_iter().map(close).collect::<Vec<_>>() {
-        street.wait();
-        // Last, so that the address is held until nobody is left at it.
-        drop(socket);
-        ListenerChanged::Closed { listener: &listener.name, address: entrance.bound() }.emit();
-    }
-}
-
-/// The next set of listeners, with everything that can fail done. Dropping it changes nothing.
-pub struct Change<'a> {
-    listeners: &'a Listeners,
-    state: MutexGuard<'a, State>,
-    next: Vec<Prepared>,
-}
-
-impl Change<'_> {
-    /// Makes it so; cannot fail. Who is at a door that goes is let in first, so it may take a moment. Returns
-    /// warnings.
-    pub fn commit(mut self) -> Vec<String> {
-        let mut before: Vec<Option<Open>> = self.state.open.drain(..).map(Some).collect();
-        self.retire(&mut before);
-        let mut warnings = Vec::new();
-        for prepared in std::mem::take(&mut self.next) {
-            let open = self.open(prepared, &mut before, &mut warnings);
-            self.state.open.extend(open);
-        }
-        close(before.into_iter().flatten().collect());
-        self.state.by_name.retain(|_, listener| listener.strong_count() > 0);
-        warnings
-    }
-
-    /// Everything that is not kept is served as it was until now. A socket that is taken over is emptied by
-    /// its old listener before the new one accepts from it.
-    fn retire(&self, before: &mut [Option<Open>]) {
-        let sources: Vec<Source> = self.next.iter().map(|prepared| prepared.source).collect();
-        for (index, place) in before.iter_mut().enumerate() {
-            if sources.contains(&Source::Keep(index)) {
-                continue;
-            }
-            place.iter().for_each(Open::retire);
-            if sources.contains(&Source::TakeOver(index))
-                && let Some(open) = place.take()
-            {
-                open.street.close(Closing::HandOver).wait();
-            }
-        }
-    }
-
-    fn open(
-        &mut self,
-        prepared: Prepared,
-        before: &mut [Option<Open>],
-        warnings: &mut Vec<String>,
-    ) -> Option<Open> {
-        let Prepared { mut settings, tls, source, socket } = prepared;
-        let Listeners { descriptors, acceptor, cores, .. } = self.listeners;
-        let what = format!("listener {}", settings.name);
-        let (clamped, warning) = descriptors.clamp(settings.max_connections, &what);
-        settings.max_connections = clamped;
-        warnings.extend(warning);
-        let address = settings.address;
-        let listener = self.listeners.listener(&mut self.state, settings, tls);
-        if let Source::Keep(index) = source {
-            return before[index].take();
-        }
-        let Fresh { ready, socket, bound } = socket?;
-        listener.bound.store(Arc::new(bound));
-        ListenerChanged::Opened { listener: &listener.name, address: bound }.emit();
-        let entrance = Entrance::new(bound);
-        let street = acceptor.open(ready, (Arc::clone(&listener), Arc::clone(&entrance)), Arc::clone(cores));
-        Some(Open { listener, address, entrance, socket, street })
-    }
-}
-
 fn open_door(settings: &Settings) -> Result<Option<TlsDoor>, BindError> {
     let door = settings.tls.as_ref().map(TlsDoor::open).transpose();
     door.map_err(|source| BindError::Tls { name: Arc::clone(&settings.name), source })
-}
-
-/// A listener of the next set.
-struct Prepared {
-    settings: Settings,
-    tls: Option<TlsDoor>,
-    source: Source,
-    /// None where the listener goes on as it is.
-    socket: Option<Fresh>,
-}
-
-/// A socket with nobody accepting from it yet.
-struct Fresh {
-    ready: AsyncFd<TcpListener>,
-    socket: TcpListener,
-    bound: SocketAddr,
 }

@@ -3,6 +3,8 @@
 //!
 //! It sets no timers. It writes down deadlines, and the core's tick compares them (`hyper-notes.md` 9).
 
+mod leaving;
+
 use crate::filters::forwarded::Hop;
 use crate::listener::Listener;
 use crate::listener::entrance::Entrance;
@@ -35,9 +37,6 @@ pub struct TlsFacts {
 const MAX_ABANDONED: u32 = 200;
 /// How many of them are forgiven each second.
 const FORGIVEN: u32 = 20;
-/// A connection that should leave is closed when it has been quiet for this long since it should.
-const DRAIN_QUIET: Duration = Duration::from_millis(500);
-
 /// How long a client may take to notice that an answer was cut.
 const MOURNING: Duration = Duration::from_secs(2);
 
@@ -266,29 +265,6 @@ impl Client {
         }
     }
 
-    /// The process drains, or the door that it came in by is closed.
-    pub(super) fn should_leave(&self) -> bool {
-        self.station.shared.process.is_draining() || self.entrance.is_closed()
-    }
-
-    /// More than the request being answered is here already: an answer that ends the connection would lose it.
-    pub(super) fn has_more_to_ask(&self) -> bool {
-        self.arriving.get() > 0 || self.in_head.get()
-    }
-
-    /// An HTTP/2 client should be told to leave now: it was served, or it has been here for nothing. One that
-    /// came during a drain is told after its first request, like those of HTTP/1: told at once, it could only
-    /// come again.
-    pub(super) fn goodbye_is_due(&self) -> bool {
-        self.should_leave() && (self.asked.get() || self.is_quiet(self.station.clock.coarse()))
-    }
-
-    /// It should go, but asked again just before: it may have its answer, and go with that.
-    pub(super) fn spare(&self) {
-        self.killed.set(None);
-        self.leaving_since.set(None);
-    }
-
     /// Something is to be flushed, and the client has not taken a byte for as long as it may be idle.
     fn is_stalled(&self, now: Instant) -> bool {
         let waiting = !self.unflushed.borrow().is_empty();
@@ -307,37 +283,6 @@ impl Client {
         let all = watched.iter().all(|progress| progress.cause().is_some());
         let patience = if all { MOURNING } else { self.settings.idle_timeout };
         watched.iter().any(|progress| progress.ended_for(now) > patience)
-    }
-
-    /// Closes a connection that has been quiet; a busy one is told with its next answer. While a drain still
-    /// accepts, a quiet one may be used once more.
-    fn leave_when_quiet(&self, now: Instant) {
-        if !self.entrance.is_closed() && !self.station.shared.process.closes_quiet() {
-            self.wake_if_http2();
-            return;
-        }
-        if self.leaving_since.get().is_none() {
-            self.leaving_since.set(Some(now));
-        }
-        if self.http2.get() {
-            self.wake_if_http2();
-        } else if self.is_quiet(now) {
-            self.kill(Reason::Draining);
-        }
-    }
-
-    /// Its task says goodbye itself.
-    fn wake_if_http2(&self) {
-        if self.http2.get() {
-            let waker = self.waker.borrow_mut().take();
-            waker.into_iter().for_each(Waker::wake);
-        }
-    }
-
-    fn is_quiet(&self, now: Instant) -> bool {
-        let Some(since) = self.leaving_since.get() else { return false };
-        let idle = self.active.get() == 0 && self.unflushed.borrow().is_empty() && !self.has_more_to_ask();
-        idle && now.saturating_duration_since(since.max(self.quiet_since.get())) > DRAIN_QUIET
     }
 }
 

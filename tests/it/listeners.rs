@@ -53,6 +53,10 @@ fn listeners_come_move_and_go_under_load_and_no_request_is_lost() {
         }
         gateway.change(&config);
         assert_eq!(fetch(here, "/").status(), 200);
+        let written = gateway.folder().join("state/addresses.json");
+        wait_until(PATIENCE, "who looks for it finds it", || {
+            std::fs::read_to_string(&written).is_ok_and(|text| text.contains(&here.to_string()))
+        });
         is_gone(places[(turn + 2) % places.len()]);
         match turn % 2 == 0 {
             true => assert_eq!(fetch(guest, "/").status(), 200),
