@@ -27,7 +27,7 @@ use change::{Fresh, Prepared};
 use entrance::{Entrance, Terms};
 use limits::{Caps, ConnectionPermit, Limits, Refusal};
 use settings::Settings;
-use source::{Source, v4_is_taken};
+use source::{Source, overlap, v4_is_taken};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -107,6 +107,19 @@ pub enum BindError {
         address: SocketAddr,
         /// What the system said.
         source: io::Error,
+    },
+    /// Part of the address is another listener's until the change is active.
+    #[error(
+        "listener {name}: {address} overlaps the address of listener {holder}, which is given up only when the \
+         change is active; hint: move it in two changes, through another port"
+    )]
+    Overlaps {
+        /// The listener.
+        name: Arc<str>,
+        /// What was asked for.
+        address: SocketAddr,
+        /// Who has part of it.
+        holder: Arc<str>,
     },
     /// Its certificates cannot be used.
     #[error("listener {name}: {source}")]
@@ -233,10 +246,13 @@ impl Listeners {
             let bound = socket.local_addr()?;
             Ok(Some(Fresh { ready: self.acceptor.prepare(&socket)?, socket, bound }))
         };
-        make().map_err(|source| BindError::Address {
-            name: Arc::clone(&settings.name),
-            address: settings.address,
-            source,
+        make().map_err(|source| {
+            let (name, address) = (Arc::clone(&settings.name), settings.address);
+            let holder = state.open.iter().find(|open| overlap(address, open.entrance.bound()));
+            match holder.filter(|_| source.kind() == io::ErrorKind::AddrInUse) {
+                Some(open) => BindError::Overlaps { name, address, holder: Arc::clone(&open.listener.name) },
+                None => BindError::Address { name, address, source },
+            }
         })
     }
 

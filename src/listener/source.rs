@@ -62,3 +62,9 @@ pub(super) fn v4_is_taken(address: SocketAddr, wanted: &[Settings]) -> bool {
     let others = wanted.iter().map(|settings| settings.address);
     address.ip().is_unspecified() && others.filter(is_v4_any).any(|other| other.port() == address.port())
 }
+
+/// Whether no two sockets can have both: an unspecified address is every address, of IPv6 also those of IPv4.
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let every = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (every || one.ip() == other.ip())
+}

@@ -155,3 +155,16 @@ fn a_change_that_is_not_made_leaves_everything_as_it_was() {
     assert!(TcpStream::connect(there).is_err());
     assert!(!street.shelf.clear()[0].1.entrance.is_closed());
 }
+
+#[test]
+fn an_address_that_overlaps_one_in_use_says_whose_it_is_and_what_to_do() {
+    let street = street(100);
+    let here = free();
+    street.open(&[at("edge", here)]);
+    let everywhere = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, here.port()));
+    let errors = street.listeners.apply(&[at("wide", everywhere)]).expect_err("it is in use");
+    assert!(matches!(&errors[..], [BindError::Overlaps { holder, .. }] if &**holder == "edge"), "{errors:?}");
+    assert!(errors[0].to_string().contains("in two changes"));
+    let _client = connect(here);
+    street.shelf.holds(1);
+}
