@@ -23,12 +23,13 @@ use crate::control::build::Builder;
 use crate::control::certificates::Ledger;
 use crate::control::steering::Steering;
 use crate::control::store::Store;
-use crate::listener::{BindError, Listeners};
+use crate::listener::{BindError, Change, Listeners};
 use crate::routing::table::{Live, Table};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::events::{ConfigApplied, ConfigRefused, RampConflict};
 use crate::telemetry::metrics::{ApplyOutcome, Metrics};
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -194,25 +195,28 @@ impl Control {
 
     /// The same plan again: only what is outside the text may be new, certificates and moved log files.
     fn refresh(&self, plan: &Plan, text: &str) -> Result<(), String> {
-        self.open_doors(plan)?;
+        self.prepare_doors(plan)?.commit();
         self.renew();
         self.access_log.reopen();
         self.settle(text);
         Ok(())
     }
 
-    fn open_doors(&self, plan: &Plan) -> Result<Vec<String>, String> {
+    /// Everything about the street doors that can fail.
+    fn prepare_doors(&self, plan: &Plan) -> Result<Change<'_>, String> {
         let errors =
             |errors: Vec<BindError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        self.listeners.apply(&plan.listeners).map_err(errors)
+        self.listeners.prepare(&plan.listeners).map_err(errors)
     }
 
     fn activate(&self, plan: Plan, text: &str, cause: Cause) -> Result<(), String> {
         let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
         let table = Arc::new(builder.build(&plan)?);
-        let warnings = self.open_doors(&plan)?;
+        let doors = self.prepare_doors(&plan)?;
         let number = table.number;
+        // Routes before doors: who comes in by a new door finds the routes that name it.
         let before = self.steering.swap(table.clone());
+        let warnings = doors.commit();
         builder.commit(&plan);
         (self.admin)(&plan.admin);
         self.access_log.retarget(&plan.access_log.target);
@@ -268,6 +272,16 @@ impl Control {
     /// The levers.
     pub fn steering(&self) -> &Arc<Steering> {
         &self.steering
+    }
+
+    /// The hash of the active version's text.
+    pub fn active_hash(&self) -> String {
+        self.live.load().hash.clone()
+    }
+
+    /// Where clients connect.
+    pub fn bound(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.listeners.bound()
     }
 
     /// The state directory.

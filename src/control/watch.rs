@@ -2,7 +2,7 @@
 //! so events never name the file), gathered for a moment, and a look every half minute in case an event was
 //! lost. Whether it is a change is decided by content, not here.
 
-use crate::control::{Cause, Control};
+use crate::control::{Cause, Control, Outcome};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,8 +17,9 @@ const LOOK: Duration = Duration::from_secs(30);
 /// How often replaced tables are looked after.
 const TIDY: Duration = Duration::from_secs(1);
 
-/// Watches the files for as long as the process lives. Runs on the background thread, where files may block.
-pub async fn watch(control: Arc<Control>, mut wishes: mpsc::Receiver<()>) {
+/// Watches the files for as long as the process lives, and tells what came of each look. Runs on the background
+/// thread, where files may block.
+pub async fn watch(control: Arc<Control>, mut wishes: mpsc::Receiver<()>, told: impl Fn(Cause, Outcome)) {
     // One place is enough: an event only says "look".
     let (sender, mut events) = mpsc::channel(1);
     let mut eyes = Eyes::open(sender);
@@ -41,7 +42,7 @@ pub async fn watch(control: Arc<Control>, mut wishes: mpsc::Receiver<()>) {
                 continue;
             }
         };
-        control.reread(cause);
+        told(cause, control.reread(cause));
         control.renew();
         eyes.turn_to(control.folders());
     }

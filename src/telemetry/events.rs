@@ -244,6 +244,39 @@ impl AcceptFailed<'_> {
     }
 }
 
+/// A listener's address changed.
+#[derive(Clone, Copy, Debug)]
+pub enum ListenerChanged<'a> {
+    /// Clients can connect here.
+    Opened {
+        /// The listener's name.
+        listener: &'a str,
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Nobody can connect here any more; whoever did is asked to leave.
+    Closed {
+        /// The listener's name.
+        listener: &'a str,
+        /// Where.
+        address: SocketAddr,
+    },
+}
+
+impl ListenerChanged<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        match self {
+            ListenerChanged::Opened { listener, address } => {
+                tracing::info!(listener, %address, "listener opened");
+            }
+            ListenerChanged::Closed { listener, address } => {
+                tracing::info!(listener, %address, "listener closed; its connections finish");
+            }
+        }
+    }
+}
+
 /// A core did not turn for two looks of the watchdog, or turns again.
 #[derive(Clone, Copy, Debug)]
 pub struct CoreStuck {

@@ -126,7 +126,10 @@ fn a_state_directory_that_cannot_be_written_costs_no_request() {
     assert!(reasons.contains("state directory"), "{reasons}");
     let config = Config::simple(origin.address()).route("more", "/more", "u", "");
     gateway.change(&config);
-    assert_eq!(gateway.metrics().value("tidegate_config_last_apply_successful", &[]), 1.0);
+    // The new version is there a moment before the word that its change is done.
+    wait_until(PATIENCE, "the change is a success", || {
+        gateway.metrics().value("tidegate_config_last_apply_successful", &[]) == 1.0
+    });
 }
 
 #[test]

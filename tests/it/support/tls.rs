@@ -183,8 +183,16 @@ pub fn handshake(
     name: &str,
     config: &Arc<ClientConfig>,
 ) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    handshake_over(TcpStream::connect(address)?, name, config)
+}
+
+/// The same on a connection that is there.
+pub fn handshake_over(
+    socket: TcpStream,
+    name: &str,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).expect("a server name");
-    let socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let connection = ClientConnection::new(config.clone(), name).expect("a client");
     let mut stream = StreamOwned::new(connection, socket);
