@@ -6,11 +6,13 @@
 //! when somebody waits there. Nothing here touches the network.
 
 pub mod granted;
+pub mod latency;
 pub mod line;
 pub mod patience;
 pub mod queue;
 pub mod settings;
 mod wait;
+mod zombies;
 
 pub use granted::Granted;
 
@@ -84,8 +86,8 @@ pub struct CoreState {
     shared: Arc<Shared>,
     queue: RefCell<Queue<Rc<Waiter>>>,
     patience: RefCell<Patience>,
-    zombies: granted::Zombies,
-    latency: RefCell<granted::Latency>,
+    zombies: zombies::Zombies,
+    latency: RefCell<latency::Latency>,
     sheds: RefCell<ShedRatio>,
     /// Permits ever granted on this core.
     granted: Cell<u64>,
@@ -103,7 +105,7 @@ impl CoreState {
             shared,
             queue: RefCell::default(),
             patience,
-            zombies: granted::Zombies::default(),
+            zombies: zombies::Zombies::default(),
             latency: RefCell::default(),
             sheds: RefCell::default(),
             granted: Cell::new(0),
