@@ -25,6 +25,7 @@ use crate::upstream::{Endpoint, Failure, Freshness, attempt};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,7 +38,7 @@ pub struct Backend {
     pub settings: BackendSettings,
     /// In flight at most.
     pub cap: u32,
-    /// Tunnels at most.
+    /// Streams at most: tunnels, and requests of routes with `streaming`.
     pub max_streams: u32,
     /// In flight; lives as long as the name.
     pub in_flight: Arc<Counter>,
@@ -47,7 +48,24 @@ pub struct Backend {
     pub endpoint: Arc<Endpoint>,
 }
 
+/// Which of a backend's two bounds a place counts towards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Requests: inside the gate.
+    Requests,
+    /// Tunnels and long answers: outside it, so that thousands of quiet ones do not take the room of requests.
+    Streams,
+}
+
 impl Backend {
+    /// How many there are now, and may be, within a bound.
+    fn held(&self, bound: Bound) -> (&Counter, u32) {
+        match bound {
+            Bound::Requests => (&self.in_flight, self.cap),
+            Bound::Streams => (&self.endpoint.streams, self.max_streams),
+        }
+    }
+
     /// It has an address, so it can be tried.
     pub fn is_present(&self) -> bool {
         !self.endpoint.addresses.load().list.is_empty()
@@ -77,20 +95,27 @@ pub struct CoreCluster {
     core: CoreId,
 }
 
-/// A place at one backend: in flight there as long as it is held.
+/// A place at one backend: in flight there, or a stream, as long as it is held.
 #[derive(Debug)]
 pub struct Place {
     cluster: Rc<CoreCluster>,
     index: usize,
+    bound: Bound,
 }
 
 impl Counted for Place {
     fn counter(&self) -> &Counter {
-        &self.backend().in_flight
+        self.backend().held(self.bound).0
     }
 }
 
 impl Place {
+    /// A further place at the same backend, if there is one within `bound`.
+    pub fn beside(place: &Place, bound: Bound) -> Option<Permit<Place>> {
+        let most = place.backend().held(bound).1;
+        Permit::try_new(Place { cluster: place.cluster.clone(), index: place.index, bound }, most)
+    }
+
     /// The backend.
     pub fn backend(&self) -> &Backend {
         &self.cluster.shared.backends[self.index]
@@ -115,18 +140,24 @@ impl CoreCluster {
         Rc::new(CoreCluster { shared, pools, rng: RefCell::default(), clock, core })
     }
 
-    /// Takes a place at the better of two backends, other than `not`.
+    /// Streams that all backends together may hold.
+    pub fn most_streams(&self) -> u32 {
+        self.shared.backends.iter().fold(0, |sum: u32, backend| sum.saturating_add(backend.max_streams))
+    }
+
+    /// Takes a place within `bound` at the better of two backends, other than `not`.
     ///
     /// # Errors
     /// `backend_limit` when every backend is at its cap, so that waiting may help; `no_backend` when there is
     /// none to try.
-    pub fn reserve(self: &Rc<Self>, not: Option<usize>) -> Result<Permit<Place>, Reason> {
+    pub fn reserve(self: &Rc<Self>, bound: Bound, not: Option<usize>) -> Result<Permit<Place>, Reason> {
         let now = self.clock.nanos(self.clock.coarse());
         let load = |index: usize| {
             let backend = &self.shared.backends[index];
+            let (held, cap) = backend.held(bound);
             Load {
-                inflight: backend.in_flight.get(),
-                cap: backend.cap,
+                inflight: held.get(),
+                cap,
                 weight: backend.settings.weight.get(),
                 ewma_ns: backend.latency.get(now),
                 eligible: backend.is_present(),
@@ -138,9 +169,9 @@ impl CoreCluster {
                 Picked::AllFull => return Err(Reason::BackendLimit),
                 Picked::NoneEligible => return Err(Reason::NoBackend),
                 Picked::Backend(index) => {
-                    let cap = self.shared.backends[index].cap;
+                    let cap = self.shared.backends[index].held(bound).1;
                     // Another core may have taken the last place since the look; then the look is repeated.
-                    if let Some(place) = Permit::try_new(Place { cluster: self.clone(), index }, cap) {
+                    if let Some(place) = Permit::try_new(Place { cluster: self.clone(), index, bound }, cap) {
                         return Ok(place);
                     }
                 }
@@ -165,19 +196,21 @@ pub async fn send<G: Seated>(
     let mut freshness = Freshness::Any;
     loop {
         let cluster = guard.place().cluster.clone();
-        let (index, pool) = (guard.place().index, guard.place().pool().clone());
+        let Place { index, bound, .. } = *guard.place();
+        let pool = guard.place().pool().clone();
         let latency = cluster.shared.backends[index].latency.clone();
         let began = Instant::now();
         let attempt =
             attempt(&pool, exchanges, progress.clone(), request, &cluster.shared.host, freshness, guard);
-        // Dropping the attempt ends its exchange: the backend's slot stays taken by a zombie for a while.
-        let result =
-            timeout_at(deadline.at.into(), attempt).await.unwrap_or_else(|_| Err(Failure::Sent(late())));
+        let result = in_time(attempt, progress, deadline).await;
         let failure = match result {
             Ok((response, exchange)) => {
                 let ended = Instant::now();
                 let rtt = u64::try_from((ended - began).as_nanos()).unwrap_or(u64::MAX);
-                latency.record(cluster.clock.nanos(ended), rtt);
+                // How long a stream's head takes says little about how busy a backend is.
+                if bound == Bound::Requests {
+                    latency.record(cluster.clock.nanos(ended), rtt);
+                }
                 if retries > 0 {
                     cluster.shared.metrics.retry(cluster.core, RetryOutcome::Succeeded);
                 }
@@ -197,7 +230,7 @@ pub async fn send<G: Seated>(
         }
         let Some((again, mut seat)) = unsent else { return Err(rejected) };
         let more = retries < cluster.shared.max_retries;
-        let other = if more { cluster.another(index, rejected.reason) } else { None };
+        let other = if more { cluster.another(bound, index, rejected.reason) } else { None };
         let Some(place) = other else {
             if retries == 0 {
                 cluster.shared.metrics.retry(cluster.core, RetryOutcome::Refused);
@@ -215,9 +248,9 @@ pub async fn send<G: Seated>(
 impl CoreCluster {
     /// Another backend. The same one again only if it is alone and a connection to it had died while idle: one
     /// that cannot be connected to is not asked twice.
-    fn another(self: &Rc<Self>, not: usize, why: Reason) -> Option<Permit<Place>> {
+    fn another(self: &Rc<Self>, bound: Bound, not: usize, why: Reason) -> Option<Permit<Place>> {
         let again = self.shared.backends.len() == 1 && why == Reason::Reset;
-        self.reserve((!again).then_some(not)).ok()
+        self.reserve(bound, (!again).then_some(not)).ok()
     }
 }
 
@@ -241,6 +274,23 @@ impl<G: Guard> Sent<G> {
     /// The backend that answered.
     pub fn backend(&self) -> &Backend {
         &self.cluster.shared.backends[self.index]
+    }
+}
+
+/// One attempt, until the deadline. Dropping it ends its exchange: the backend's slot stays taken by a zombie for
+/// a while, which must know that it is the deadline's and not the client's.
+async fn in_time<G: Guard, T>(
+    attempt: impl Future<Output = Result<T, Failure<G>>>,
+    progress: &Progress,
+    deadline: Deadline,
+) -> Result<T, Failure<G>> {
+    let mut attempt = pin!(attempt);
+    match timeout_at(deadline.at.into(), attempt.as_mut()).await {
+        Ok(result) => result,
+        Err(_) => {
+            progress.end(Reason::Timeout);
+            Err(Failure::Sent(late()))
+        }
     }
 }
 

@@ -1,21 +1,58 @@
-//! What an admitted request holds: one permit of its route, one of its upstream, one place at a backend.
+//! What an admitted request holds. Of the gate: one permit of its route, one of its upstream, one place at a
+//! backend. A stream holds only a place among the streams of a backend: it is outside the gate (`design.md`,
+//! "Long and slow exchanges"). The way from a request to its backend is the same for both.
 
 use crate::admission::RouteGate;
-use crate::balancing::{Place, Seated};
+use crate::balancing::{Bound, Place, Seated};
 use crate::permit::Permit;
+use std::net::IpAddr;
 use std::rc::Rc;
 
-/// The permits of one admitted request.
+/// What one admitted request holds.
 #[derive(Debug)]
 pub struct Granted {
     // Dropped in this order: whoever is woken by `inside` finds the place free.
     place: Permit<Place>,
     pub(super) inside: Inside,
+    /// On whose behalf, in case it leaves.
+    pub(super) client: IpAddr,
+}
+
+/// Which bound it is inside of.
+#[derive(Debug)]
+pub(super) enum Inside {
+    Gate(Through),
+    Streams(Rc<RouteGate>),
 }
 
 impl Granted {
-    pub(super) fn new(place: Permit<Place>, inside: Inside) -> Self {
-        Granted { place, inside }
+    pub(super) fn request(place: Permit<Place>, through: Through, client: IpAddr) -> Self {
+        Granted { place, inside: Inside::Gate(through), client }
+    }
+
+    pub(super) fn stream(place: Permit<Place>, route: Rc<RouteGate>, client: IpAddr) -> Self {
+        Granted { place, inside: Inside::Streams(route), client }
+    }
+
+    /// It is outside the gate, among the streams.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.inside, Inside::Streams(_))
+    }
+
+    /// A place among the streams of the same backend, for a request that may become a tunnel; `None` when
+    /// there is none.
+    pub fn stream_beside(&self) -> Option<Granted> {
+        let place = Place::beside(self.place.owner(), Bound::Streams)?;
+        Some(Granted::stream(place, self.inside.route().clone(), self.client))
+    }
+}
+
+impl Inside {
+    pub(super) fn route(&self) -> &Rc<RouteGate> {
+        match self {
+            Inside::Gate(through) => &through.0,
+            Inside::Streams(route) => route,
+        }
     }
 }
 
@@ -26,9 +63,9 @@ impl Seated for Granted {
 
     fn move_to(&mut self, place: Permit<Place>) {
         self.place = place;
-        // The place that came free may be what somebody waits for.
-        let state = &self.inside.0.gate.state;
-        if state.shared.line.waiting.get() > 0 {
+        // The place that came free may be what somebody waits for; nobody waits for a stream's.
+        let state = &self.inside.route().gate.state;
+        if !self.is_stream() && state.shared.line.waiting.get() > 0 {
             state.wake();
         }
     }
@@ -36,16 +73,16 @@ impl Seated for Granted {
 
 /// One in flight through a route and its upstream; wakes a waiter when it leaves.
 #[derive(Debug)]
-pub(super) struct Inside(pub(super) Rc<RouteGate>);
+pub(super) struct Through(Rc<RouteGate>);
 
-impl Inside {
+impl Through {
     /// Both counters have been taken.
     pub(super) fn new(route: Rc<RouteGate>) -> Self {
-        Inside(route)
+        Through(route)
     }
 }
 
-impl Drop for Inside {
+impl Drop for Through {
     fn drop(&mut self) {
         self.0.counts.in_flight.release();
         let state = &self.0.gate.state;

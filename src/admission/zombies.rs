@@ -1,7 +1,8 @@
 //! What remains of an admitted request whose client or deadline is gone: a slot kept while the backend may
 //! still be working on it (`design.md`, "Zombies").
 
-use crate::admission::granted::Granted;
+use crate::admission::aborts::{Abort, Aborts};
+use crate::admission::granted::{Granted, Inside};
 use crate::admission::{CoreState, RouteGate};
 use crate::upstream::exchange::{Guard, Lingering};
 use std::cell::RefCell;
@@ -16,7 +17,7 @@ const ZOMBIE_MAX: Duration = Duration::from_secs(10);
 /// The shortest.
 const ZOMBIE_MIN: Duration = Duration::from_millis(100);
 
-/// The zombies of one upstream on one core, oldest first.
+/// The zombies of one upstream on one core, requests or streams, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Zombies(RefCell<VecDeque<Rc<Slot>>>);
 
@@ -24,8 +25,16 @@ pub(super) struct Zombies(RefCell<VecDeque<Rc<Slot>>>);
 #[derive(Debug)]
 struct Slot {
     route: Rc<RouteGate>,
-    granted: RefCell<Option<Granted>>,
+    held: RefCell<Option<Held>>,
     wanted: Notify,
+}
+
+/// What a zombie keeps from others.
+#[derive(Debug)]
+struct Held {
+    granted: Granted,
+    /// Its client made it by leaving.
+    _abort: Option<Abort>,
 }
 
 impl Lingering for Zombie {
@@ -43,26 +52,54 @@ impl Guard for Granted {
 
     /// Keeps at least max(1, 10 %) of the upstream's cap, and of the route's bound, free of zombies by letting
     /// the oldest go, or a backend that swallows everything could never be tried again (`design.md`,
-    /// "Zombies").
-    fn into_zombie(self, gone_for: Duration) -> (Zombie, Duration) {
-        let route = self.inside.0.clone();
-        let state = &route.gate.state;
-        let limit = state.zombie_limit().saturating_sub(gone_for);
+    /// "Zombies"); streams likewise, within their own bound.
+    ///
+    /// A stream whose client leaves is no abort: that is how most streams end.
+    fn into_zombie(self, gone_for: Duration, aborted: bool) -> (Zombie, Duration) {
+        let route = self.inside.route().clone();
+        let limit = route.gate.state.zombie_limit().saturating_sub(gone_for);
+        let slot = match &self.inside {
+            Inside::Gate(_) => {
+                let aborts = &route.gate.state.shared.aborts;
+                let abort = aborted.then(|| Aborts::begin(aborts, self.client));
+                route.request_lingers(Slot::new(&route, Held { granted: self, _abort: abort }))
+            }
+            Inside::Streams(_) => {
+                route.stream_lingers(Slot::new(&route, Held { granted: self, _abort: None }))
+            }
+        };
+        (Zombie(slot), limit)
+    }
+}
+
+impl RouteGate {
+    fn request_lingers(&self, slot: Rc<Slot>) -> Rc<Slot> {
+        let state = &self.gate.state;
         state.shared.zombies.acquire();
-        route.counts.zombies.acquire();
-        let slot =
-            Rc::new(Slot { route: route.clone(), granted: RefCell::new(Some(self)), wanted: Notify::new() });
+        self.counts.zombies.acquire();
         state.zombies.0.borrow_mut().push_back(slot.clone());
-        while state.shared.zombies.get() > most_zombies(route.gate.settings.max_in_flight) {
+        while state.shared.zombies.get() > most_zombies(self.gate.settings.max_in_flight) {
             let oldest = state.zombies.0.borrow_mut().pop_front();
             let Some(oldest) = oldest else { break };
             oldest.let_go_early();
         }
-        while route.counts.zombies.get() > most_zombies(route.max_in_flight) {
-            let Some(oldest) = state.zombies.oldest_of(&route) else { break };
+        while self.counts.zombies.get() > most_zombies(self.max_in_flight) {
+            let Some(oldest) = state.zombies.oldest_of(self) else { break };
             oldest.let_go_early();
         }
-        (Zombie(slot), limit)
+        slot
+    }
+
+    fn stream_lingers(&self, slot: Rc<Slot>) -> Rc<Slot> {
+        let state = &self.gate.state;
+        state.shared.stream_zombies.acquire();
+        state.stream_zombies.0.borrow_mut().push_back(slot.clone());
+        while state.shared.stream_zombies.get() > most_zombies(self.gate.cluster.most_streams()) {
+            let oldest = state.stream_zombies.0.borrow_mut().pop_front();
+            let Some(oldest) = oldest else { break };
+            oldest.let_go_early();
+        }
+        slot
     }
 }
 
@@ -78,19 +115,28 @@ impl Zombies {
         let at = all.iter().position(|slot| Arc::ptr_eq(&slot.route.counts, &route.counts))?;
         all.remove(at)
     }
+
+    fn forget(&self, slot: &Rc<Slot>) {
+        self.0.borrow_mut().retain(|known| !Rc::ptr_eq(known, slot));
+    }
 }
 
 impl Slot {
+    fn new(route: &Rc<RouteGate>, held: Held) -> Rc<Self> {
+        Rc::new(Slot { route: route.clone(), held: RefCell::new(Some(held)), wanted: Notify::new() })
+    }
+
     /// Frees the slot once; false when it was free already.
     fn release(&self) -> bool {
-        let granted = self.granted.borrow_mut().take();
-        let held = granted.is_some();
-        if held {
-            self.route.gate.state.shared.zombies.release();
+        let Some(held) = self.held.borrow_mut().take() else { return false };
+        let shared = &self.route.gate.state.shared;
+        if held.granted.is_stream() {
+            shared.stream_zombies.release();
+        } else {
+            shared.zombies.release();
             self.route.counts.zombies.release();
         }
-        drop(granted);
-        held
+        true
     }
 
     fn let_go_early(&self) {
@@ -103,7 +149,9 @@ impl Slot {
 
 impl Drop for Zombie {
     fn drop(&mut self) {
-        self.0.route.gate.state.zombies.0.borrow_mut().retain(|slot| !Rc::ptr_eq(slot, &self.0));
+        let state = &self.0.route.gate.state;
+        state.zombies.forget(&self.0);
+        state.stream_zombies.forget(&self.0);
         self.0.release();
     }
 }

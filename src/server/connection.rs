@@ -118,7 +118,7 @@ async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) {
     let upgraded = client.upgraded.borrow_mut().take();
     if let Some(upgraded) = upgraded {
         client.becomes_tunnel();
-        upgraded.carry(door, &parts.read_buf).await;
+        upgraded.carry(client, door, &parts.read_buf).await;
         return;
     }
     drop(parts.service);

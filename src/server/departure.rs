@@ -118,7 +118,9 @@ pub async fn send(
     record.backend = Some(granted.place().backend().settings.name.clone());
     let sent = balancing::send(&client.station.exchanges, &progress, request, granted, deadline).await?;
     let took = sent.ended - sent.began;
-    gate.answered(took);
+    if !settings.streaming {
+        gate.answered(took);
+    }
     record.relayed();
     record.backend = Some(sent.backend().settings.name.clone());
     record.upstream = Some(took);
