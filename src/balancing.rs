@@ -42,6 +42,8 @@ pub struct Backend {
     pub max_streams: u32,
     /// In flight; lives as long as the name.
     pub in_flight: Arc<Counter>,
+    /// Streams; likewise.
+    pub streams: Arc<Counter>,
     /// Time to the answer's head; lives as long as the identity.
     pub latency: Arc<PeakEwma>,
     /// Where it is and how it is spoken to; lives as long as the identity.
@@ -62,7 +64,7 @@ impl Backend {
     fn held(&self, bound: Bound) -> (&Counter, u32) {
         match bound {
             Bound::Requests => (&self.in_flight, self.cap),
-            Bound::Streams => (&self.endpoint.streams, self.max_streams),
+            Bound::Streams => (&self.streams, self.max_streams),
         }
     }
 

@@ -38,6 +38,7 @@ pub struct Builder {
     upstreams: Kept<Arc<str>, admission::Shared>,
     routes: Kept<Arc<str>, admission::RouteCounts>,
     backends: Kept<(Arc<str>, Arc<str>), Counter>,
+    streams: Kept<(Arc<str>, Arc<str>), Counter>,
     endpoints: Kept<Identity, Endpoint>,
     latencies: Kept<Identity, PeakEwma>,
     /// What the table being built wants of endpoints that the active table may share: it becomes true when the
@@ -94,6 +95,7 @@ impl Builder {
             upstreams: Kept::new(),
             routes: Kept::new(),
             backends: Kept::new(),
+            streams: Kept::new(),
             endpoints: Kept::new(),
             latencies: Kept::new(),
             later: Vec::new(),
@@ -143,6 +145,7 @@ impl Builder {
         self.upstreams.forget_unused();
         self.routes.forget_unused();
         self.backends.forget_unused();
+        self.streams.forget_unused();
         self.endpoints.forget_unused();
         self.latencies.forget_unused();
         self.metrics.retain(&names(plan));
@@ -210,7 +213,8 @@ impl Builder {
             settings: settings.clone(),
             cap: upstream.balancing.max_in_flight_per_backend,
             max_streams: upstream.balancing.max_streams,
-            in_flight: self.backends.get_or(key, Counter::default),
+            in_flight: self.backends.get_or(key.clone(), Counter::default),
+            streams: self.streams.get_or(key, Counter::default),
             latency: self.latencies.get_or(identity.clone(), PeakEwma::default),
             endpoint: self.endpoint(upstream, identity, tls, metrics)?,
         })
@@ -250,7 +254,6 @@ impl Builder {
             connects_allowed: AtomicU32::new(transport.max_connects),
             tls,
             descriptors: descriptors.clone(),
-            streams: Arc::default(),
         });
         self.later.push((endpoint.clone(), waits, transport.max_connects));
         Ok(endpoint)

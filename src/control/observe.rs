@@ -152,7 +152,7 @@ fn backend_view(backend: &Backend, now: u64) -> BackendView {
         weight: backend.settings.weight.get(),
         in_flight: backend.in_flight.get(),
         cap: backend.cap,
-        streams: endpoint.streams.get(),
+        streams: backend.streams.get(),
         max_streams: backend.max_streams,
         connecting: u32::try_from(allowed.saturating_sub(endpoint.connects.load().available_permits()))
             .unwrap_or(0),
