@@ -185,7 +185,7 @@ impl Builder {
         Ok(Upstream {
             name: upstream.name.clone(),
             gate: upstream.gate.clone(),
-            highest: classes.iter().copied().min().unwrap_or_default(),
+            highest: highest(plan, index),
             classes,
             shared: self
                 .upstreams
@@ -265,6 +265,13 @@ fn classes(plan: &Plan, upstream: usize) -> Vec<Class> {
     let routes = plan.routes.iter().map(|(_, route)| route);
     let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
     own.map(|route| route.class).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The highest class among the routes that go through an upstream's gate: it may fill all of it.
+fn highest(plan: &Plan, upstream: usize) -> Class {
+    let routes = plan.routes.iter().map(|(_, route)| route).filter(|route| !route.streaming);
+    let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
+    own.map(|route| route.class).min().unwrap_or_default()
 }
 
 /// All names that label a metric.
