@@ -25,7 +25,7 @@ use crate::upstream::{Endpoint, Failure, Freshness, attempt};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::cell::RefCell;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -202,9 +202,11 @@ pub async fn send<G: Seated>(
         let pool = guard.place().pool().clone();
         let latency = cluster.shared.backends[index].latency.clone();
         let began = Instant::now();
-        let attempt =
-            attempt(&pool, exchanges, progress.clone(), request, &cluster.shared.host, freshness, guard);
-        let result = in_time(attempt, progress, deadline).await;
+        let result = {
+            let tried =
+                attempt(&pool, exchanges, progress.clone(), request, &cluster.shared.host, freshness, guard);
+            in_time(pin!(tried), progress, deadline).await
+        };
         let failure = match result {
             Ok((response, exchange)) => {
                 let ended = Instant::now();
@@ -279,15 +281,14 @@ impl<G: Guard> Sent<G> {
     }
 }
 
-/// One attempt, until the deadline. Dropping it ends its exchange: the backend's slot stays taken by a zombie for
-/// a while, which must know that it is the deadline's and not the client's.
+/// One try, until the deadline. Dropping it then ends its exchange: the backend's slot stays taken by a zombie
+/// for a while, which must know that it is the deadline's and not the client's.
 async fn in_time<G: Guard, T>(
-    attempt: impl Future<Output = Result<T, Failure<G>>>,
+    mut tried: Pin<&mut impl Future<Output = Result<T, Failure<G>>>>,
     progress: &Progress,
     deadline: Deadline,
 ) -> Result<T, Failure<G>> {
-    let mut attempt = pin!(attempt);
-    match timeout_at(deadline.at.into(), attempt.as_mut()).await {
+    match timeout_at(deadline.at.into(), tried.as_mut()).await {
         Ok(result) => result,
         Err(_) => {
             progress.end(Reason::Timeout);
