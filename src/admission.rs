@@ -12,6 +12,7 @@ pub mod line;
 pub mod patience;
 pub mod queue;
 pub mod settings;
+mod streams;
 mod wait;
 mod zombies;
 
@@ -286,27 +287,6 @@ impl RouteGate {
             state.sheds.borrow_mut().shed();
             Reject { retry_after: Some(self.retry_after()), ..Reject::new(reason, explain(reason)) }
         })
-    }
-
-    /// Takes a place among the streams of a backend for `client`: outside queue and gate, and never waited for.
-    ///
-    /// # Errors
-    /// `backend_limit` when every backend has as many streams as it may have, `no_backend` when there is none.
-    pub fn admit_stream(self: &Rc<Self>, client: IpAddr) -> Result<Granted, Reject> {
-        match self.gate.cluster.reserve(Bound::Streams, None) {
-            Ok(place) => Ok(Granted::stream(place, self.clone(), client)),
-            Err(reason) => Err(self.no_room_for_stream(reason)),
-        }
-    }
-
-    /// A stream is refused, counted like any shed. The ratio of sheds is the gate's and says nothing here.
-    pub fn no_room_for_stream(&self, reason: Reason) -> Reject {
-        self.gate.shed(self.class, reason);
-        let detail = match reason {
-            Reason::NoBackend => explain(reason),
-            _ => "as many streams are open as may be",
-        };
-        Reject { retry_after: Some(fastrand::u8(1..=3)), ..Reject::new(reason, detail) }
     }
 
     /// The client's own zombies are in its way: it may come again when they have ended, at the latest.
