@@ -134,7 +134,9 @@ impl Record {
     pub(super) fn cut(self) {
         let reason = self.progress.as_ref().and_then(|progress| progress.cause());
         if self.client.station.shared.process.is_over() {
-            return self.finish(End::Cut, reason.or(Some(Reason::Draining)));
+            // Cut by us: what looks like a client that left is our own end.
+            let reason = reason.filter(|reason| *reason != Reason::ClientGone).unwrap_or(Reason::Draining);
+            return self.finish(End::Cut, Some(reason));
         }
         match reason {
             None | Some(Reason::ClientGone) => self.finish(End::ClientGone, Some(Reason::ClientGone)),
