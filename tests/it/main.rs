@@ -7,6 +7,7 @@ mod support;
 
 mod access_log;
 mod admin;
+mod aborts;
 mod answers;
 mod balance;
 mod boot;
@@ -23,6 +24,7 @@ mod overload;
 mod permits;
 mod refusals;
 mod secrets;
+mod streams;
 mod swap;
 mod tls;
 mod tunnels;
