@@ -112,6 +112,16 @@ impl Counted for Place {
 }
 
 impl Place {
+    /// Where it was taken.
+    pub fn cluster(&self) -> &Rc<CoreCluster> {
+        &self.cluster
+    }
+
+    /// At the same backend.
+    pub fn is_beside(&self, other: &Place) -> bool {
+        Rc::ptr_eq(&self.cluster, &other.cluster) && self.index == other.index
+    }
+
     /// A further place at the same backend, if there is one within `bound`.
     pub fn beside(place: &Place, bound: Bound) -> Option<Permit<Place>> {
         let most = place.backend().held(bound).1;

@@ -5,6 +5,7 @@
 use crate::admission::RouteGate;
 use crate::balancing::{Bound, Place, Seated};
 use crate::permit::Permit;
+use crate::reject::Reason;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -39,11 +40,21 @@ impl Granted {
         matches!(self.inside, Inside::Streams(_))
     }
 
-    /// A place among the streams of the same backend, for a request that may become a tunnel; `None` when
-    /// there is none.
-    pub fn stream_beside(&self) -> Option<Granted> {
-        let place = Place::beside(self.place.owner(), Bound::Streams)?;
-        Some(Granted::stream(place, self.inside.route().clone(), self.client))
+    /// Takes a place among the streams of a backend, for a request that may become a tunnel. The request moves to
+    /// that backend if it has room there: tunnels go where tunnels are few.
+    ///
+    /// # Errors
+    /// `backend_limit` when there is none where the request may be, `no_backend` when there is none to try.
+    pub fn reserve_stream(&mut self) -> Result<Granted, Reason> {
+        let mine = self.place.owner();
+        let mut stream = mine.cluster().reserve(Bound::Streams, None)?;
+        if !stream.owner().is_beside(mine) {
+            match Place::beside(stream.owner(), Bound::Requests) {
+                Some(place) => self.move_to(place),
+                None => stream = Place::beside(mine, Bound::Streams).ok_or(Reason::BackendLimit)?,
+            }
+        }
+        Ok(Granted::stream(stream, self.inside.route().clone(), self.client))
     }
 }
 

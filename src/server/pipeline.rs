@@ -120,16 +120,16 @@ async fn walk(
     let deadline = deadline::of(record.started, settings.timeout, &parts.headers);
     let granted = if settings.streaming {
         // Among the streams from here on, in the process too.
-        record.permit = Some(upgrade::enter(client, &chosen)?);
+        record.permit = Some(arrival::enter_stream(client, &chosen)?);
         gate.admit_stream(record.client_ip)
     } else {
         gate.admit(deadline.at, record.client_ip).await
     };
     record.queued = record.started.elapsed();
-    let granted = granted?;
+    let mut granted = granted?;
     let upgrade = match upgrade {
         Some(upgrade) if granted.is_stream() => Some((upgrade, None)),
-        Some(upgrade) => Some((upgrade, Some(upgrade::reserve(client, &chosen, &granted)?))),
+        Some(upgrade) => Some((upgrade, Some(upgrade::reserve(client, &chosen, gate, &mut granted)?))),
         None => None,
     };
 

@@ -1,12 +1,12 @@
 //! Requests to change the protocol of an HTTP/1.1 connection (WebSocket and others), and what becomes of the
 //! exchange when the backend agrees.
 
-use crate::admission::Granted;
+use crate::admission::{Granted, RouteGate};
 use crate::balancing::Sent;
 use crate::filters::{forwarded, hop_by_hop};
 use crate::reject::{Reason, Reject};
 use crate::routing::view::Chosen;
-use crate::server::arrival::shed;
+use crate::server::arrival;
 use crate::server::client::Client;
 use crate::server::door::upgrade_passes;
 use crate::server::process::ProcessPermit;
@@ -62,24 +62,15 @@ pub struct Reserved {
 ///
 /// # Errors
 /// `process_limit` or `backend_limit` when there are too many.
-pub fn reserve(client: &Client, chosen: &Chosen, granted: &Granted) -> Result<Reserved, Reject> {
-    let process = enter(client, chosen)?;
-    let full = || chosen.gate().map(|gate| gate.no_room_for_stream(Reason::BackendLimit));
-    match granted.stream_beside() {
-        Some(place) => Ok(Reserved { process, place }),
-        None => Err(full().unwrap_or_else(|| Reject::new(Reason::BackendLimit, "too many tunnels are open"))),
-    }
-}
-
-/// The right to be a stream in the process.
-///
-/// # Errors
-/// `process_limit` when there are too many.
-pub fn enter(client: &Client, chosen: &Chosen) -> Result<ProcessPermit, Reject> {
-    let permit = client.station.shared.process.enter_stream(chosen.table().max_streams);
-    permit.ok_or_else(|| {
-        shed(client, chosen, Reason::ProcessLimit, "the gateway holds as many streams as it may")
-    })
+pub fn reserve(
+    client: &Client,
+    chosen: &Chosen,
+    gate: &RouteGate,
+    granted: &mut Granted,
+) -> Result<Reserved, Reject> {
+    let process = arrival::enter_stream(client, chosen)?;
+    let place = granted.reserve_stream().map_err(|reason| gate.no_room_for_stream(reason))?;
+    Ok(Reserved { process, place })
 }
 
 /// A wish for another protocol and, where the request is not a stream already, the right to become one.

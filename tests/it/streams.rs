@@ -129,6 +129,20 @@ fn streams_are_bounded_at_the_backend_and_in_the_process_and_never_wait() {
 }
 
 #[test]
+fn websockets_fill_every_backend_before_one_is_refused() {
+    for route in ["", "streaming = true"] {
+        let origins = [0, 1, 2].map(|_| Origin::start(Behaviour::UpgradesAndEchoes));
+        let addresses = [0, 1, 2].map(|n: usize| origins[n].address());
+        let config = Config::new().upstream("u", &addresses, "max_streams = 4").route("r", "/", "u", route);
+        let gateway = Gateway::start(&config);
+        let mut open: Vec<Raw> = (0..12).map(|_| websocket(&gateway, "/chat")).collect();
+        is_refused(&gateway.connect().ask(handshake("/chat", "websocket")), "backend_limit");
+        assert!(origins.iter().all(|origin| origin.in_flight() == 4), "each has its share");
+        open.iter_mut().for_each(|raw| echoes(raw, b"\x82\x02hi"));
+    }
+}
+
+#[test]
 fn a_websocket_on_a_streaming_route_needs_no_room_in_the_gate() {
     let origin = Origin::start(Behaviour::AcceptsAndNeverAnswers);
     let gateway = Gateway::start(&beside(&origin, ""));
