@@ -192,3 +192,94 @@ async fn at(end: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, duplex};
+
+    /// A short frame, unmasked; its payload looks like goodbyes.
+    fn frame(opcode: u8, payload: usize) -> Vec<u8> {
+        [vec![0x80 | opcode, payload as u8], vec![0x88; payload]].concat()
+    }
+
+    /// What the client gets of `said` by a backend, when the tunnel is told to leave at its `told`-th turn and
+    /// no more than `pipe` bytes fit into a connection.
+    fn received(said: &[u8], told: usize, pipe: usize) -> (Vec<u8>, Ended) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let (mut far_client, mut client) = duplex(pipe);
+            let (mut far_backend, mut backend) = duplex(pipe);
+            let mut flow = Flow {
+                up: Pump::new(Towards::Backend, &[]),
+                down: Pump::new(Towards::Client, &[]),
+                why: None,
+                closing: None,
+            };
+            let mut turns = 0;
+            let carried = async {
+                let ended = poll_fn(|cx| {
+                    turns += 1;
+                    if turns > told {
+                        flow.why = Some(Ended::Told);
+                    }
+                    flow.poll(cx, &mut client, &mut backend)
+                })
+                .await;
+                drop((client, backend));
+                ended
+            };
+            let (mut to_client, mut to_backend) = (Vec::new(), Vec::new());
+            let (mut client_reads, mut client_writes) = tokio::io::split(&mut far_client);
+            let (mut backend_reads, mut backend_writes) = tokio::io::split(&mut far_backend);
+            // Both sides say Close in the end; whatever breaks then is the other's end.
+            let speaks = async {
+                let _ = client_writes.write_all(&frame(8, 2)).await;
+                let _ = client_writes.shutdown().await;
+            };
+            let answers = async {
+                let _ = backend_writes.write_all(said).await;
+                let _ = backend_writes.shutdown().await;
+            };
+            let (ended, ..) = tokio::join!(
+                carried,
+                speaks,
+                answers,
+                client_reads.read_to_end(&mut to_client),
+                backend_reads.read_to_end(&mut to_backend),
+            );
+            (to_client, ended)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whenever it is told and however the bytes come: all that was said, or what was said up to the end of
+        /// a frame and then the goodbye.
+        #[test]
+        fn a_goodbye_stands_between_two_frames(
+            payloads in prop::collection::vec(0usize..120, 1..8),
+            told in 0usize..40,
+            pipe in 1usize..200,
+        ) {
+            let mut said = Vec::new();
+            let mut ends = vec![0];
+            for payload in payloads {
+                said.extend(frame(2, payload));
+                ends.push(said.len());
+            }
+            said.extend(frame(8, 2));
+            let (got, ended) = received(&said, told, pipe);
+            let cut = got.len().checked_sub(4).filter(|at| ends.contains(at) && got[*at..] == frames::goodbye(Towards::Client));
+            match cut {
+                Some(at) => {
+                    prop_assert_eq!(&got[..at], &said[..at]);
+                    prop_assert_eq!(ended, Ended::Told);
+                }
+                None => prop_assert_eq!(&got, &said),
+            }
+        }
+    }
+}

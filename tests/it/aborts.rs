@@ -115,6 +115,19 @@ fn a_deadline_is_not_the_clients_fault() {
 }
 
 #[test]
+fn clients_whose_patience_ends_at_a_hung_upstream_are_told_that_it_is_full() {
+    let origin = Origin::start(Behaviour::AcceptsAndNeverAnswers);
+    let gateway = gateway(&origin, "");
+    let held = gateway.ask("/", 40);
+    origin.holds(40);
+    // They end their connections in order: perhaps they only have nothing more to ask.
+    drop(held);
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/").status(), 503);
+    }
+}
+
+#[test]
 fn streams_of_http2_that_are_reset_count_where_they_leave_a_zombie() {
     let origin = Origin::start(WORKS);
     let gateway = gateway(&origin, "");
