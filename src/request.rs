@@ -1,6 +1,7 @@
 //! What the gateway knows of one request while it walks: names and numbers, never handles to rooms.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Instant;
 
 /// Until when a request must have its answer's head.
@@ -10,6 +11,25 @@ pub struct Deadline {
     pub at: Instant,
     /// The client made it shorter than the route's: passing it is no failure of the backend.
     pub by_client: bool,
+}
+
+/// Who is counted as one: an IPv4 address, or a /64 of IPv6, which is what one subscriber gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// An address, also one inside IPv6.
+    V4(u32),
+    /// The first 64 bits.
+    V6(u64),
+}
+
+impl Source {
+    /// The one that `address` belongs to.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Source::V4(v4.to_bits()),
+            IpAddr::V6(v6) => Source::V6((v6.to_bits() >> 64) as u64),
+        }
+    }
 }
 
 /// The order in which requests are shed: the last first (`overload.md` 2(iv)).

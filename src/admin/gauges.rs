@@ -62,6 +62,13 @@ fn gateway(view: &GatewayView) -> Vec<Family> {
             &[],
             f64::from(view.max_in_flight),
         ),
+        one(
+            "tidegate_streams",
+            "Tunnels, and requests of streaming routes, in the process.",
+            &[],
+            f64::from(view.streams),
+        ),
+        one("tidegate_streams_limit", "Streams allowed in the process.", &[], f64::from(view.max_streams)),
         one("tidegate_uptime_seconds", "Since the start.", &[], view.uptime_seconds),
         one(
             "tidegate_rollout_stage_percent",
@@ -156,6 +163,11 @@ fn upstreams(view: &GatewayView) -> Vec<Family> {
             "Given up by client or deadline, maybe still running at the backend.",
             |upstream| f64::from(upstream.zombies),
         ),
+        gauge(
+            "tidegate_stream_zombies",
+            "Streams given up by client or deadline, maybe still open at the backend.",
+            |upstream| f64::from(upstream.stream_zombies),
+        ),
         gauge("tidegate_upstream_ramp_percent", "Ramp of an upstream; 100 when unset.", |upstream| {
             upstream.ramp_percent
         }),
@@ -180,6 +192,12 @@ fn backends(view: &GatewayView) -> Vec<Family> {
             f64::from(backend.in_flight)
         }),
         gauge("tidegate_backend_cap", "In flight allowed at a backend.", |backend| f64::from(backend.cap)),
+        gauge("tidegate_backend_streams", "Streams at a backend, zombies included.", |backend| {
+            f64::from(backend.streams)
+        }),
+        gauge("tidegate_backend_streams_limit", "Streams allowed at a backend.", |backend| {
+            f64::from(backend.max_streams)
+        }),
         gauge("tidegate_backend_connecting", "Connections being established.", |backend| {
             f64::from(backend.connecting)
         }),

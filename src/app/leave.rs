@@ -63,6 +63,8 @@ impl Running {
         tokio::time::sleep(self.drain.delay).await;
         self.listeners.stop_accepting();
         process.close_quiet();
+        // In the first half, so that the second is there for those in the middle of a message.
+        process.say_goodbye(self.drain.timeout / 2);
         Drain::AcceptingStopped(self.drain.timeout).emit();
         let end = Instant::now() + self.drain.timeout;
         while self.busy() && Instant::now() < end {
@@ -82,6 +84,7 @@ impl Running {
     }
 
     fn end(self) -> ExitCode {
+        self.observatory.process.cut();
         self.stop_cores.cancel();
         join(self.cores);
         self.access_log.drain(LOG_PATIENCE);

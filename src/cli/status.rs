@@ -40,9 +40,11 @@ fn head(out: &mut String, view: &GatewayView) -> std::fmt::Result {
     let connections: u64 = view.workers.iter().map(|worker| u64::from(worker.connections)).sum();
     writeln!(
         out,
-        "in flight {} of {}  connections {connections}  workers {}",
+        "in flight {} of {}  streams {} of {}  connections {connections}  workers {}",
         view.in_flight,
         view.max_in_flight,
+        view.streams,
+        view.max_streams,
         view.workers.len()
     )?;
     for listener in &view.listeners {
@@ -100,7 +102,11 @@ fn backend_row(out: &mut String, backend: &BackendView) -> std::fmt::Result {
     let (ramp, latency) =
         (percent(backend.ramp_percent), backend.ewma_ms.map_or("-".to_owned(), |ms| format!("{ms:.1}ms")));
     let name = format!("  {} {}", backend.name, backend.address);
-    row(out, &name, [&in_flight, &cap, "", &ramp, &latency], &backend.state)
+    row(out, &name, [&in_flight, &cap, "", &ramp, &latency], &backend.state)?;
+    if backend.streams == 0 {
+        return Ok(());
+    }
+    row(out, "    streams", [&backend.streams.to_string(), &backend.max_streams.to_string(), "", "", ""], "")
 }
 
 /// Who holds which lever, and what it costs now.
@@ -182,6 +188,8 @@ mod tests {
             state: state.into(),
             in_flight,
             cap: 64,
+            streams: in_flight - 12,
+            max_streams: 1000,
             ewma_ms: Some(12.34),
             ramp_percent: 100.0,
             ..Default::default()
@@ -194,6 +202,8 @@ mod tests {
             uptime_seconds: 7_384.0,
             in_flight: 76,
             max_in_flight: 8192,
+            streams: 40,
+            max_streams: 8192,
             workers: vec![WorkerView { connections: 34, ..Default::default() }; 2],
             listeners: vec![ListenerView {
                 name: "edge".into(),
@@ -221,13 +231,14 @@ mod tests {
     fn the_screen_looks_like_this() {
         let expected = "\
 version 3 (9f86d081884c7d65)  ready, degraded  up 2h 3m
-in flight 76 of 8192  connections 68  workers 2
+in flight 76 of 8192  streams 40 of 8192  connections 68  workers 2
 listener edge on 0.0.0.0:8080  connections 68 of 10000
 ! line 4: unknown key `path_prefx`
 
 upstream / backend         in flight  limit     queue  ramp  latency  state
 orders                            76    256     3/512  100%           2 zombies
   a orders-a.internal:8080        64     64            100%   12.3ms  ready
+    streams                       52   1000
   b orders-b.internal:8080        12     64            100%   12.3ms  connect_f…
 ";
         assert_eq!(render(&view()), expected);

@@ -42,6 +42,7 @@ pub struct Builder {
     routes: Kept<Arc<str>, admission::RouteCounts>,
     backends: Kept<(Arc<str>, Arc<str>), Counter>,
     rates: Kept<(Arc<str>, Arc<str>), Rate>,
+    streams: Kept<(Arc<str>, Arc<str>), Counter>,
     endpoints: Kept<Identity, Endpoint>,
     latencies: Kept<Identity, PeakEwma>,
     trusts: Trusts,
@@ -100,6 +101,7 @@ impl Builder {
             routes: Kept::new(),
             backends: Kept::new(),
             rates: Kept::new(),
+            streams: Kept::new(),
             endpoints: Kept::new(),
             latencies: Kept::new(),
             trusts: Trusts::default(),
@@ -153,6 +155,7 @@ impl Builder {
         self.routes.forget_unused();
         self.backends.forget_unused();
         self.rates.forget_unused();
+        self.streams.forget_unused();
         self.endpoints.forget_unused();
         self.latencies.forget_unused();
         self.metrics.retain(&names(plan));
@@ -222,7 +225,7 @@ impl Builder {
         Ok(Upstream {
             name: upstream.name.clone(),
             gate: upstream.gate.clone(),
-            highest: classes.iter().copied().min().unwrap_or_default(),
+            highest: highest(plan, index),
             classes,
             shared: self
                 .upstreams
@@ -251,8 +254,9 @@ impl Builder {
             cap: upstream.balancing.max_in_flight_per_backend,
             max_streams: upstream.balancing.max_streams,
             in_flight: self.backends.get_or(key.clone(), Counter::default),
-            rate: self.rates.get_or(key, Rate::default),
+            rate: self.rates.get_or(key.clone(), Rate::default),
             metrics: metrics.clone(),
+            streams: self.streams.get_or(key, Counter::default),
             latency: self.latencies.get_or(identity.clone(), PeakEwma::default),
             endpoint: self.endpoint(upstream, identity, tls, metrics)?,
         })
@@ -292,7 +296,6 @@ impl Builder {
             connects_allowed: AtomicU32::new(transport.max_connects),
             tls,
             descriptors: descriptors.clone(),
-            streams: Arc::default(),
         });
         self.later.push((endpoint.clone(), waits, transport.max_connects));
         Ok(endpoint)
@@ -304,6 +307,13 @@ fn classes(plan: &Plan, upstream: usize) -> Vec<Class> {
     let routes = plan.routes.iter().map(|(_, route)| route);
     let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
     own.map(|route| route.class).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The highest class among the routes that go through an upstream's gate: it may fill all of it.
+fn highest(plan: &Plan, upstream: usize) -> Class {
+    let routes = plan.routes.iter().map(|(_, route)| route).filter(|route| !route.streaming);
+    let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
+    own.map(|route| route.class).min().unwrap_or_default()
 }
 
 /// All names that label a metric.

@@ -26,6 +26,12 @@ pub struct GatewayView {
     pub in_flight: u32,
     /// Requests in the process at most.
     pub max_in_flight: u32,
+    /// Tunnels, and requests of streaming routes, in the process.
+    #[serde(default)]
+    pub streams: u32,
+    /// Of these at most.
+    #[serde(default)]
+    pub max_streams: u32,
     /// The cores.
     pub workers: Vec<WorkerView>,
     /// The listeners.
@@ -120,6 +126,9 @@ pub struct UpstreamView {
     pub max_waiting: u32,
     /// Given up by their client or deadline, maybe still running at the backend.
     pub zombies: u32,
+    /// The same among its backends' streams.
+    #[serde(default)]
+    pub stream_zombies: u32,
     /// What each class may fill of the limit, for the classes that its routes use.
     pub classes: Vec<ClassView>,
     /// 100 when unset.
@@ -163,6 +172,12 @@ pub struct BackendView {
     pub cap: u32,
     /// In flight at most as configured.
     pub max_in_flight: u32,
+    /// Tunnels, and requests of streaming routes, at it; zombies included.
+    #[serde(default)]
+    pub streams: u32,
+    /// Of these at most.
+    #[serde(default)]
+    pub max_streams: u32,
     /// Connections being established.
     pub connecting: u32,
     /// Peak-EWMA of the time to response headers, in milliseconds; nothing before the first answer.

@@ -9,6 +9,7 @@ use crate::routing::view::{Chosen, View};
 use crate::routing::{Host, Miss, Normalised, normalise, normalise_host};
 use crate::server::client::Client;
 use crate::server::own;
+use crate::server::process::ProcessPermit;
 use crate::server::record::Record;
 use bytes::Bytes;
 use http::request::Parts;
@@ -118,6 +119,17 @@ fn miss(miss: Miss) -> Reject {
             reject
         }
     }
+}
+
+/// The right to be a stream in the process.
+///
+/// # Errors
+/// `process_limit` when there are too many.
+pub fn enter_stream(client: &Client, chosen: &Chosen) -> Result<ProcessPermit, Reject> {
+    let permit = client.station.shared.process.enter_stream(chosen.table().max_streams);
+    permit.ok_or_else(|| {
+        shed(client, chosen, Reason::ProcessLimit, "the gateway holds as many streams as it may")
+    })
 }
 
 /// 503, counted where the route's sheds count.

@@ -100,6 +100,8 @@ pub struct Client {
     mid_answer: Cell<bool>,
     /// It is a tunnel now: its idle time and its end are the tunnel's.
     tunnelling: Cell<bool>,
+    /// When it is told to leave, as a tunnel, once the process does.
+    told_at: Cell<Option<Instant>>,
     /// The client ended its side.
     left: Cell<bool>,
     /// The connection is over; bodies may live on for a moment in the engine's tasks.
@@ -139,6 +141,7 @@ impl Client {
             refused: Cell::new(None),
             mid_answer: Cell::new(false),
             tunnelling: Cell::new(false),
+            told_at: Cell::new(None),
             left: Cell::new(false),
             closed: Cell::new(false),
             waker: RefCell::default(),
@@ -251,7 +254,7 @@ impl Client {
     /// The core's tick.
     pub(super) fn sweep(&self, now: Instant) {
         if self.tunnelling.get() {
-            return;
+            return self.sweep_tunnel(now);
         }
         self.abandoned.set(self.abandoned.get().saturating_sub(FORGIVEN / 10));
         if self.abandoned.get() > MAX_ABANDONED {
@@ -263,6 +266,22 @@ impl Client {
         } else if self.should_leave() {
             self.leave_when_quiet(now);
         }
+    }
+
+    /// Draws the moment at which a tunnel is told to leave, and wakes it then.
+    fn sweep_tunnel(&self, now: Instant) {
+        let Some(goodbyes) = self.station.shared.process.goodbyes() else { return };
+        let at = self.told_at.get().unwrap_or_else(|| goodbyes.moment());
+        self.told_at.set(Some(at));
+        if now >= at {
+            let waker = self.waker.borrow_mut().take();
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// As a tunnel it is told to leave now.
+    pub(super) fn is_told(&self) -> bool {
+        self.told_at.get().is_some_and(|at| self.station.clock.coarse() >= at)
     }
 
     /// Something is to be flushed, and the client has not taken a byte for as long as it may be idle.

@@ -124,7 +124,7 @@ async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) -> Option
     let upgraded = client.upgraded.borrow_mut().take();
     if let Some(upgraded) = upgraded {
         client.becomes_tunnel();
-        upgraded.carry(door, &parts.read_buf).await;
+        upgraded.carry(client, door, &parts.read_buf).await;
         return None;
     }
     drop(parts.service);

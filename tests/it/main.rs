@@ -7,6 +7,7 @@ mod support;
 
 mod access_log;
 mod admin;
+mod aborts;
 mod answers;
 mod balance;
 mod boot;
@@ -32,6 +33,7 @@ mod refusals;
 mod roles;
 mod secrets;
 mod supervisor;
+mod streams;
 mod swap;
 mod tls;
 mod tunnels;

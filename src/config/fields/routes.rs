@@ -43,8 +43,7 @@ static FIELDS: [Field; 23] = [
         "From the request's head to the last byte; unbounded if left out, body_idle still binds.",
     ),
     preset("streaming", Kind::Bool, "false", "Long answers, bounded by max_streams instead of the gate.")
-        .high()
-        .not_yet("its requests are bounded by the gate like others"),
+        .high(),
     preset(
         "class",
         Kind::Word(&["critical", "default", "sheddable", "batch"]),

@@ -30,7 +30,7 @@ pub fn all(
     let targets: Vec<Option<Action>> =
         root.tables("routes").map(|table| action::of(table, root, check)).collect();
     let process = gateway.map(|gateway| gateway.max_in_flight);
-    let sharing = sharing(&targets);
+    let sharing = sharing(root, &targets);
     let mut routes = Vec::with_capacity(targets.len());
     for (table, action) in root.tables("routes").zip(targets) {
         let room = action.as_ref().and_then(|action| room(action, &sharing, upstreams, process));
@@ -61,6 +61,7 @@ fn route(
         timeout: table.duration("timeout")?,
         body_idle: table.duration("body_idle")?,
         max_duration: table.duration("max_duration"),
+        streaming: table.bool("streaming")?,
         class: Class::ALL.into_iter().find(|known| known.as_str() == class)?,
         max_in_flight: bound?,
         keep_encoded_slash: table.text("encoded_slash")? == "keep",
@@ -69,11 +70,11 @@ fn route(
     Some((key?, settings))
 }
 
-/// How many routes go to each upstream, by its index.
-fn sharing(actions: &[Option<Action>]) -> HashMap<usize, u32> {
+/// How many routes share the gate of each upstream, by its index. Those with `streaming` are outside it.
+fn sharing(root: &Table, actions: &[Option<Action>]) -> HashMap<usize, u32> {
     let mut routes = HashMap::new();
-    for action in actions.iter().flatten() {
-        if let Action::Upstream(index) = action {
+    for (table, action) in root.tables("routes").zip(actions) {
+        if let (Some(Action::Upstream(index)), Some(false)) = (action, table.bool("streaming")) {
             *routes.entry(*index).or_default() += 1;
         }
     }
@@ -109,7 +110,11 @@ fn bound(table: &Table, room: Room, check: &mut Check<'_>) -> Option<u32> {
         return Some(if room.shared { (room.cap / 2).max(1) } else { room.cap });
     };
     let bound = table.count("max_in_flight")?;
-    if bound > room.cap {
+    if table.bool("streaming")? {
+        let message = format!("{} does not bind a route with `streaming`", check.quote(&written.span));
+        let hint = "max_streams of its upstream does, and max_in_flight_streams of the process";
+        check.report(Finding::note(written.span.clone(), message).hint(hint));
+    } else if bound > room.cap {
         let message =
             format!("{} cannot be reached: at most {} come through", check.quote(&written.span), room.cap);
         check.report(Finding::note(written.span.clone(), message));

@@ -22,6 +22,8 @@ use std::rc::Rc;
 
 /// In flight at one backend when it is well, for every lever of these tests.
 const REFERENCE: f64 = 5.0;
+/// Who asks.
+const CLIENT: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 /// The same service; backends whose bit is set have a name that does not resolve: they are dead.
@@ -92,7 +94,7 @@ impl House {
         let view = self.views[view % self.views.len()].clone();
         let gate = view.choose(0).gate().expect("it has an upstream").clone();
         let far = Instant::now() + Duration::from_secs(3_600);
-        let answer = gate.admit(far).now_or_never().expect("nobody waits in a line of none");
+        let answer = gate.admit(far, CLIENT).now_or_never().expect("nobody waits in a line of none");
         let Ok(granted) = answer else { return Ok(()) };
         self.judge(&view, &granted)?;
         self.held.push(granted);
@@ -191,7 +193,8 @@ fn a_lever_acts_on_the_next_request_of_every_version_and_a_ramp_says_so() {
     // A quarter of four times five.
     assert_eq!(house.held.len(), 5);
     let gate = house.views[0].choose(0).gate().expect("it has an upstream").clone();
-    let refused = gate.admit(Instant::now() + Duration::from_secs(1)).now_or_never().expect("at once");
+    let refused =
+        gate.admit(Instant::now() + Duration::from_secs(1), CLIENT).now_or_never().expect("at once");
     let refused = refused.expect_err("it is full");
     assert_eq!(refused.reason, crate::reject::Reason::Ramp);
     assert!(refused.retry_after.is_some_and(|seconds| (1..=30).contains(&seconds)));
