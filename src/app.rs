@@ -4,19 +4,19 @@
 mod boot;
 mod demo;
 mod leave;
+mod supervisor;
 
 pub use demo::demo;
 
 use crate::admin::{self, AdminState, ViewSource};
 use crate::config::operators::Settings as AdminSettings;
-use crate::config::plan::Plan;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::build::Builder;
 use crate::control::observe::Observatory;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::{Kept, keep};
 use crate::control::watch::watch;
-use crate::control::{Control, Parts};
+use crate::control::{Cause, Control, Outcome, Parts};
 use crate::listener::Listeners;
 use crate::routing::table::Live;
 use crate::runtime;
@@ -39,10 +39,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use supervisor::{Feeder, Health, Supervisor};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -83,7 +84,9 @@ struct Running {
     stop_rest: CancellationToken,
     cores: Vec<JoinHandle<()>>,
     rest: Vec<JoinHandle<()>>,
+    supervisor: Supervisor,
     _watchdog: Watchdog,
+    _feeder: Option<Feeder>,
 }
 
 fn start(
@@ -93,6 +96,7 @@ fn start(
 ) -> anyhow::Result<Running> {
     let started = Instant::now();
     Started { program: env!("CARGO_PKG_VERSION") }.emit();
+    let supervisor = Supervisor::from_environment();
     let boot = Boot::read(options, &*environment)?;
     let plan = &boot.plan;
     let cores = plan.gateway.workers;
@@ -105,6 +109,9 @@ fn start(
     let directory = Arc::new(Directory::default());
 
     let mut builder = Builder::new(cores, metrics.clone(), directory.clone(), descriptors.clone());
+    if boot.again {
+        builder.forgive_certificates();
+    }
     let table = builder.build(plan).map_err(anyhow::Error::msg)?;
     builder.commit(plan);
     let live = Arc::new(Live::new(Arc::new(table)));
@@ -126,7 +133,7 @@ fn start(
     let workers = Arc::new(workers);
     let watchdog = watch_cores(&hearts, &metrics)?;
     let listeners = Arc::new(Listeners::start(workers.clone(), descriptors)?);
-    open_doors(&listeners, plan)?;
+    open_doors(&listeners, &boot)?;
 
     // Each needs the other: a change brings the admin side new tokens, and the admin side looks at the control
     // plane. So control gets a place where the admin side will be.
@@ -151,7 +158,7 @@ fn start(
         control: control.clone(),
         process,
         workers,
-        hearts,
+        hearts: hearts.clone(),
         cores,
         started,
         ready: AtomicBool::new(false),
@@ -167,12 +174,17 @@ fn start(
 
     let (wishes, heard) = mpsc::channel(1);
     let socket_home = plan.admin.socket.then(|| boot.store.directory().to_owned());
+    let beats = Arc::new(AtomicU64::new(0));
+    let beating = supervisor.beat().map(|every| (every, beats.clone()));
+    let news = Newsreader { supervisor: supervisor.clone(), observatory: observatory.clone(), admin };
     let rest = vec![
-        serve_admin(admin_socket, socket_home, (state, steering), stop_rest.clone())?,
-        run_background(control.clone(), directory, heard, stop_rest.clone())?,
+        serve_admin(admin_socket, socket_home, (state, steering), beating, stop_rest.clone())?,
+        run_background(control.clone(), directory, heard, news.clone(), stop_rest.clone())?,
     ];
     observatory.ready.store(true, Relaxed);
     boot.announce(&options.config, admin, &listeners.bound());
+    let feeder = supervisor.feed(Health::new(hearts, beats))?;
+    supervisor.ready(&news.status());
     Ok(Running {
         control,
         observatory,
@@ -185,8 +197,44 @@ fn start(
         stop_rest,
         cores: core_threads,
         rest,
+        supervisor,
         _watchdog: watchdog,
+        _feeder: feeder,
     })
+}
+
+/// Tells the service manager, and whoever reads `addresses.json`, what came of a change.
+#[derive(Clone)]
+struct Newsreader {
+    supervisor: Supervisor,
+    observatory: Arc<Observatory>,
+    admin: SocketAddr,
+}
+
+impl Newsreader {
+    fn status(&self) -> String {
+        let control = &self.observatory.control;
+        supervisor::status_line(&control.active_hash(), &control.bound(), self.admin)
+    }
+
+    fn tell(&self, cause: Cause, outcome: Outcome) {
+        let control = &self.observatory.control;
+        if outcome == Outcome::Applied
+            && let Err(error) = control.store().publish_addresses(self.admin, &control.bound())
+        {
+            tracing::warn!(%error, "addresses.json still has the addresses from before the change");
+        }
+        let mut status = self.status();
+        if outcome == Outcome::Refused {
+            status += ", the last change was refused";
+        }
+        match cause {
+            // Whatever came of it, reloading is over.
+            Cause::Signal => self.supervisor.ready(&status),
+            Cause::Watch if outcome != Outcome::Unchanged => self.supervisor.status(&status),
+            Cause::Watch => {}
+        }
+    }
 }
 
 /// Binds the address of the operators' side.
@@ -208,11 +256,13 @@ fn watch_cores(hearts: &Arc<Heartbeats>, metrics: &Arc<Metrics>) -> io::Result<W
 }
 
 /// Opens the street doors of the first plan; its warnings are logged.
-fn open_doors(listeners: &Listeners, plan: &Plan) -> anyhow::Result<()> {
-    let warnings = listeners.apply(&plan.listeners).map_err(|errors| {
+fn open_doors(listeners: &Listeners, boot: &Boot) -> anyhow::Result<()> {
+    let wanted = &boot.plan.listeners;
+    let opened = if boot.again { listeners.start_again(wanted) } else { listeners.apply(wanted) };
+    let warnings = opened.map_err(|errors| {
         anyhow::Error::msg(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
-    plan.notices.iter().chain(&warnings).for_each(|notice| tracing::warn!("{notice}"));
+    boot.plan.notices.iter().chain(&warnings).for_each(|notice| tracing::warn!("{notice}"));
     Ok(())
 }
 
@@ -233,10 +283,20 @@ fn serve_admin(
     socket: TcpListener,
     socket_home: Option<PathBuf>,
     (state, steering): (Arc<AdminState>, Arc<Steering>),
+    beating: Option<(Duration, Arc<AtomicU64>)>,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
         tokio::task::spawn_local(steer(steering));
+        if let Some((every, beats)) = beating {
+            tokio::task::spawn_local(async move {
+                let mut ticks = tokio::time::interval(every);
+                loop {
+                    ticks.tick().await;
+                    beats.fetch_add(1, Relaxed);
+                }
+            });
+        }
         match socket_home.map(|home| admin::socket::bind(&home)) {
             Some(Ok(own)) => {
                 let (state, stop) = (state.clone(), stop.clone());
@@ -272,6 +332,7 @@ fn run_background(
     control: Arc<Control>,
     directory: Arc<Directory>,
     wishes: mpsc::Receiver<()>,
+    news: Newsreader,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
@@ -284,7 +345,7 @@ fn run_background(
         let (steering, store) = (control.steering().clone(), control.store().clone());
         tokio::task::spawn_local(keep(steering.clone(), store.clone()));
         tokio::select! {
-            () = watch(control, wishes) => {}
+            () = watch(control, wishes, move |cause, outcome| news.tell(cause, outcome)) => {}
             () = stop.cancelled() => {}
         }
         // What was learned since it was last kept.

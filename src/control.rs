@@ -6,10 +6,13 @@
 #![expect(clippy::disallowed_methods, reason = "on the background thread")]
 
 pub mod build;
+pub mod certificates;
 pub mod observe;
 pub mod ramp;
 pub mod steering;
+pub mod renew;
 pub mod store;
+pub mod trust;
 pub mod view;
 pub mod watch;
 
@@ -17,14 +20,16 @@ use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
 use crate::config::{self, Environment};
 use crate::control::build::Builder;
+use crate::control::certificates::Ledger;
 use crate::control::steering::Steering;
 use crate::control::store::Store;
-use crate::listener::{BindError, Listeners};
+use crate::listener::{BindError, Change, Listeners};
 use crate::routing::table::{Live, Table};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::events::{ConfigApplied, ConfigRefused, RampConflict};
 use crate::telemetry::metrics::{ApplyOutcome, Metrics};
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -71,6 +76,8 @@ struct State {
     degraded: Option<String>,
     /// Tables that were replaced and may still be read by requests. Dropped here, never on a core.
     retired: Vec<Arc<Table>>,
+    /// What is known of certificates.
+    certificates: Ledger,
 }
 
 /// The control plane's end of the pointer.
@@ -123,8 +130,9 @@ impl Control {
             refused: degraded.clone(),
             degraded,
             retired: Vec::new(),
+            certificates: Ledger::default(),
         };
-        Control {
+        let control = Control {
             file: parts.file,
             environment: parts.environment,
             live: parts.live,
@@ -136,7 +144,10 @@ impl Control {
             access_log: parts.access_log,
             admin: parts.admin,
             state: Mutex::new(state),
-        }
+        };
+        // So that the first scrape knows of every certificate.
+        control.renew();
+        control
     }
 
     /// Reads the file again and makes it active if it is good. Blocks on files and sockets: for the
@@ -184,24 +195,28 @@ impl Control {
 
     /// The same plan again: only what is outside the text may be new, certificates and moved log files.
     fn refresh(&self, plan: &Plan, text: &str) -> Result<(), String> {
-        self.open_doors(plan)?;
+        self.prepare_doors(plan)?.commit();
+        self.renew();
         self.access_log.reopen();
         self.settle(text);
         Ok(())
     }
 
-    fn open_doors(&self, plan: &Plan) -> Result<Vec<String>, String> {
+    /// Everything about the street doors that can fail.
+    fn prepare_doors(&self, plan: &Plan) -> Result<Change<'_>, String> {
         let errors =
             |errors: Vec<BindError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        self.listeners.apply(&plan.listeners).map_err(errors)
+        self.listeners.prepare(&plan.listeners).map_err(errors)
     }
 
     fn activate(&self, plan: Plan, text: &str, cause: Cause) -> Result<(), String> {
         let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
         let table = Arc::new(builder.build(&plan)?);
-        let warnings = self.open_doors(&plan)?;
+        let doors = self.prepare_doors(&plan)?;
         let number = table.number;
+        // Routes before doors: who comes in by a new door finds the routes that name it.
         let before = self.steering.swap(table.clone());
+        let warnings = doors.commit();
         builder.commit(&plan);
         (self.admin)(&plan.admin);
         self.access_log.retarget(&plan.access_log.target);
@@ -218,6 +233,8 @@ impl Control {
             state.retired.push(before);
             state.active = Some(plan);
         }
+        drop(builder);
+        self.renew();
         self.settle(text);
         Ok(())
     }
@@ -255,6 +272,16 @@ impl Control {
     /// The levers.
     pub fn steering(&self) -> &Arc<Steering> {
         &self.steering
+    }
+
+    /// The hash of the active version's text.
+    pub fn active_hash(&self) -> String {
+        self.live.load().hash.clone()
+    }
+
+    /// Where clients connect.
+    pub fn bound(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.listeners.bound()
     }
 
     /// The state directory.

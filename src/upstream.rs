@@ -6,6 +6,7 @@
 //! send it elsewhere; nothing here tries twice.
 
 pub mod answer;
+pub mod certificate;
 pub mod connect;
 pub mod connection;
 pub mod discovery;

@@ -2,6 +2,7 @@
 
 use crate::control::view::{BackendView, GatewayView, UpstreamView};
 use crate::telemetry::family::{Family, Labels};
+use std::collections::BTreeMap;
 
 /// Every gauge of the gateway at the moment of the view.
 pub(super) fn families(view: &GatewayView) -> Vec<Family> {
@@ -10,6 +11,7 @@ pub(super) fn families(view: &GatewayView) -> Vec<Family> {
     families.extend(listeners(view));
     families.extend(upstreams(view));
     families.extend(backends(view));
+    families.extend(certificates(view));
     families
 }
 
@@ -196,4 +198,34 @@ fn backends(view: &GatewayView) -> Vec<Family> {
             |backend| backend.reference.in_flight,
         ),
     ]
+}
+
+fn certificates(view: &GatewayView) -> [Family; 3] {
+    let mut ends = Family::gauge(
+        "tidegate_certificate_expiry_timestamp_seconds",
+        "End of a certificate in use, by its listener or upstream and its file; seconds since 1970.",
+    );
+    let mut failures = Family::counter(
+        "tidegate_certificate_reload_failures_total",
+        "Times that changed certificate files could not be used, by listener or upstream.",
+    );
+    let mut refused = Family::gauge(
+        "tidegate_certificate_refused",
+        "1 while certificate files cannot be used as they are and the last good ones stay.",
+    );
+    let listeners = view.listeners.iter().map(|it| ("listener", &it.name, &it.tls));
+    let upstreams = view.upstreams.iter().map(|it| ("upstream", &it.name, &it.tls));
+    for (kind, name, tls) in listeners.chain(upstreams) {
+        let Some(tls) = tls else { continue };
+        let owner = (kind, name.as_str());
+        failures.count(&[owner], tls.reload_failures);
+        refused.set(&[owner], flag(tls.refused.is_some()));
+        // A listener may name a file twice, and a sample must not come twice.
+        let files: BTreeMap<_, _> =
+            tls.certificates.iter().map(|it| (it.certificate.as_str(), it.not_after_seconds)).collect();
+        for (file, end) in files {
+            ends.set(&[owner, ("certificate", file)], end as f64);
+        }
+    }
+    [ends, failures, refused]
 }

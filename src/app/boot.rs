@@ -1,12 +1,17 @@
 //! What to start with: the file if it is good, else the last good version, else nothing but a clear error.
 //! Never the network, never an empty gateway (promise 7).
+//!
+//! Certificates that cannot be used make a version that was never active a wrong one. One that was active before
+//! starts all the same: the listeners and upstreams that they belong to wait for them, the others serve.
 #![expect(clippy::disallowed_methods, reason = "at start, before anybody is served")]
 
 use crate::app::RunOptions;
 use crate::config::plan::Plan;
 use crate::config::{self, Environment};
 use crate::control::store::Store;
+use crate::listener::tls::TlsDoor;
 use crate::telemetry::events::BootDegraded;
+use crate::upstream::tls::TlsClient;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,6 +37,8 @@ pub struct Boot {
     pub read: Option<String>,
     /// Why something else than the file runs, or what else is not as it should be.
     pub degraded: Option<String>,
+    /// The version was active before, so that certificates which cannot be used now do not keep it from starting.
+    pub again: bool,
     /// How the process leaves.
     pub drain: DrainTimes,
     /// The text that became active, to be kept as last good.
@@ -45,11 +52,19 @@ impl Boot {
     /// The findings in the file, when there is no last good version either.
     pub fn read(options: &RunOptions, environment: &dyn Environment) -> anyhow::Result<Self> {
         let read = std::fs::read_to_string(&options.config);
+        let mut try_again = false;
         let (plan, why) = match &read {
             Ok(text) => {
                 let checked = config::check(text, &options.config, environment);
                 let why = checked.render(false);
-                (checked.plan, why)
+                match checked.plan.map(|plan| (unusable(&plan), plan)) {
+                    Some((Some(unusable), plan)) if !was_active(options, &plan, text) => {
+                        // Its certificates may come: the same text is looked at again.
+                        try_again = true;
+                        (None, unusable)
+                    }
+                    checked => (checked.map(|(_, plan)| plan), why),
+                }
             }
             Err(error) => (None, format!("{}: {error}", options.config.display())),
         };
@@ -59,9 +74,10 @@ impl Boot {
                 let directory = options.state_dir.as_deref().unwrap_or(&plan.admin.state_dir);
                 let (store, degraded) = open_store(directory);
                 let active = read.clone().unwrap_or_default();
-                Ok(Self::with(plan, store, read, active, degraded))
+                let again = store.last_good().is_some_and(|last| last == active);
+                Ok(Boot { again, ..Self::with(plan, store, read, active, degraded) })
             }
-            None => Self::last_good(options, environment, read, &why),
+            None => Self::last_good(options, environment, read.filter(|_| !try_again), &why),
         }
     }
 
@@ -73,7 +89,7 @@ impl Boot {
         degraded: Option<String>,
     ) -> Self {
         let drain = DrainTimes { delay: plan.gateway.drain_delay, timeout: plan.gateway.drain_timeout };
-        Boot { plan, store, read, degraded, drain, active }
+        Boot { plan, store, read, degraded, again: false, drain, active }
     }
 
     fn last_good(
@@ -90,7 +106,7 @@ impl Boot {
         let first = why.lines().next().unwrap_or("the file is invalid").to_owned();
         BootDegraded { reason: why, hash: &plan.hash }.emit();
         let degraded = Some(format!("running the last good version, because the file is refused: {first}"));
-        Ok(Self::with(plan, store, read, text, degraded))
+        Ok(Boot { again: true, ..Self::with(plan, store, read, text, degraded) })
     }
 
     /// Keeps the text that became active for the next boot. A disk that does not take it costs the next boot its
@@ -114,6 +130,27 @@ impl Boot {
             tracing::warn!(%error, "addresses.json cannot be written");
         }
     }
+}
+
+/// Why certificates of `plan` cannot be used, if some cannot.
+fn unusable(plan: &Plan) -> Option<String> {
+    let listeners = plan.listeners.iter().filter_map(|listener| {
+        let error = TlsDoor::open(listener.tls.as_ref()?).err()?;
+        Some(format!("listener {}: {error}", listener.name))
+    });
+    let upstreams = plan.upstreams.iter().filter_map(|upstream| {
+        let transport = &upstream.transport;
+        let error = TlsClient::open(transport.tls.as_ref()?, transport.protocol).err()?;
+        Some(format!("upstream {}: {error}", upstream.name))
+    });
+    let all: Vec<_> = listeners.chain(upstreams).collect();
+    (!all.is_empty()).then(|| all.join("\n"))
+}
+
+/// Whether `text` is the last good version.
+fn was_active(options: &RunOptions, plan: &Plan, text: &str) -> bool {
+    let directory = options.state_dir.as_deref().unwrap_or(&plan.admin.state_dir);
+    Store::at(directory).last_good().is_some_and(|last| last == text)
 }
 
 fn known_good(

@@ -9,6 +9,7 @@ use crate::balancing::settings::BackendSettings;
 use crate::balancing::shares::Shares;
 use crate::balancing::{Backend, Cluster, Levelled};
 use crate::config::plan::{Plan, UpstreamPlan};
+use crate::control::trust::Trusts;
 use crate::filters::forwarded::TrustedProxies;
 use crate::permit::Counter;
 use crate::request::Class;
@@ -43,6 +44,7 @@ pub struct Builder {
     rates: Kept<(Arc<str>, Arc<str>), Rate>,
     endpoints: Kept<Identity, Endpoint>,
     latencies: Kept<Identity, PeakEwma>,
+    trusts: Trusts,
     /// What the table being built wants of endpoints that the active table may share: it becomes true when the
     /// table becomes active, and is forgotten when it does not.
     later: Vec<(Arc<Endpoint>, Waits, u32)>,
@@ -100,15 +102,68 @@ impl Builder {
             rates: Kept::new(),
             endpoints: Kept::new(),
             latencies: Kept::new(),
+            trusts: Trusts::default(),
             later: Vec::new(),
         }
+    }
+
+    /// The next table starts a version that was active before: an upstream whose files cannot be used now has no
+    /// connections until they can, instead of keeping the others from their start.
+    pub fn forgive_certificates(&mut self) {
+        self.trusts.forgive();
     }
 
     /// Builds the table of a plan, with the next number.
     ///
     /// # Errors
-    /// Files of TLS towards backends that cannot be used, by name.
+    /// Files of TLS towards backends that cannot be used, by name. Those that the active table uses already are
+    /// not read again.
     pub fn build(&mut self, plan: &Plan) -> Result<Table, String> {
+        self.trusts.begin(false);
+        self.table(plan)
+    }
+
+    /// Builds the table of the active plan again, under its own number: its text is the same, what its files
+    /// hold is not. Where they cannot be used, their last good content stays. [`Builder::recommit`] belongs to it.
+    ///
+    /// # Errors
+    /// See [`Builder::build`].
+    pub fn rebuild(&mut self, plan: &Plan) -> Result<Table, String> {
+        self.trusts.begin(true);
+        let table = self.table(plan)?;
+        Ok(Table { number: self.number, ..table })
+    }
+
+    /// The table of this plan is active: its number is taken, and what only older ones used may go.
+    pub fn commit(&mut self, plan: &Plan) {
+        self.number += 1;
+        self.recommit(plan);
+    }
+
+    /// The same for a table that was rebuilt and takes no number.
+    pub fn recommit(&mut self, plan: &Plan) {
+        self.trusts.commit();
+        for (endpoint, waits, connects) in self.later.drain(..) {
+            endpoint.follow(waits, connects);
+        }
+        for (index, upstream) in plan.upstreams.iter().enumerate() {
+            self.metrics.upstream(&upstream.name).use_classes(classes(plan, index));
+        }
+        self.upstreams.forget_unused();
+        self.routes.forget_unused();
+        self.backends.forget_unused();
+        self.rates.forget_unused();
+        self.endpoints.forget_unused();
+        self.latencies.forget_unused();
+        self.metrics.retain(&names(plan));
+    }
+
+    /// Trust and client certificates of the active table.
+    pub fn trusts(&self) -> &Trusts {
+        &self.trusts
+    }
+
+    fn table(&mut self, plan: &Plan) -> Result<Table, String> {
         self.later.clear();
         let upstreams: Result<Vec<_>, String> = plan
             .upstreams
@@ -135,24 +190,6 @@ impl Builder {
         })
     }
 
-    /// The table of this plan is active: its number is taken, and what only older ones used may go.
-    pub fn commit(&mut self, plan: &Plan) {
-        self.number += 1;
-        for (endpoint, waits, connects) in self.later.drain(..) {
-            endpoint.follow(waits, connects);
-        }
-        for (index, upstream) in plan.upstreams.iter().enumerate() {
-            self.metrics.upstream(&upstream.name).use_classes(classes(plan, index));
-        }
-        self.upstreams.forget_unused();
-        self.routes.forget_unused();
-        self.backends.forget_unused();
-        self.rates.forget_unused();
-        self.endpoints.forget_unused();
-        self.latencies.forget_unused();
-        self.metrics.retain(&names(plan));
-    }
-
     fn route(&mut self, settings: &RouteSettings) -> Route {
         Route {
             settings: settings.clone(),
@@ -164,13 +201,8 @@ impl Builder {
     fn upstream(&mut self, plan: &Plan, index: usize, upstream: &UpstreamPlan) -> Result<Upstream, String> {
         let metrics = self.metrics.upstream(&upstream.name);
         let classes = classes(plan, index);
-        let tls = match &upstream.transport.tls {
-            Some(settings) => Some(
-                TlsClient::open(settings, upstream.transport.protocol)
-                    .map_err(|error| format!("upstream {}: {error}", upstream.name))?,
-            ),
-            None => None,
-        };
+        let tls = self.trusts.client_for(upstream);
+        let tls = tls.map_err(|error| format!("upstream {}: {error}", upstream.name))?;
         let backends: Result<Vec<_>, String> = upstream
             .balancing
             .backends

@@ -3,6 +3,7 @@
 use crate::admission::class_limit;
 use crate::balancing::Backend;
 use crate::control::Control;
+use crate::control::certificates::Owner;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
 use crate::control::view::{
     BackendView, ClassView, GatewayView, ListenerView, UpstreamView, VersionView, WorkerView,
@@ -13,10 +14,11 @@ use crate::request::Class;
 use crate::routing::table::{Table, Upstream};
 use crate::runtime::watchdog::Heartbeats;
 use crate::server::process::Process;
+use crate::upstream::certificate::epoch_seconds;
 use crate::worker::Workers;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// What there is to see beside the control plane.
 pub struct Observatory {
@@ -47,7 +49,7 @@ impl Observatory {
         let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
         reasons.extend(self.control.steering().reasons(&table));
         let now = self.epoch_nanos();
-        GatewayView {
+        let mut view = GatewayView {
             version: VersionView { number: table.number, hash: table.hash.clone() },
             degraded,
             reasons,
@@ -60,6 +62,18 @@ impl Observatory {
             workers,
             listeners: self.listeners(),
             upstreams: upstreams(&table, self.control.steering().sight(&table), now),
+        };
+        self.add_certificates(&mut view);
+        view
+    }
+
+    fn add_certificates(&self, view: &mut GatewayView) {
+        let state = self.control.state();
+        for listener in &mut view.listeners {
+            listener.tls = state.certificates.view(&Owner::Listener(listener.name.as_str().into()));
+        }
+        for upstream in &mut view.upstreams {
+            upstream.tls = state.certificates.view(&Owner::Upstream(upstream.name.as_str().into()));
         }
     }
 
@@ -81,6 +95,7 @@ impl Observatory {
         reasons.extend(state.degraded.iter().map(|why| format!("degraded: {why}")));
         let refused = state.refused.iter().filter(|why| state.degraded.as_ref() != Some(why));
         reasons.extend(refused.map(|why| format!("the last change was refused: {why}")));
+        reasons.extend(state.certificates.reasons(epoch_seconds(SystemTime::now())));
         (reasons, state.degraded.is_some(), state.refused.is_none())
     }
 
@@ -109,6 +124,7 @@ impl Observatory {
                 .iter()
                 .map(|why| (why.as_str().to_owned(), listener.limits().refused(*why)))
                 .collect(),
+            tls: None,
         };
         all.iter().map(view).collect()
     }
@@ -136,6 +152,7 @@ fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> Upstrea
         classes: upstream.classes.iter().map(class).collect(),
         ramp_percent: sight.ramp.as_ref().map_or(100.0, |ramp| ramp.percent),
         ramp: sight.ramp,
+        tls: None,
         backends: upstream
             .cluster
             .backends

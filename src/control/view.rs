@@ -75,6 +75,32 @@ pub struct ListenerView {
     pub accept_pauses: u64,
     /// Connections closed before they could carry a request, ever, by reason.
     pub refused: BTreeMap<String, u64>,
+    /// Its certificates, if clients speak TLS here.
+    pub tls: Option<TlsView>,
+}
+
+/// The certificates of a listener, or of an upstream's client, and what became of their files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsView {
+    /// Those in use.
+    pub certificates: Vec<CertificateView>,
+    /// Why the files as they are now are not used, if they are not.
+    pub refused: Option<String>,
+    /// Contents of the files that could not be used, ever.
+    pub reload_failures: u64,
+}
+
+/// One certificate in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateView {
+    /// Its file.
+    pub certificate: String,
+    /// The names and addresses that it is for.
+    pub names: Vec<String>,
+    /// Until when it is valid (RFC 3339).
+    pub not_after: String,
+    /// The same in seconds since 1970.
+    pub not_after_seconds: i64,
 }
 
 /// One upstream.
@@ -101,6 +127,8 @@ pub struct UpstreamView {
     /// Its ramp, if one is set.
     #[serde(default)]
     pub ramp: Option<LeverView>,
+    /// Whom it trusts and what it shows, if backends speak TLS.
+    pub tls: Option<TlsView>,
     /// Its backends.
     pub backends: Vec<BackendView>,
 }

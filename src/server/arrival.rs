@@ -57,7 +57,8 @@ impl<'a> Arrival<'a> {
         record: &mut Record,
     ) -> Result<Chosen, Reject> {
         let matcher = &view.table.matcher;
-        let found = matcher.find(self.host.as_str(), &self.path.path, &parts.method, &parts.headers);
+        let (listener, host) = (client.listener.name(), self.host.as_str());
+        let found = matcher.find(listener, host, &self.path.path, &parts.method, &parts.headers);
         let chosen = view.choose(found.map_err(miss)?);
         record.chosen = Some(chosen.clone());
         if record.permit.is_none() {

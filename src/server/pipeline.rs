@@ -146,7 +146,7 @@ fn conclude(
     outcome: Result<Outcome, Reject>,
     mut pending: Pending,
 ) -> Response<EdgeBody> {
-    let mut close = client.station.shared.process.is_draining();
+    let mut close = client.should_leave() && !client.has_more_to_ask();
     let (mut head, relay) = match outcome {
         Ok(Outcome::Own(answer)) => (answer, None),
         Ok(Outcome::Relay(sent)) => {

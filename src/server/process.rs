@@ -12,6 +12,7 @@ pub struct Process {
     /// Tunnels.
     pub streams: Arc<Counter>,
     draining: AtomicBool,
+    closing: AtomicBool,
 }
 
 /// One request in the process.
@@ -41,5 +42,16 @@ impl Process {
     /// On its way out.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
+    }
+
+    /// Nobody comes in any more: from now on quiet connections are closed. Until then a client may still use
+    /// the one that it kept, and hears from the answer that it should leave.
+    pub fn close_quiet(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
+    /// Quiet connections are closed.
+    pub fn closes_quiet(&self) -> bool {
+        self.closing.load(Relaxed)
     }
 }
