@@ -8,6 +8,7 @@ use crate::support::origins::Origin;
 use crate::support::raw::Answer;
 use crate::support::{PATIENCE, wait_until};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 const OF_UPSTREAM: &str = "/v1/upstreams/u/ramp";
 const OF_BACKEND: &str = "/v1/upstreams/u/backends/u0/ramp";
@@ -308,4 +309,17 @@ fn many_operators_at_once_are_all_answered() {
     let levers = show(&gateway, "/v1/levers");
     assert_eq!(levers["items"].as_array().map(Vec::len), Some(2), "{levers}");
     wait_until(PATIENCE, "the upstream shows it", || gateway.upstreams()[0]["ramp"]["percent"].is_number());
+}
+
+#[test]
+fn a_thousand_backends_make_no_lever_slow() {
+    let addresses: Vec<_> = (0..1000).map(|n| ([127, 0, 0, 1], 20_000 + n).into()).collect();
+    let gateway = Gateway::start(&Config::new().upstream("u", &addresses, "").route("r", "/", "u", ""));
+    let started = Instant::now();
+    for n in 0..5 {
+        let path = format!("/v1/upstreams/u/backends/u{n}/ramp");
+        assert_eq!(put(&gateway, &path, json!({ "percent": 25 })).status(), 200);
+    }
+    assert_eq!(gateway.admin_get("/v1/status").status(), 200);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
