@@ -9,6 +9,7 @@ mod meter;
 
 use futures_util::FutureExt;
 use meter::Meter;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -62,6 +63,9 @@ path_prefix = "/gone"
 upstream = "gone"
 "#;
 
+/// On whose behalf.
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 fn main() {
     let meter = Meter::from_args();
     let descriptors = Arc::new(Descriptors::with_budget(16));
@@ -99,7 +103,7 @@ fn main() {
 
 /// Nobody waits here, so the answer is there at once.
 fn admit(gate: &Rc<RouteGate>, deadline: Instant) -> Result<Granted, Reject> {
-    gate.admit(deadline).now_or_never().expect("refused or admitted at once")
+    gate.admit(deadline, CLIENT).now_or_never().expect("refused or admitted at once")
 }
 
 fn pass(line: &Line) {

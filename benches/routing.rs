@@ -34,7 +34,7 @@ fn measure(meter: &Meter, routes: usize) {
     }
 
     let headers = HeaderMap::new();
-    let find = |host: &str, path: &str| matcher.find(host, path, &Method::GET, &headers);
+    let find = |host: &str, path: &str| matcher.find("edge", host, path, &Method::GET, &headers);
     let requests: Vec<_> = (0..routes).map(request).collect();
     for (n, (host, path)) in requests.iter().enumerate() {
         assert_eq!(find(host, path), Ok(n), "{host}{path}");
@@ -66,7 +66,8 @@ fn key(n: usize) -> RouteKey {
         5 => vec![HostPattern::parse(&format!("*.s{n}.example.com")).expect("a valid host")],
         _ => vec![],
     };
-    RouteKey { hosts, path: text.expect("a valid path"), methods: vec![Method::GET], headers: vec![] }
+    let path = text.expect("a valid path");
+    RouteKey { hosts, path, methods: vec![Method::GET], headers: vec![], listeners: vec![] }
 }
 
 fn request(n: usize) -> (String, String) {

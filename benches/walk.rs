@@ -24,7 +24,7 @@ use tidegate::listener::Listeners;
 use tidegate::listener::accept::{Accepted, Cores};
 use tidegate::runtime::clock::TICK;
 use tidegate::runtime::descriptors::Descriptors;
-use tidegate::server::client::Client;
+use tidegate::server::client::{Came, Client};
 use tidegate::server::connection;
 use tidegate::server::station::{Resident, Station};
 use tidegate::upstream::transport::Transport;
@@ -155,11 +155,11 @@ async fn tick(station: Rc<Station>) {
 }
 
 async fn welcome(station: Rc<Station>, accepted: Accepted) {
-    let Accepted { stream, peer, listener, mut permit } = accepted;
+    let Accepted { stream, peer, listener, entrance, terms, mut permit } = accepted;
     permit.handshake_done();
-    let settings = listener.settings().clone();
     let socket = TcpStream::from_std(stream).expect("a runtime with sockets");
-    let client = Client::new(station.clone(), listener, settings, peer, None);
+    let came = Came { listener, entrance, settings: terms.settings, peer, tls: None };
+    let client = Client::new(station.clone(), came);
     let resident = Resident::enter(&station, &client);
     connection::serve(&client, Transport::Tcp(socket), None).await;
     drop(resident);

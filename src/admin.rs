@@ -1,7 +1,7 @@
 //! The HTTP server for operators: health, metrics, and what the gateway is doing.
 //!
-//! It runs on the admin thread's own runtime and reads plain values, so it answers while every core is
-//! saturated. Its own callers are bounded too: connections, scrapes, bodies and every wait. It never touches
+//! It runs on the admin thread's own runtime, reads plain values and moves levers, so it answers while every
+//! core is saturated. Its own callers are bounded too: connections, scrapes, bodies and every wait. It never touches
 //! a request on the data plane, and it holds no lock that a core takes.
 
 pub mod access;
@@ -18,6 +18,7 @@ mod scrape;
 pub mod settings;
 pub mod socket;
 
+use crate::control::steering::Steering;
 use crate::control::view::GatewayView;
 use crate::telemetry::metrics::Metrics;
 use access::{Access, BadTokenHash};
@@ -51,13 +52,18 @@ impl fmt::Debug for Sources {
 }
 
 /// What the admin side knows; shared by its listeners.
-#[derive(Debug)]
 pub struct AdminState {
     sources: Sources,
     access: ArcSwap<Access>,
     scrape: Scrape,
     /// Not there before the process is up.
     reach: OnceLock<Reach>,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").field("access", &self.access).finish_non_exhaustive()
+    }
 }
 
 /// The admin side cannot be built.
@@ -87,12 +93,16 @@ impl AdminState {
         Ok(Arc::new(AdminState { sources, access, scrape, reach: OnceLock::new() }))
     }
 
-    /// Takes over the tokens of a new configuration, for requests from now on.
+    /// Takes over the tokens of a new configuration, for requests from now on. If they are others, streams
+    /// end: who still may comes again.
     ///
     /// # Errors
     /// If a token's hash is none; then the old ones stay.
     pub fn set_access(&self, settings: &Settings) -> Result<(), BadTokenHash> {
-        self.access.store(Arc::new(Access::new(settings)?));
+        let access = Arc::new(Access::new(settings)?);
+        if self.access.swap(access.clone()) != access {
+            self.sources.events.end_streams();
+        }
         Ok(())
     }
 
@@ -106,6 +116,11 @@ impl AdminState {
     fn reach(&self) -> Result<&Reach, Problem> {
         let starting = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway is starting.");
         self.reach.get().ok_or_else(starting)
+    }
+
+    /// The levers.
+    fn steering(&self) -> Result<&Arc<Steering>, Problem> {
+        Ok(self.reach()?.control.steering())
     }
 
     fn view(&self) -> GatewayView {

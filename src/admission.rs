@@ -5,21 +5,26 @@
 //! are a core's own; a freed permit serves a waiter of its own core first and rings another core's bell only
 //! when somebody waits there. Nothing here touches the network.
 
+pub mod aborts;
 pub mod granted;
+pub mod latency;
 pub mod line;
 pub mod patience;
 pub mod queue;
 pub mod settings;
+mod streams;
 mod wait;
+mod zombies;
 
 pub use granted::Granted;
 
+use crate::admission::aborts::Aborts;
 use crate::admission::line::Line;
 use crate::admission::patience::Patience;
 use crate::admission::queue::Queue;
 use crate::admission::settings::Settings;
 use crate::admission::wait::Waiter;
-use crate::balancing::{CoreCluster, NoPlace};
+use crate::balancing::{Bound, CoreCluster, NoPlace};
 use crate::permit::Counter;
 use crate::reject::{Reason, Reject};
 use crate::request::Class;
@@ -28,6 +33,7 @@ use crate::telemetry::cells::CoreId;
 use crate::telemetry::events::ShedNotices;
 use crate::telemetry::metrics::UpstreamMetrics;
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +47,10 @@ pub struct Shared {
     pub line: Line,
     /// Permits whose client or deadline is gone; part of those in flight.
     pub zombies: Counter,
+    /// Streams whose client or deadline is gone; part of the backends' streams.
+    pub stream_zombies: Counter,
+    /// Whose aborts made zombies.
+    aborts: Arc<Aborts>,
     /// Sheds in the log.
     notices: ShedNotices,
 }
@@ -49,7 +59,14 @@ impl Shared {
     /// Nothing in flight.
     pub fn new(name: &Arc<str>, cores: usize) -> Self {
         let notices = ShedNotices::new(name.clone());
-        Shared { name: name.clone(), line: Line::new(cores), zombies: Counter::default(), notices }
+        Shared {
+            name: name.clone(),
+            line: Line::new(cores),
+            zombies: Counter::default(),
+            stream_zombies: Counter::default(),
+            aborts: Arc::default(),
+            notices,
+        }
     }
 }
 
@@ -86,8 +103,9 @@ pub struct CoreState {
     shared: Arc<Shared>,
     queue: RefCell<Queue<Rc<Waiter>>>,
     patience: RefCell<Patience>,
-    zombies: granted::Zombies,
-    latency: RefCell<granted::Latency>,
+    zombies: zombies::Zombies,
+    stream_zombies: zombies::Zombies,
+    latency: RefCell<latency::Latency>,
     sheds: RefCell<ShedRatio>,
     /// Permits ever granted on this core.
     granted: Cell<u64>,
@@ -105,7 +123,8 @@ impl CoreState {
             shared,
             queue: RefCell::default(),
             patience,
-            zombies: granted::Zombies::default(),
+            zombies: zombies::Zombies::default(),
+            stream_zombies: zombies::Zombies::default(),
             latency: RefCell::default(),
             sheds: RefCell::default(),
             granted: Cell::new(0),
@@ -254,18 +273,21 @@ impl RouteGate {
         self.class
     }
 
-    /// Takes all permits, or waits for them within `deadline`, or is refused.
+    /// Takes all permits for `client`, or waits for them within `deadline`, or is refused.
     ///
     /// # Errors
-    /// A shed with its reason. It has cost the upstream nothing.
-    pub async fn admit(self: &Rc<Self>, deadline: Instant) -> Result<Granted, Reject> {
+    /// A shed with its reason, or `client_aborts`. It has cost the upstream nothing.
+    pub async fn admit(self: &Rc<Self>, deadline: Instant, client: IpAddr) -> Result<Granted, Reject> {
         let state = &self.gate.state;
+        if state.shared.aborts.too_many(client, self.gate.settings.max_in_flight) {
+            return Err(self.aborts_too_often());
+        }
         state.sheds.borrow_mut().asked();
         // Nobody overtakes those who wait already.
         let full = if state.shared.line.waiting.get() > 0 {
             Full { reason: Reason::UpstreamLimit, may_wait: true }
         } else {
-            match self.try_admit() {
+            match self.try_admit(client) {
                 Ok(granted) => {
                     if !state.patience.borrow().is_calm() {
                         state.patience.borrow_mut().had_room();
@@ -275,8 +297,11 @@ impl RouteGate {
                 Err(full) => full,
             }
         };
-        let result =
-            if full.may_wait { wait::wait(self, full.reason, deadline).await } else { Err(full.reason) };
+        let result = if full.may_wait {
+            wait::wait(self, client, full.reason, deadline).await
+        } else {
+            Err(full.reason)
+        };
         result.map_err(|reason| {
             self.gate.shed(self.class, reason);
             state.sheds.borrow_mut().shed();
@@ -284,9 +309,19 @@ impl RouteGate {
         })
     }
 
+    /// The client's own zombies are in its way: it may come again when they have ended, at the latest.
+    fn aborts_too_often(&self) -> Reject {
+        self.gate.state.shared.notices.shed(Reason::ClientAborts, Instant::now());
+        // Whole seconds, at most ten.
+        let most = self.zombie_limit().as_secs_f64().ceil().clamp(1.0, 10.0) as u8;
+        let detail = "too many requests that this client gave up are still being worked on";
+        let reject = Reject::new(Reason::ClientAborts, detail);
+        Reject { retry_after: Some(fastrand::u8(1..=most)), ..reject }
+    }
+
     /// Takes all permits if there is room now. Bounds are tried in the order in which they name the reason:
     /// route, class, upstream, backend.
-    fn try_admit(self: &Rc<Self>) -> Result<Granted, Full> {
+    fn try_admit(self: &Rc<Self>, client: IpAddr) -> Result<Granted, Full> {
         let no = |reason, may_wait| Err(Full { reason, may_wait });
         if !self.counts.in_flight.try_acquire(self.max_in_flight) {
             // A route alone with its upstream has no bound of its own: what is full is the upstream.
@@ -307,11 +342,11 @@ impl RouteGate {
                 no(Reason::UpstreamLimit, true)
             };
         }
-        match self.gate.cluster.reserve(None) {
+        match self.gate.cluster.reserve(Bound::Requests, None) {
             Ok(place) => {
                 let granted = &self.gate.state.granted;
                 granted.set(granted.get() + 1);
-                Ok(Granted::new(place, granted::Inside::new(self.clone())))
+                Ok(Granted::request(place, granted::Through::new(self.clone()), client))
             }
             Err(NoPlace { reason, may_wait }) => {
                 // Not a release, and it wakes nobody: whoever failed because of this moment's count is behind

@@ -4,13 +4,13 @@
 mod boot;
 mod demo;
 mod leave;
+mod supervisor;
 
 pub use demo::demo;
 
 use crate::admin::reach::Reach;
 use crate::admin::{self, AdminState, ViewSource};
 use crate::config::operators::Settings as AdminSettings;
-use crate::config::plan::Plan;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::{Desk, Job};
 use crate::control::build::Builder;
@@ -18,7 +18,7 @@ use crate::control::observe::Observatory;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::{Kept, keep};
 use crate::control::watch::watch;
-use crate::control::{Control, Parts};
+use crate::control::{Cause, Control, Outcome, Parts};
 use crate::listener::Listeners;
 use crate::routing::table::Live;
 use crate::runtime;
@@ -41,10 +41,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use supervisor::{Feeder, Health, Supervisor};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -85,7 +86,9 @@ struct Running {
     stop_rest: CancellationToken,
     cores: Vec<JoinHandle<()>>,
     rest: Vec<JoinHandle<()>>,
+    supervisor: Supervisor,
     _watchdog: Watchdog,
+    _feeder: Option<Feeder>,
 }
 
 fn start(
@@ -95,6 +98,7 @@ fn start(
 ) -> anyhow::Result<Running> {
     let started = Instant::now();
     Started { program: env!("CARGO_PKG_VERSION") }.emit();
+    let supervisor = Supervisor::from_environment();
     let boot = Boot::read(options, &*environment)?;
     let plan = &boot.active.plan;
     let cores = plan.gateway.workers;
@@ -107,6 +111,9 @@ fn start(
     let directory = Arc::new(Directory::default());
 
     let mut builder = Builder::new(cores, metrics.clone(), directory.clone(), descriptors.clone());
+    if boot.again {
+        builder.forgive_certificates();
+    }
     let table = builder.build(plan).map_err(anyhow::Error::msg)?;
     builder.commit(plan);
     let live = Arc::new(Live::new(Arc::new(table)));
@@ -128,7 +135,7 @@ fn start(
     let workers = Arc::new(workers);
     let watchdog = watch_cores(&hearts, &metrics)?;
     let listeners = Arc::new(Listeners::start(workers.clone(), descriptors)?);
-    open_doors(&listeners, plan)?;
+    open_doors(&listeners, &boot)?;
 
     // Each needs the other: a change brings the admin side new tokens, and the admin side looks at the control
     // plane. So control gets a place where the admin side will be.
@@ -154,7 +161,7 @@ fn start(
         control: control.clone(),
         process,
         workers: workers.clone(),
-        hearts,
+        hearts: hearts.clone(),
         cores,
         started,
         ready: AtomicBool::new(false),
@@ -171,12 +178,17 @@ fn start(
     state.connect(Reach::new(workers, control.clone(), desk));
     let (wishes, heard) = mpsc::channel(1);
     let socket_home = plan.admin.socket.then(|| boot.store.directory().to_owned());
+    let beats = Arc::new(AtomicU64::new(0));
+    let beating = supervisor.beat().map(|every| (every, beats.clone()));
+    let news = Newsreader { supervisor: supervisor.clone(), observatory: observatory.clone(), admin };
     let rest = vec![
-        serve_admin(admin_socket, socket_home, (state, steering), stop_rest.clone())?,
-        run_background(control.clone(), directory, (heard, orders), stop_rest.clone())?,
+        serve_admin(admin_socket, socket_home, (state, steering), beating, stop_rest.clone())?,
+        run_background(control.clone(), directory, (heard, orders), news.clone(), stop_rest.clone())?,
     ];
     observatory.ready.store(true, Relaxed);
     boot.announce(&options.config, admin, &listeners.bound());
+    let feeder = supervisor.feed(Health::new(hearts, beats))?;
+    supervisor.ready(&news.status());
     Ok(Running {
         control,
         observatory,
@@ -189,8 +201,46 @@ fn start(
         stop_rest,
         cores: core_threads,
         rest,
+        supervisor,
         _watchdog: watchdog,
+        _feeder: feeder,
     })
+}
+
+/// Tells the service manager, and whoever reads `addresses.json`, what came of a change.
+#[derive(Clone)]
+struct Newsreader {
+    supervisor: Supervisor,
+    observatory: Arc<Observatory>,
+    admin: SocketAddr,
+}
+
+impl Newsreader {
+    fn status(&self) -> String {
+        let control = &self.observatory.control;
+        supervisor::status_line(&control.active_hash(), &control.bound(), self.admin)
+    }
+
+    fn tell(&self, cause: Cause, outcome: Outcome) {
+        let control = &self.observatory.control;
+        if outcome == Outcome::Applied
+            && let Err(error) = control.store().publish_addresses(self.admin, &control.bound())
+        {
+            tracing::warn!(%error, "addresses.json still has the addresses from before the change");
+        }
+        let mut status = self.status();
+        if outcome == Outcome::Refused {
+            status += ", the last change was refused";
+        }
+        match cause {
+            // Whatever came of it, reloading is over.
+            Cause::Signal => self.supervisor.ready(&status),
+            Cause::Watch if outcome != Outcome::Unchanged => self.supervisor.status(&status),
+            // A refusal is for whoever asked: the line is of what was asked of the process by file and signal.
+            Cause::Api if outcome == Outcome::Applied => self.supervisor.status(&status),
+            Cause::Boot | Cause::Watch | Cause::Api => {}
+        }
+    }
 }
 
 /// Binds the address of the operators' side.
@@ -212,8 +262,11 @@ fn watch_cores(hearts: &Arc<Heartbeats>, metrics: &Arc<Metrics>) -> io::Result<W
 }
 
 /// Opens the street doors of the first plan; its warnings are logged.
-fn open_doors(listeners: &Listeners, plan: &Plan) -> anyhow::Result<()> {
-    let warnings = listeners.apply(&plan.listeners).map_err(|errors| {
+fn open_doors(listeners: &Listeners, boot: &Boot) -> anyhow::Result<()> {
+    let plan = &boot.active.plan;
+    let wanted = &plan.listeners;
+    let opened = if boot.again { listeners.start_again(wanted) } else { listeners.apply(wanted) };
+    let warnings = opened.map_err(|errors| {
         anyhow::Error::msg(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
     plan.notices.iter().chain(&warnings).for_each(|notice| tracing::warn!("{notice}"));
@@ -237,10 +290,20 @@ fn serve_admin(
     socket: TcpListener,
     socket_home: Option<PathBuf>,
     (state, steering): (Arc<AdminState>, Arc<Steering>),
+    beating: Option<(Duration, Arc<AtomicU64>)>,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
         tokio::task::spawn_local(steer(steering));
+        if let Some((every, beats)) = beating {
+            tokio::task::spawn_local(async move {
+                let mut ticks = tokio::time::interval(every);
+                loop {
+                    ticks.tick().await;
+                    beats.fetch_add(1, Relaxed);
+                }
+            });
+        }
         match socket_home.map(|home| admin::socket::bind(&home)) {
             Some(Ok(own)) => {
                 let (state, stop) = (state.clone(), stop.clone());
@@ -275,7 +338,8 @@ async fn steer(steering: Arc<Steering>) {
 fn run_background(
     control: Arc<Control>,
     directory: Arc<Directory>,
-    (wishes, orders): (mpsc::Receiver<()>, mpsc::Receiver<Job>),
+    told: (mpsc::Receiver<()>, mpsc::Receiver<Job>),
+    news: Newsreader,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
@@ -288,7 +352,7 @@ fn run_background(
         let (steering, store) = (control.steering().clone(), control.store().clone());
         tokio::task::spawn_local(keep(steering.clone(), store.clone()));
         tokio::select! {
-            () = watch(control, wishes, orders) => {}
+            () = watch(control, told, move |cause, outcome| news.tell(cause, outcome)) => {}
             () = stop.cancelled() => {}
         }
         // What was learned since it was last kept.

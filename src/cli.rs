@@ -9,6 +9,7 @@ mod check;
 pub mod client;
 mod events;
 mod permits;
+mod ramp;
 mod status;
 mod table;
 mod token;
@@ -88,6 +89,27 @@ enum Verb {
     Apply(apply::ApplyArgs),
     /// Print what happened lately, or what happens (--follow).
     Events(events::EventsArgs),
+    /// Move and show ramps: how much an upstream or a backend may carry.
+    Ramp {
+        #[command(subcommand)]
+        verb: ramp::RampVerb,
+    },
+    /// Send no new requests to a backend; what it has may end.
+    Drain {
+        /// UPSTREAM/BACKEND.
+        target: ramp::BackendTarget,
+        /// Why.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+    /// Bring a drained backend back.
+    Ready {
+        /// UPSTREAM/BACKEND.
+        target: ramp::BackendTarget,
+        /// Why.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
     /// Hash an admin token for `[admin] tokens`; reads it from standard input.
     HashToken {
         /// Make a new random token and print it with its hash.
@@ -123,6 +145,13 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
         Verb::Permits(wanted) => permits::permits(&globals.client()?, &wanted, globals.json),
         Verb::Apply(wanted) => apply::apply(&globals.client()?, &wanted, globals.json),
         Verb::Events(wanted) => events::events(&globals.client()?, &wanted, globals.json),
+        Verb::Ramp { verb } => ramp::ramp(&globals.client()?, verb, globals.json),
+        Verb::Drain { target, reason } => {
+            ramp::drain(&globals.client()?, &target, true, &reason, globals.json)
+        }
+        Verb::Ready { target, reason } => {
+            ramp::drain(&globals.client()?, &target, false, &reason, globals.json)
+        }
         Verb::HashToken { generate } => token::hash_token(generate, globals.json),
         Verb::Completions { shell } => {
             let mut script = Vec::new();

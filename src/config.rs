@@ -14,7 +14,7 @@ mod scalar;
 pub mod schema;
 mod suggest;
 mod syntax;
-mod units;
+pub mod units;
 mod validate;
 mod value;
 mod walk;

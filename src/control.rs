@@ -5,31 +5,36 @@
 //! and a text that fails changes nothing but what the operators are told.
 #![expect(clippy::disallowed_methods, reason = "on the background thread")]
 
+mod activate;
 pub mod apply;
 pub mod build;
+pub mod certificates;
 pub mod observe;
 pub mod origin;
 pub mod permits;
 pub mod ramp;
 pub mod steering;
+pub mod renew;
 pub mod store;
+pub mod trust;
 pub mod view;
 pub mod watch;
 
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
 use crate::config::{self, Checked, Environment};
-use crate::control::apply::{Receipt, Turns};
+use crate::control::apply::Turns;
 use crate::control::build::Builder;
+use crate::control::certificates::Ledger;
 use crate::control::origin::{Kept, Origin};
 use crate::control::steering::Steering;
 use crate::control::store::Store;
-use crate::listener::{BindError, Listeners};
+use crate::listener::Listeners;
 use crate::routing::table::{Live, Table};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::events::{ConfigApplied, ConfigRefused};
+use crate::telemetry::events::ConfigRefused;
 use crate::telemetry::metrics::{ApplyOutcome, Metrics};
-use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -104,6 +109,8 @@ struct State {
     degraded: Option<String>,
     /// Tables that were replaced and may still be read by requests. Dropped here, never on a core.
     retired: Vec<Arc<Table>>,
+    /// What is known of certificates.
+    certificates: Ledger,
 }
 
 /// The control plane's end of the pointer.
@@ -159,8 +166,9 @@ impl Control {
             refused: degraded.clone(),
             degraded,
             retired: Vec::new(),
+            certificates: Ledger::default(),
         };
-        Control {
+        let control = Control {
             file: parts.file,
             environment: parts.environment,
             live: parts.live,
@@ -173,7 +181,10 @@ impl Control {
             admin: parts.admin,
             turns: Turns::default(),
             state: Mutex::new(state),
-        }
+        };
+        // So that the first scrape knows of every certificate.
+        control.renew();
+        control
     }
 
     /// Reads the file again and makes it active if it is good. Blocks on files and sockets: for the
@@ -212,7 +223,7 @@ impl Control {
                 // Whatever was wrong with the file meanwhile, it says again what somebody decided against.
                 state.refused = None;
                 drop(state);
-                return if cause == Cause::Watch { Ok(Outcome::Unchanged) } else { self.renew() };
+                return if cause == Cause::Watch { Ok(Outcome::Unchanged) } else { self.again() };
             }
             if known && cause == Cause::Watch {
                 return Ok(Outcome::Unchanged);
@@ -231,7 +242,7 @@ impl Control {
     }
 
     /// The active text again, when the file is not what runs: what is outside of it may be new.
-    fn renew(&self) -> Result<Outcome, String> {
+    fn again(&self) -> Result<Outcome, String> {
         let active = self.state().active.clone();
         let checked = self.check(&active.text);
         let errors = checked.errors();
@@ -239,20 +250,6 @@ impl Control {
             .plan
             .ok_or_else(|| format!("the active version cannot be read again: {}", errors.join("\n")))?;
         self.enact(Active { plan, ..active })
-    }
-
-    /// Makes it active, unless it says what is active already.
-    fn enact(&self, next: Active) -> Result<Outcome, String> {
-        let text = next.text.clone();
-        let known = {
-            let active = &self.state().active;
-            (active.plan == next.plan).then(|| active.origin.clone())
-        };
-        let outcome = match known {
-            Some(origin) => self.refresh(Active { origin, ..next }).map(|_| Outcome::Unchanged),
-            None => self.activate(next).map(|_| Outcome::Applied),
-        };
-        outcome.map_err(|why| self.unfilled(&why, &text))
     }
 
     /// The file has another text than the one that the active version stands over: from here on, every text of
@@ -270,72 +267,9 @@ impl Control {
         }
     }
 
-    /// The same plan again: only what is outside the text may be new, certificates and moved log files. True when
-    /// the disk has it.
-    fn refresh(&self, active: Active) -> Result<bool, String> {
-        self.open_doors(&active.plan)?;
-        self.access_log.reopen();
-        self.state().active = active;
-        Ok(self.settle())
-    }
-
-    fn open_doors(&self, plan: &Plan) -> Result<Vec<String>, String> {
-        let errors =
-            |errors: Vec<BindError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        self.listeners.apply(&plan.listeners).map_err(errors)
-    }
-
     /// What went wrong with a text, without what filled its placeholders.
     fn unfilled(&self, why: &str, text: &str) -> String {
         config::unfill(why, text, self.file.parent().unwrap_or(Path::new("")), &*self.environment)
-    }
-
-    fn activate(&self, active: Active) -> Result<Receipt, String> {
-        let plan = &active.plan;
-        let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = Arc::new(builder.build(plan)?);
-        let warnings = self.open_doors(plan)?;
-        let (number, hash) = (table.number, plan.hash.clone());
-        let before = self.steering.swap(table.clone());
-        builder.commit(plan);
-        (self.admin)(&plan.admin);
-        self.access_log.retarget(&plan.access_log.target);
-        self.access_log.reopen();
-        let mut notices = plan.notices.clone();
-        notices.extend(warnings);
-        notices.extend(self.steering.conflicts(&before, &table));
-        notices.extend(only_at_start(&self.state().active.plan, plan));
-        let origin = &active.origin;
-        let (by, reason) = (origin.by.as_deref(), origin.reason.as_deref());
-        ConfigApplied { version: number, hash: &hash, cause: &origin.cause, by, reason, notices: &notices }
-            .emit();
-        {
-            let mut state = self.state();
-            state.retired.push(before);
-            state.active = active;
-        }
-        let persisted = self.settle();
-        Ok(Receipt { number, hash, changed: true, persisted, notices })
-    }
-
-    /// What is active is what it should be. True when the disk has it.
-    fn settle(&self) -> bool {
-        let (text, kept) = {
-            let mut state = self.state();
-            // Before the disk, which may take its time: what is true now is told now.
-            state.refused = None;
-            state.degraded = None;
-            (state.active.text.clone(), state.active.kept())
-        };
-        let persisted = self.store.keep(&text, &kept);
-        persisted.inspect_err(|error| self.not_kept(error)).is_ok()
-    }
-
-    /// The active version is not on disk: a restart may not know it. A reason that was there before stays.
-    pub fn not_kept(&self, error: &io::Error) {
-        tracing::warn!(%error, "the last good version cannot be kept; a restart will not have it");
-        let why = format!("the last good version was not stored: {error}");
-        self.state().degraded.get_or_insert(why);
     }
 
     /// Drops replaced tables that no request reads any more.
@@ -359,6 +293,16 @@ impl Control {
         &self.steering
     }
 
+    /// The hash of the active version's text.
+    pub fn active_hash(&self) -> String {
+        self.live.load().hash.clone()
+    }
+
+    /// Where clients connect.
+    pub fn bound(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.listeners.bound()
+    }
+
     /// The state directory.
     pub fn store(&self) -> &Store {
         &self.store
@@ -372,22 +316,4 @@ impl Control {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What differs between two plans and is only read when the process starts; a sentence each.
-fn only_at_start(before: &Plan, after: &Plan) -> Vec<String> {
-    let (gateway, then) = (&after.gateway, &before.gateway);
-    let (admin, was) = (&after.admin, &before.admin);
-    let drain = (gateway.drain_delay, gateway.drain_timeout) != (then.drain_delay, then.drain_timeout);
-    let changed = [
-        ("gateway.workers", gateway.workers != then.workers),
-        ("gateway.drain_delay and drain_timeout", drain),
-        ("admin.address", admin.address != was.address),
-        ("admin.state_dir", admin.state_dir != was.state_dir),
-        ("admin.socket", admin.socket != was.socket),
-    ];
-    let changed = changed.into_iter().filter(|(_, differs)| *differs);
-    changed
-        .map(|(key, _)| format!("{key} is read at the start only: the change waits for a restart"))
-        .collect()
 }

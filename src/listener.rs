@@ -1,31 +1,43 @@
 //! The street door: addresses that accept clients, and who may come in.
 //!
-//! [`Listeners::apply`] changes all of them in one step or none: what is new is bound before anything else
-//! happens, a listener that stays keeps its socket, a removed one stops accepting while its connections
-//! finish. Counts belong to a listener's name and survive every change.
+//! [`Listeners::prepare`] and [`Change::commit`] change all of them in one step or none: what is new is bound
+//! before anything else happens, a listener that stays keeps its socket, one that goes or moves lets in whoever
+//! is at its old address already, and then its connections finish. Counts belong to a listener's name and
+//! survive every change.
 //!
 //! It deliberately knows no HTTP and performs no handshake: a core does.
 
 pub mod settings;
 pub mod accept;
+pub mod entrance;
 pub mod limits;
+pub mod renew;
 pub mod tls;
 mod bind;
+mod change;
+mod source;
+mod street;
 #[cfg(test)]
 mod tests;
 
 use crate::runtime::descriptors::Descriptors;
 use crate::upstream::pem::TlsError;
-use accept::{AcceptCounts, Acceptor, Cores, OpenStreet};
+use accept::{AcceptCounts, Acceptor, Cores};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use change::{Fresh, Prepared};
+use entrance::{Entrance, Terms};
 use limits::{Caps, ConnectionPermit, Limits, Refusal};
+use renew::DoorFor;
 use settings::Settings;
+use source::{Source, overlap, v4_is_taken};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use street::OpenStreet;
 use tls::TlsDoor;
-use tokio::io::unix::AsyncFd;
+
+pub use change::Change;
 
 /// One listener, by name. Lives as long as it is configured or has connections.
 #[derive(Debug)]
@@ -70,6 +82,10 @@ impl Listener {
         &self.counts
     }
 
+    fn terms(&self) -> Terms {
+        Terms { settings: self.settings.load_full(), tls: self.tls.load_full() }
+    }
+
     fn admit(&self, peer: IpAddr) -> Result<ConnectionPermit, Refusal> {
         let settings = self.settings.load();
         let caps = Caps {
@@ -93,6 +109,19 @@ pub enum BindError {
         address: SocketAddr,
         /// What the system said.
         source: io::Error,
+    },
+    /// Part of the address is another listener's until the change is active.
+    #[error(
+        "listener {name}: {address} overlaps the address of listener {holder}, which is given up only when the \
+         change is active; hint: move it in two changes, through another port"
+    )]
+    Overlaps {
+        /// The listener.
+        name: Arc<str>,
+        /// What was asked for.
+        address: SocketAddr,
+        /// Who has part of it.
+        holder: Arc<str>,
     },
     /// Its certificates cannot be used.
     #[error("listener {name}: {source}")]
@@ -128,6 +157,7 @@ struct Open {
     listener: Arc<Listener>,
     /// As configured; port 0 stays 0.
     address: SocketAddr,
+    entrance: Arc<Entrance>,
     /// Kept beside the acceptor's copy, so that another name can take the address over without a gap.
     socket: TcpListener,
     street: OpenStreet,
@@ -142,15 +172,41 @@ impl Listeners {
         Ok(Listeners { acceptor: Acceptor::start()?, cores, descriptors, state: Mutex::default() })
     }
 
-    /// Makes `wanted` the listeners that there are, all of them or, on any error, none: then everything is
-    /// as before. Reads certificate files, so it belongs on a thread that may block. Returns warnings.
+    /// Makes `wanted` the listeners that there are: [`Listeners::prepare`] and [`Change::commit`] in one.
+    ///
+    /// A listener that goes on with the same files goes on with what it shows. To read them again is for
+    /// [`Listeners::renew`]: what is wrong with them is no reason to refuse a change of something else.
     ///
     /// # Errors
-    /// Every address that cannot be bound and every certificate that cannot be used.
+    /// Every address that cannot be bound and every new certificate that cannot be used.
     pub fn apply(&self, wanted: &[Settings]) -> Result<Vec<String>, Vec<BindError>> {
-        // Before the lock: a disk that hangs must not keep a drain waiting.
-        let doors: Vec<_> = wanted.iter().map(open_door).collect();
-        let mut state = self.lock();
+        self.prepare(wanted).map(Change::commit)
+    }
+
+    /// The same at the start of a version that was active before: a listener whose certificates cannot be used
+    /// now refuses handshakes until they can, instead of keeping the others from their start.
+    ///
+    /// # Errors
+    /// Every address that cannot be bound.
+    pub fn start_again(&self, wanted: &[Settings]) -> Result<Vec<String>, Vec<BindError>> {
+        self.prepare_with(wanted, renew::door_or_closed).map(Change::commit)
+    }
+
+    /// Does everything that can fail on the way to `wanted`, and nothing that shows: on any error, and when the
+    /// change is dropped, everything is as before. Reads certificate files, so it belongs on a thread that may
+    /// block.
+    ///
+    /// # Errors
+    /// Every address that cannot be bound and every new certificate that cannot be used.
+    pub fn prepare(&self, wanted: &[Settings]) -> Result<Change<'_>, Vec<BindError>> {
+        self.prepare_with(wanted, renew::door_for)
+    }
+
+    fn prepare_with(&self, wanted: &[Settings], door: DoorFor) -> Result<Change<'_>, Vec<BindError>> {
+        // Before the lock is kept: a disk that hangs must not keep a drain waiting.
+        let shown = self.shown();
+        let doors: Vec<_> = wanted.iter().map(|settings| door(settings, &shown)).collect();
+        let state = self.lock();
         if state.draining {
             return Err(vec![BindError::Draining]);
         }
@@ -160,21 +216,23 @@ impl Listeners {
         for ((settings, tls), source) in wanted.iter().zip(doors).zip(sources) {
             let socket = self.socket_from(settings, source, wanted, &state);
             match (tls, socket) {
-                (Ok(tls), Ok(socket)) => next.push(Prepared { settings: settings.clone(), tls, socket }),
+                (Ok(tls), Ok(socket)) => {
+                    next.push(Prepared { settings: settings.clone(), tls, source, socket });
+                }
                 (tls, socket) => errors.extend(tls.err().into_iter().chain(socket.err())),
             }
         }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        Ok(self.commit(&mut state, next))
+        if errors.is_empty() { Ok(Change { listeners: self, state, next }) } else { Err(errors) }
     }
 
-    /// Stops all accepting, for good; open connections go on. For the start of a drain's end.
+    /// Stops all accepting, for good; whoever is at a door already comes in, open connections go on. For the
+    /// start of a drain's end.
     pub fn stop_accepting(&self) {
         let mut state = self.lock();
         state.draining = true;
-        state.open.drain(..).for_each(Open::close);
+        let open = std::mem::take(&mut state.open);
+        drop(state);
+        change::close(open);
     }
 
     /// Names and addresses in the order of the configuration; empty after [`Listeners::stop_accepting`].
@@ -197,50 +255,28 @@ impl Listeners {
         source: Source,
         wanted: &[Settings],
         state: &State,
-    ) -> Result<NextSocket, BindError> {
-        let make = || -> io::Result<NextSocket> {
+    ) -> Result<Option<Fresh>, BindError> {
+        let make = || -> io::Result<Option<Fresh>> {
             let socket = match source {
-                Source::Keep(index) => return Ok(NextSocket::Keep(index)),
+                Source::Keep(_) => return Ok(None),
                 Source::TakeOver(index) => state.open[index].socket.try_clone()?,
                 Source::Bind => bind::listen(settings.address, v4_is_taken(settings.address, wanted))?,
             };
             let bound = socket.local_addr()?;
-            Ok(NextSocket::Fresh { ready: self.acceptor.prepare(&socket)?, socket, bound })
+            Ok(Some(Fresh { ready: self.acceptor.prepare(&socket)?, socket, bound }))
         };
-        make().map_err(|source| BindError::Address {
-            name: Arc::clone(&settings.name),
-            address: settings.address,
-            source,
+        make().map_err(|source| {
+            let (name, address) = (Arc::clone(&settings.name), settings.address);
+            let holder = state.open.iter().find(|open| overlap(address, open.entrance.bound()));
+            match holder.filter(|_| source.kind() == io::ErrorKind::AddrInUse) {
+                Some(open) => BindError::Overlaps { name, address, holder: Arc::clone(&open.listener.name) },
+                None => BindError::Address { name, address, source },
+            }
         })
     }
 
-    /// Cannot fail.
-    fn commit(&self, state: &mut State, next: Vec<Prepared>) -> Vec<String> {
-        let mut before: Vec<Option<Open>> = state.open.drain(..).map(Some).collect();
-        let mut warnings = Vec::new();
-        for Prepared { mut settings, tls, socket } in next {
-            let what = format!("listener {}", settings.name);
-            let (clamped, warning) = self.descriptors.clamp(settings.max_connections, &what);
-            settings.max_connections = clamped;
-            warnings.extend(warning);
-            let address = settings.address;
-            let listener = self.listener(state, settings, tls);
-            match socket {
-                NextSocket::Keep(index) => state.open.extend(before[index].take()),
-                NextSocket::Fresh { ready, socket, bound } => {
-                    listener.bound.store(Arc::new(bound));
-                    let street = self.acceptor.open(ready, Arc::clone(&listener), Arc::clone(&self.cores));
-                    state.open.push(Open { listener, address, socket, street });
-                }
-            }
-        }
-        before.into_iter().flatten().for_each(Open::close);
-        state.by_name.retain(|_, listener| listener.strong_count() > 0);
-        warnings
-    }
-
     /// The listener of this name with new settings; a new one only if the name has no connections either.
-    fn listener(&self, state: &mut State, settings: Settings, tls: Option<TlsDoor>) -> Arc<Listener> {
+    fn listener(&self, state: &mut State, settings: Settings, tls: Option<Arc<TlsDoor>>) -> Arc<Listener> {
         let known = state.by_name.get(&settings.name).and_then(Weak::upgrade);
         let listener = known.unwrap_or_else(|| {
             let listener = Arc::new(Listener {
@@ -256,9 +292,9 @@ impl Listeners {
         });
         listener.settings.store(Arc::new(settings));
         let shown = listener.tls.load_full().map(|door| door.identity());
-        // The same files: keep the door, and with it the sessions that clients may resume.
-        if shown != tls.as_ref().map(TlsDoor::identity) {
-            listener.tls.store(tls.map(Arc::new));
+        // The same content: keep the door, and with it the sessions that clients may resume.
+        if shown != tls.as_ref().map(|door| door.identity()) {
+            listener.tls.store(tls);
         }
         listener
     }
@@ -266,78 +302,4 @@ impl Listeners {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Open {
-    /// The acceptor's copy goes first, so that the address is free when this returns.
-    fn close(self) {
-        self.street.close();
-        drop(self.socket);
-    }
-}
-
-fn open_door(settings: &Settings) -> Result<Option<TlsDoor>, BindError> {
-    let door = settings.tls.as_ref().map(TlsDoor::open).transpose();
-    door.map_err(|source| BindError::Tls { name: Arc::clone(&settings.name), source })
-}
-
-/// A listener of the next set, with everything that could have failed done.
-struct Prepared {
-    settings: Settings,
-    tls: Option<TlsDoor>,
-    socket: NextSocket,
-}
-
-enum NextSocket {
-    /// Goes on as it is: the index of an open listener.
-    Keep(usize),
-    Fresh {
-        ready: AsyncFd<TcpListener>,
-        socket: TcpListener,
-        bound: SocketAddr,
-    },
-}
-
-/// Where a listener's socket comes from.
-#[derive(Clone, Copy)]
-enum Source {
-    /// The same name on the same address: index of the open listener.
-    Keep(usize),
-    /// The same address under another name.
-    TakeOver(usize),
-    /// Nobody has it.
-    Bind,
-}
-
-impl Source {
-    /// One for each of `wanted`, each open listener at most once.
-    fn choose(wanted: &[Settings], open: &[Open]) -> Vec<Source> {
-        let keeps = |settings: &Settings, open: &Open| {
-            open.listener.name == settings.name && open.address == settings.address
-        };
-        // Those that some listener keeps cannot be taken over.
-        let mut free: Vec<bool> =
-            open.iter().map(|open| !wanted.iter().any(|settings| keeps(settings, open))).collect();
-        let mut kept = vec![false; open.len()];
-        let choose = |settings: &Settings| {
-            if let Some(index) = (0..open.len()).find(|i| !kept[*i] && keeps(settings, &open[*i])) {
-                kept[index] = true;
-                return Source::Keep(index);
-            }
-            let same = |index: &usize| {
-                free[*index] && settings.address.port() != 0 && open[*index].address == settings.address
-            };
-            let Some(index) = (0..open.len()).find(same) else { return Source::Bind };
-            free[index] = false;
-            Source::TakeOver(index)
-        };
-        wanted.iter().map(choose).collect()
-    }
-}
-
-/// `[::]` takes IPv4 too, unless another listener wants it for itself.
-fn v4_is_taken(address: SocketAddr, wanted: &[Settings]) -> bool {
-    let is_v4_any = |other: &SocketAddr| other.is_ipv4() && other.ip().is_unspecified();
-    let others = wanted.iter().map(|settings| settings.address);
-    address.ip().is_unspecified() && others.filter(is_v4_any).any(|other| other.port() == address.port())
 }

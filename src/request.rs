@@ -22,6 +22,25 @@ pub struct Holder {
     pub client: IpAddr,
 }
 
+/// Who is counted as one: an IPv4 address, or a /64 of IPv6, which is what one subscriber gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// An address, also one inside IPv6.
+    V4(u32),
+    /// The first 64 bits.
+    V6(u64),
+}
+
+impl Source {
+    /// The one that `address` belongs to.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Source::V4(v4.to_bits()),
+            IpAddr::V6(v6) => Source::V6((v6.to_bits() >> 64) as u64),
+        }
+    }
+}
+
 /// The order in which requests are shed: the last first (`overload.md` 2(iv)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

@@ -6,6 +6,7 @@
 //! send it elsewhere; nothing here tries twice.
 
 pub mod answer;
+pub mod certificate;
 pub mod connect;
 pub mod connection;
 pub mod discovery;
@@ -23,7 +24,6 @@ pub mod transport;
 pub mod tunnel;
 pub mod zombie;
 
-use crate::permit::Counter;
 use crate::reject::{Reason, Reject};
 use crate::runtime::descriptors::Descriptors;
 use crate::telemetry::metrics::BackendMetrics;
@@ -83,8 +83,6 @@ pub struct Endpoint {
     pub tls: Option<BackendTls>,
     /// The process's budget of file descriptors.
     pub descriptors: Arc<Descriptors>,
-    /// Tunnels through it.
-    pub streams: Arc<Counter>,
 }
 
 impl Endpoint {

@@ -4,12 +4,12 @@
 
 use crate::listener::Listener;
 use crate::listener::accept::{Accepted, Cores};
+use crate::listener::entrance::Terms;
 use crate::listener::limits::Refusal;
-use crate::listener::settings::Settings;
 use crate::runtime;
 use crate::runtime::clock::TICK;
 use crate::runtime::watchdog::Heartbeats;
-use crate::server::client::{Client, TlsFacts};
+use crate::server::client::{Came, Client, TlsFacts};
 use crate::server::connection;
 use crate::server::door::sniff::Protocol;
 use crate::server::ledger::Census;
@@ -179,12 +179,12 @@ fn tick(station: &Station, hearts: &Heartbeats, count: u64) {
 /// A connection from the mailbox to its end.
 async fn welcome(station: Rc<Station>, delivered: Delivered) {
     let Delivered { accepted, _load } = delivered;
-    let Accepted { stream, peer, listener, mut permit } = accepted;
-    let settings = listener.settings().clone();
+    let Accepted { stream, peer, listener, entrance, terms, mut permit } = accepted;
     let Ok(socket) = TcpStream::from_std(stream) else { return };
-    let Some(opened) = open(socket, &listener, &settings).await else { return };
+    let Some(opened) = open(socket, &listener, &terms).await else { return };
     permit.handshake_done();
-    let client = Client::new(station.clone(), listener, settings, peer, opened.tls);
+    let came = Came { listener, entrance, settings: terms.settings, peer, tls: opened.tls };
+    let client = Client::new(station.clone(), came);
     let resident = Resident::enter(&station, &client);
     connection::serve(&client, opened.transport, opened.protocol).await;
     drop((resident, permit));
@@ -197,12 +197,12 @@ struct Opened {
 }
 
 /// TLS, if the listener has it, under a deadline.
-async fn open(socket: TcpStream, listener: &Listener, settings: &Settings) -> Option<Opened> {
-    let Some(door) = listener.tls() else {
+async fn open(socket: TcpStream, listener: &Listener, terms: &Terms) -> Option<Opened> {
+    let Some(door) = terms.tls.clone() else {
         return Some(Opened { transport: Transport::Tcp(socket), protocol: None, tls: None });
     };
     let handshake = TlsAcceptor::from(door.config.clone()).accept(socket);
-    let stream = match within(settings.handshake_timeout, handshake).await {
+    let stream = match within(terms.settings.handshake_timeout, handshake).await {
         Some(Ok(stream)) => stream,
         Some(Err(_)) => {
             listener.limits().count(Refusal::HandshakeFailed);

@@ -136,6 +136,56 @@ fn prometheus_understands_the_alerts() {
     }
 }
 
+/// What an alert says of made-up numbers; the time is counted from 1970.
+const CERTIFICATES: &str = r#"
+rule_files: [RULES]
+tests:
+  - interval: 1m
+    input_series:
+      - { series: 'tidegate_certificate_expiry_timestamp_seconds{listener="edge",certificate="far.pem"}', values: '1300000x60' }
+      - { series: 'tidegate_certificate_expiry_timestamp_seconds{listener="edge",certificate="near.pem"}', values: '1200x60' }
+      - { series: 'tidegate_certificate_refused{upstream="orders"}', values: '1x60' }
+    alert_rule_test:
+      - { eval_time: 5m, alertname: TidegateCertificateExpires, exp_alerts: [] }
+      - eval_time: 15m
+        alertname: TidegateCertificateExpires
+        exp_alerts:
+          - exp_labels: { severity: ticket, listener: edge, certificate: near.pem }
+            exp_annotations:
+              summary: "near.pem of edge ends in 5m 0s"
+              action: "Renew it and put it in its place; it is taken within seconds. Is what renews it still running?"
+      - { eval_time: 15m, alertname: TidegateCertificateExpired, exp_alerts: [] }
+      - eval_time: 25m
+        alertname: TidegateCertificateExpired
+        exp_alerts:
+          - exp_labels: { severity: page, listener: edge, certificate: near.pem }
+            exp_annotations:
+              summary: "near.pem of edge has expired"
+              action: "Whoever is shown it refuses the connection. Put a new one in its place; it is taken within seconds."
+      - eval_time: 10m
+        alertname: TidegateCertificateRefused
+        exp_alerts:
+          - exp_labels: { severity: ticket, upstream: orders }
+            exp_annotations:
+              summary: "Changed certificate files of orders cannot be used"
+              action: "GET /readyz names the file and says why; the last good ones stay in use until it is mended."
+"#;
+
+#[test]
+fn alerts_about_certificates_come_in_time() {
+    let folder = tempfile::tempdir().expect("a folder of its own");
+    let file = folder.path().join("certificates.yml");
+    let rules = root().join("deploy/prometheus-rules.yml");
+    fs::write(&file, CERTIFICATES.replace("RULES", &rules.display().to_string())).expect("written");
+    match Command::new("promtool").args(["test", "rules"]).arg(&file).output() {
+        Ok(test) => assert!(test.status.success(), "{}", String::from_utf8_lossy(&test.stderr)),
+        Err(_) if std::env::var_os("TIDEGATE_REQUIRE_EXTERNAL").is_none() => {
+            eprintln!("skipped: promtool is not installed (Debian: apt-get install prometheus)");
+        }
+        Err(error) => panic!("promtool is required here: {error}"),
+    }
+}
+
 #[test]
 fn the_pipeline_runs_the_readmes_test_command() {
     let command = "cargo test --locked";

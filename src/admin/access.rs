@@ -28,13 +28,13 @@ pub enum Peer {
 }
 
 /// The tokens, ready to compare.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     tokens: Vec<Known>,
     metrics: Option<blake3::Hash>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     name: Arc<str>,
     role: Role,

@@ -1,12 +1,15 @@
 //! What the admin side answers at which path, and the layers around it.
 //!
 //! Layers from the outside in: problem objects for bare errors, security headers, a deadline for each
-//! request, the check of who asks, and a bound on bodies. Handlers only read the view.
+//! request, the check of who asks, and a bound on bodies. Handlers read the view,
+//! or move levers; none waits for more than the disk, and for that only briefly.
 
 pub mod config;
 pub mod events;
 pub mod health;
+mod json;
 pub mod permits;
+mod ramps;
 mod text;
 pub mod upstreams;
 pub mod versions;
@@ -66,9 +69,24 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/v1/permits", get(permits::list))
         .route("/v1/config:check", post(config::check))
         .route("/v1/versions", post(versions::apply))
+        .route("/v1/levers", get(ramps::levers))
+        .merge(levers("/v1/upstreams/{upstream}"))
+        .merge(levers("/v1/upstreams/{upstream}/backends/{backend}"))
+        .route(
+            "/v1/upstreams/{upstream}/backends/{backend}/state",
+            get(ramps::show_state).put(ramps::set_state),
+        )
         .fallback(nothing)
         .with_state(state)
         .layer(layers)
+}
+
+/// The ramp of whatever a path names.
+fn levers(path: &str) -> Router<Arc<AdminState>> {
+    Router::new()
+        .route(&format!("{path}/ramp"), get(ramps::show).put(ramps::set).delete(ramps::clear))
+        .route(&format!("{path}/ramp:pause"), post(ramps::pause))
+        .route(&format!("{path}/ramp:resume"), post(ramps::resume))
 }
 
 /// Whoever is let in is in the request as its `Caller`.
@@ -78,6 +96,7 @@ async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
+    request.extensions_mut().insert(state.sources.events.reign());
     let caller = state.access.load().check(&request, peer);
     match caller {
         Ok(caller) => {

@@ -174,7 +174,7 @@ pub async fn serve(listener: AdminListener, router: Router, shutdown: impl Futur
         };
         open.make_room();
         let (router, streaming) = (router.clone(), Streaming::default());
-        let visit = Visit { peer, streaming: streaming.clone(), max_age: MAX_AGE };
+        let visit = Visit { peer, streaming: streaming.clone(), max_age: MAX_AGE, patience: STALL_TIMEOUT };
         let connection = match stream {
             Stream::Tcp(stream) => connections.spawn(connection(stream, visit, router)),
             Stream::Socket(stream) => connections.spawn(connection(stream, visit, router)),
@@ -194,13 +194,15 @@ struct Visit {
     streaming: Streaming,
     /// After this it ends with its current answer.
     max_age: Duration,
+    /// How long a write may make no progress, and the current answer take after that age.
+    patience: Duration,
 }
 
 async fn connection<Io>(stream: Io, visit: Visit, router: Router)
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let Visit { peer, streaming, max_age } = visit;
+    let Visit { peer, streaming, max_age, patience } = visit;
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
@@ -211,7 +213,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(Patient::new(stream, STALL_TIMEOUT)), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, patience)), service);
     let mut connection = pin!(connection);
     // How a connection of an operator's tool ends is of no interest.
     tokio::select! {
@@ -219,7 +221,7 @@ where
         () = sleep(max_age) => connection.as_mut().graceful_shutdown(),
     }
     // A stream has an age of its own; with it ends what was told to.
-    while tokio::time::timeout(STALL_TIMEOUT, connection.as_mut()).await.is_err() && streaming.is_on() {}
+    while tokio::time::timeout(patience, connection.as_mut()).await.is_err() && streaming.is_on() {}
 }
 
 /// A stream whose writes fail when they make no progress for too long.
@@ -286,27 +288,4 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Patient<Io> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    #[tokio::test]
-    async fn a_peer_that_takes_nothing_ends_the_write() {
-        let (ours, _theirs) = tokio::io::duplex(8);
-        let mut patient = Patient::new(ours, Duration::from_millis(5));
-        let error = patient.write_all(&[0; 64]).await.expect_err("nobody reads");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_takes_a_little_at_a_time_does_not() {
-        let (ours, mut theirs) = tokio::io::duplex(8);
-        let mut patient = Patient::new(ours, Duration::from_secs(60));
-        let read = async {
-            let mut all = [0; 64];
-            theirs.read_exact(&mut all).await
-        };
-        let (written, read) = tokio::join!(patient.write_all(&[0; 64]), read);
-        assert!(written.is_ok() && read.is_ok());
-    }
-}
+mod tests;

@@ -11,7 +11,10 @@ use crate::telemetry::events::stream::{self, Kind, Record};
 use crate::telemetry::family::Family;
 use ring::{Batch, Event, Ring};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -30,6 +33,8 @@ pub struct Events {
     /// The newest id, for those who wait.
     newest: watch::Sender<u64>,
     seats: Arc<Semaphore>,
+    /// Counts the changes of tokens, which end all streams.
+    reign: AtomicU64,
     refused: AtomicU64,
     slow: AtomicU64,
 }
@@ -41,6 +46,7 @@ impl Default for Events {
             newest: watch::Sender::new(ring.newest()),
             ring: Mutex::new(ring),
             seats: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
+            reign: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             slow: AtomicU64::new(0),
         }
@@ -59,8 +65,18 @@ impl Events {
         self.ring().after(id)
     }
 
+    /// Under whose tokens a request is looked at; read before they are.
+    pub fn reign(&self) -> Reign {
+        Reign(self.reign.load(Acquire))
+    }
+
     /// A stream of what follows an id, or of what happens from now on; nothing when there are too many.
-    pub fn subscribe(self: &Arc<Self>, after: Option<u64>, kinds: Kinds) -> Option<Subscription> {
+    pub fn subscribe(
+        self: &Arc<Self>,
+        after: Option<u64>,
+        kinds: Kinds,
+        reign: Reign,
+    ) -> Option<Subscription> {
         let Ok(seat) = self.seats.clone().try_acquire_owned() else {
             self.refused.fetch_add(1, Relaxed);
             return None;
@@ -74,10 +90,17 @@ impl Events {
             next: VecDeque::new(),
             began: false,
             is_over: false,
+            reign,
             end: Instant::now() + MAX_STREAM_AGE,
             newest,
             _seat: seat,
         })
+    }
+
+    /// Ends every stream in order, and those that were let in and have not begun.
+    pub(super) fn end_streams(&self) {
+        self.reign.fetch_add(1, Release);
+        self.newest.send_modify(|_| {});
     }
 
     /// The metrics of the streams.
@@ -115,6 +138,10 @@ impl Events {
     }
 }
 
+/// The time between two changes of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reign(u64);
+
 /// Which kinds a listener wants; gaps are always told.
 #[derive(Clone, Debug, Default)]
 pub struct Kinds(Option<Vec<Kind>>);
@@ -143,6 +170,7 @@ pub struct Subscription {
     /// The first look is behind it.
     began: bool,
     is_over: bool,
+    reign: Reign,
     end: Instant,
     newest: watch::Receiver<u64>,
     _seat: OwnedSemaphorePermit,
@@ -157,6 +185,9 @@ impl Subscription {
     /// The next event; nothing when the stream ends.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         loop {
+            if self.reign != self.events.reign() {
+                return None;
+            }
             if let Some(event) = self.next.pop_front() {
                 self.seen = event.id;
                 if self.kinds.has(event.kind) {
@@ -233,11 +264,15 @@ mod tests {
         events.ring().newest()
     }
 
+    fn listen(events: &Arc<Events>) -> Option<Subscription> {
+        events.subscribe(None, Kinds::default(), events.reign())
+    }
+
     #[tokio::test]
     async fn a_listener_hears_what_it_asked_for() {
         let events = Arc::new(Events::default());
         happens(&events, Kind::Ramp);
-        let mut live = events.subscribe(None, Kinds::only(vec![Kind::Ramp])).expect("a seat");
+        let mut live = events.subscribe(None, Kinds::only(vec![Kind::Ramp]), events.reign()).expect("a seat");
         happens(&events, Kind::Shed);
         let id = happens(&events, Kind::Ramp);
         assert_eq!(live.next().await.map(|event| event.id), Some(id));
@@ -246,17 +281,16 @@ mod tests {
     #[tokio::test]
     async fn one_too_many_is_refused_and_a_seat_comes_back() {
         let events = Arc::new(Events::default());
-        let mut seated: Vec<_> =
-            (0..MAX_SUBSCRIBERS).map(|_| events.subscribe(None, Kinds::default()).expect("a seat")).collect();
-        assert!(events.subscribe(None, Kinds::default()).is_none());
+        let mut seated: Vec<_> = (0..MAX_SUBSCRIBERS).map(|_| listen(&events).expect("a seat")).collect();
+        assert!(listen(&events).is_none());
         seated.pop();
-        assert!(events.subscribe(None, Kinds::default()).is_some());
+        assert!(listen(&events).is_some());
     }
 
     #[tokio::test]
     async fn a_listener_that_falls_behind_is_told_and_let_go() {
         let events = Arc::new(Events::default());
-        let mut slow = events.subscribe(None, Kinds::default()).expect("a seat");
+        let mut slow = listen(&events).expect("a seat");
         let first = happens(&events, Kind::Shed);
         assert_eq!(slow.next().await.map(|event| event.id), Some(first));
         for _ in 0..EVENTS_KEPT + 1 {

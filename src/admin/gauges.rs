@@ -2,6 +2,7 @@
 
 use crate::control::view::{BackendView, GatewayView, UpstreamView};
 use crate::telemetry::family::{Family, Labels};
+use std::collections::BTreeMap;
 
 /// Every gauge of the gateway at the moment of the view.
 pub(super) fn families(view: &GatewayView) -> Vec<Family> {
@@ -10,6 +11,7 @@ pub(super) fn families(view: &GatewayView) -> Vec<Family> {
     families.extend(listeners(view));
     families.extend(upstreams(view));
     families.extend(backends(view));
+    families.extend(certificates(view));
     families
 }
 
@@ -60,6 +62,13 @@ fn gateway(view: &GatewayView) -> Vec<Family> {
             &[],
             f64::from(view.max_in_flight),
         ),
+        one(
+            "tidegate_streams",
+            "Tunnels, and requests of streaming routes, in the process.",
+            &[],
+            f64::from(view.streams),
+        ),
+        one("tidegate_streams_limit", "Streams allowed in the process.", &[], f64::from(view.max_streams)),
         one("tidegate_uptime_seconds", "Since the start.", &[], view.uptime_seconds),
         one(
             "tidegate_rollout_stage_percent",
@@ -154,6 +163,11 @@ fn upstreams(view: &GatewayView) -> Vec<Family> {
             "Given up by client or deadline, maybe still running at the backend.",
             |upstream| f64::from(upstream.zombies),
         ),
+        gauge(
+            "tidegate_stream_zombies",
+            "Streams given up by client or deadline, maybe still open at the backend.",
+            |upstream| f64::from(upstream.stream_zombies),
+        ),
         gauge("tidegate_upstream_ramp_percent", "Ramp of an upstream; 100 when unset.", |upstream| {
             upstream.ramp_percent
         }),
@@ -178,6 +192,12 @@ fn backends(view: &GatewayView) -> Vec<Family> {
             f64::from(backend.in_flight)
         }),
         gauge("tidegate_backend_cap", "In flight allowed at a backend.", |backend| f64::from(backend.cap)),
+        gauge("tidegate_backend_streams", "Streams at a backend, zombies included.", |backend| {
+            f64::from(backend.streams)
+        }),
+        gauge("tidegate_backend_streams_limit", "Streams allowed at a backend.", |backend| {
+            f64::from(backend.max_streams)
+        }),
         gauge("tidegate_backend_connecting", "Connections being established.", |backend| {
             f64::from(backend.connecting)
         }),
@@ -185,8 +205,45 @@ fn backends(view: &GatewayView) -> Vec<Family> {
         gauge("tidegate_backend_latency_seconds", "Peak-EWMA of the time to response headers.", |backend| {
             backend.ewma_ms.unwrap_or_default() / 1000.0
         }),
-        gauge("tidegate_backend_ramp_percent", "Ramp of a backend; 100 when unset.", |backend| {
-            backend.ramp_percent
-        }),
+        gauge(
+            "tidegate_backend_ramp_percent",
+            "Ramp of a backend, its upstream's and drains included; 100 when unset.",
+            |backend| backend.ramp_percent,
+        ),
+        gauge(
+            "tidegate_backend_reference_inflight",
+            "In flight at a backend when it is well: what ramps are percentages of.",
+            |backend| backend.reference.in_flight,
+        ),
     ]
+}
+
+fn certificates(view: &GatewayView) -> [Family; 3] {
+    let mut ends = Family::gauge(
+        "tidegate_certificate_expiry_timestamp_seconds",
+        "End of a certificate in use, by its listener or upstream and its file; seconds since 1970.",
+    );
+    let mut failures = Family::counter(
+        "tidegate_certificate_reload_failures_total",
+        "Times that changed certificate files could not be used, by listener or upstream.",
+    );
+    let mut refused = Family::gauge(
+        "tidegate_certificate_refused",
+        "1 while certificate files cannot be used as they are and the last good ones stay.",
+    );
+    let listeners = view.listeners.iter().map(|it| ("listener", &it.name, &it.tls));
+    let upstreams = view.upstreams.iter().map(|it| ("upstream", &it.name, &it.tls));
+    for (kind, name, tls) in listeners.chain(upstreams) {
+        let Some(tls) = tls else { continue };
+        let owner = (kind, name.as_str());
+        failures.count(&[owner], tls.reload_failures);
+        refused.set(&[owner], flag(tls.refused.is_some()));
+        // A listener may name a file twice, and a sample must not come twice.
+        let files: BTreeMap<_, _> =
+            tls.certificates.iter().map(|it| (it.certificate.as_str(), it.not_after_seconds)).collect();
+        for (file, end) in files {
+            ends.set(&[owner, ("certificate", file)], end as f64);
+        }
+    }
+    [ends, failures, refused]
 }

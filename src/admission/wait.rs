@@ -7,6 +7,7 @@ use crate::reject::Reason;
 use crate::request::Class;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Waiter {
     route: Rc<RouteGate>,
+    client: IpAddr,
     outcome: RefCell<Option<Result<Granted, Reason>>>,
     waker: RefCell<Option<Waker>>,
     in_line: Cell<bool>,
@@ -67,6 +69,7 @@ fn left(state: &CoreState, waiter: &Waiter) {
 /// The reason of the refusal.
 pub(super) async fn wait(
     route: &Rc<RouteGate>,
+    client: IpAddr,
     reason: Reason,
     deadline: Instant,
 ) -> Result<Granted, Reason> {
@@ -74,7 +77,7 @@ pub(super) async fn wait(
     let now = Instant::now();
     let patience = route.max_wait().min(deadline.saturating_duration_since(now));
     worth_it(route, reason, now, patience)?;
-    let in_line = join(route).ok_or(Reason::QueueFull)?;
+    let in_line = join(route, client).ok_or(Reason::QueueFull)?;
     // The permit may have come free between the try and the join.
     state.wake();
     let outcome = served(&in_line.waiter, patience).await;
@@ -105,7 +108,7 @@ async fn served(waiter: &Waiter, patience: Duration) -> Result<Granted, Reason> 
 }
 
 /// Takes a place in line, at the cost of somebody of a lower class if the line is full.
-fn join(route: &Rc<RouteGate>) -> Option<InLine> {
+fn join(route: &Rc<RouteGate>, client: IpAddr) -> Option<InLine> {
     let state = &route.gate.state;
     let core = state.core.0 as usize;
     let max = route.gate.settings.max_waiting;
@@ -118,6 +121,7 @@ fn join(route: &Rc<RouteGate>) -> Option<InLine> {
     }
     let waiter = Rc::new(Waiter {
         route: route.clone(),
+        client,
         outcome: RefCell::default(),
         waker: RefCell::default(),
         in_line: Cell::new(true),
@@ -142,7 +146,7 @@ fn is_final(full: Full) -> bool {
 /// Serves those who wait here while there is room, then passes the bell on to another core.
 pub(super) fn serve(state: &CoreState) {
     while let Some(waiter) = { state.queue.borrow().peek().cloned() } {
-        let outcome = match waiter.route.try_admit() {
+        let outcome = match waiter.route.try_admit(waiter.client) {
             Ok(granted) => Ok(granted),
             Err(full) if is_final(full) => Err(full.reason),
             Err(_) => return,

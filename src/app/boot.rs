@@ -1,5 +1,8 @@
 //! What to start with: the file if it is good, else the last good version, else nothing but a clear error.
 //! Never the network, never an empty gateway (promise 7).
+//!
+//! Certificates that cannot be used make a version that was never active a wrong one. One that was active before
+//! starts all the same: the listeners and upstreams that they belong to wait for them, the others serve.
 #![expect(clippy::disallowed_methods, reason = "at start, before anybody is served")]
 
 use crate::app::RunOptions;
@@ -8,7 +11,9 @@ use crate::config::{self, Environment};
 use crate::control::origin::Origin;
 use crate::control::store::Store;
 use crate::control::{Active, Cause};
+use crate::listener::tls::TlsDoor;
 use crate::telemetry::events::BootDegraded;
+use crate::upstream::tls::TlsClient;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -34,6 +39,8 @@ pub struct Boot {
     pub read: Option<String>,
     /// Why something else than the file runs, or what else is not as it should be.
     pub degraded: Option<String>,
+    /// The version was active before, so that certificates which cannot be used now do not keep it from starting.
+    pub again: bool,
     /// How the process leaves.
     pub drain: DrainTimes,
 }
@@ -54,35 +61,39 @@ impl Boot {
             Err(error) => (None, format!("{}: {error}", options.config.display())),
         };
         let read = read.ok();
-        match plan {
-            Some(plan) => {
-                let directory = options.state_dir.as_deref().unwrap_or(&plan.admin.state_dir);
-                let (store, degraded) = open_store(directory);
-                Ok(Self::of_file(plan, store, read.unwrap_or_default(), degraded, options, environment))
-            }
-            None => Self::last_good(options, environment, read, &why),
+        let Some(plan) = plan else { return Self::last_good(options, environment, read, &why) };
+        match Self::of_file(plan, read.unwrap_or_default(), options, environment) {
+            Ok(boot) => Ok(boot),
+            // Its certificates may come: the same text is looked at again.
+            Err(unusable) => Self::last_good(options, environment, None, &unusable),
         }
     }
 
     /// The file is good: it is started, unless somebody applied another version over just this text.
+    ///
+    /// # Errors
+    /// Why certificates of the file cannot be used, if it would be started and was never active.
     fn of_file(
         plan: Plan,
-        store: Store,
         read: String,
-        degraded: Option<String>,
         options: &RunOptions,
         environment: &dyn Environment,
-    ) -> Self {
-        if !is_overruled(&store, &read) {
-            return Self::with(plan, store, Some(read.clone()), read, degraded);
+    ) -> Result<Self, String> {
+        let directory = options.state_dir.as_ref().unwrap_or(&plan.admin.state_dir).clone();
+        let store = Store::at(&directory);
+        let overruled = is_overruled(&store, &read);
+        if overruled && let Some((text, plan)) = known_good(&store, &options.config, environment) {
+            let (store, degraded) = open_store(&directory);
+            return Ok(Boot { again: true, ..Self::with(plan, store, Some(read), text, degraded) });
         }
-        match known_good(&store, &options.config, environment) {
-            Some((text, plan)) => Self::with(plan, store, Some(read), text, degraded),
-            None => {
-                let why = "the version that was applied through the API is not valid any more; the file runs";
-                Self::with(plan, store, Some(read.clone()), read, Some(why.to_owned()))
-            }
+        let again = store.last_good().is_some_and(|last| last == read);
+        if !again && let Some(unusable) = unusable(&plan) {
+            return Err(unusable);
         }
+        let (store, degraded) = open_store(&directory);
+        let gone = "the version that was applied through the API is not valid any more; the file runs";
+        let degraded = overruled.then(|| gone.to_owned()).or(degraded);
+        Ok(Boot { again, ..Self::with(plan, store, Some(read.clone()), read, degraded) })
     }
 
     fn with(plan: Plan, store: Store, read: Option<String>, text: String, degraded: Option<String>) -> Self {
@@ -93,7 +104,8 @@ impl Boot {
         let file = read.as_ref().map(|read| blake3::hash(read.as_bytes()));
         let is_file = read.as_ref() == Some(&text);
         let overruled = kept.and_then(|kept| kept.overruled()).filter(|over| file == Some(*over) && !is_file);
-        Boot { active: Active { plan, text: text.into(), origin, overruled }, store, read, degraded, drain }
+        let active = Active { plan, text: text.into(), origin, overruled };
+        Boot { active, store, read, degraded, again: false, drain }
     }
 
     fn last_good(
@@ -111,7 +123,7 @@ impl Boot {
         let first = why.lines().next().unwrap_or("the file is invalid").to_owned();
         BootDegraded { reason: why, hash: &plan.hash }.emit();
         let degraded = Some(format!("running the last good version, because the file is refused: {first}"));
-        Ok(Self::with(plan, store, read, text, degraded))
+        Ok(Boot { again: true, ..Self::with(plan, store, read, text, degraded) })
     }
 
     /// Keeps what became active for the next boot. A disk that does not take it costs the next boot its safety,
@@ -135,6 +147,21 @@ impl Boot {
             tracing::warn!(%error, "addresses.json cannot be written");
         }
     }
+}
+
+/// Why certificates of `plan` cannot be used, if some cannot.
+fn unusable(plan: &Plan) -> Option<String> {
+    let listeners = plan.listeners.iter().filter_map(|listener| {
+        let error = TlsDoor::open(listener.tls.as_ref()?).err()?;
+        Some(format!("listener {}: {error}", listener.name))
+    });
+    let upstreams = plan.upstreams.iter().filter_map(|upstream| {
+        let transport = &upstream.transport;
+        let error = TlsClient::open(transport.tls.as_ref()?, transport.protocol).err()?;
+        Some(format!("upstream {}: {error}", upstream.name))
+    });
+    let all: Vec<_> = listeners.chain(upstreams).collect();
+    (!all.is_empty()).then(|| all.join("\n"))
 }
 
 /// Somebody applied another version over just this text of the file.

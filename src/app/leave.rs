@@ -43,6 +43,7 @@ impl Running {
         runtime.block_on(async {
             Ready { admin: self.admin, listeners: &self.listeners.bound() }.emit();
             while signals.next().await == Told::Reread {
+                self.supervisor.reloading();
                 // One wish in line is enough: it reads whatever is there then.
                 let _ = self.wishes.try_send(());
             }
@@ -57,9 +58,13 @@ impl Running {
     async fn drain(&self) {
         let process = &self.observatory.process;
         process.drain();
+        self.supervisor.stopping(self.drain.delay + self.drain.timeout);
         Drain::Announced(self.drain.delay).emit();
         tokio::time::sleep(self.drain.delay).await;
         self.listeners.stop_accepting();
+        process.close_quiet();
+        // In the first half, so that the second is there for those in the middle of a message.
+        process.say_goodbye(self.drain.timeout / 2);
         Drain::AcceptingStopped(self.drain.timeout).emit();
         let end = Instant::now() + self.drain.timeout;
         while self.busy() && Instant::now() < end {
@@ -79,6 +84,7 @@ impl Running {
     }
 
     fn end(self) -> ExitCode {
+        self.observatory.process.cut();
         self.stop_cores.cancel();
         join(self.cores);
         self.access_log.drain(LOG_PATIENCE);

@@ -4,7 +4,8 @@
 //! Absolute: a backend at 25 % may hold a quarter of its reference, which is what it held when it was well, so a
 //! whole fleet at 25 % holds a quarter together; a weight among peers alone would change nothing then. All ramped
 //! backends together hold at most the rounded-up sum of their shares, or at small numbers rounding each of them up
-//! would leave no ramp at all. Neighbours that are not ramped take twice their reference at most.
+//! would leave no ramp at all. Neighbours that are not ramped take twice their reference at most, where that is
+//! more than a handful: a reference is a mean, and below a handful it says nothing about what comes at once.
 //!
 //! Pure arithmetic over plain values. What holds the count is the place at a backend; which backends can be
 //! reached at all is known when one is picked.
@@ -15,8 +16,13 @@ use std::time::Instant;
 const MICRO: f64 = 1e6;
 /// Weights are drawn in hundredths while something is ramped, or a light backend could not be at 1 %.
 const WEIGHT_SCALE: u32 = 100;
-/// What warm neighbours may take of a ramped backend's work, relative to their reference.
+/// What a warm neighbour may hold of a ramped backend's work, relative to its own reference.
 const NEIGHBOUR: f64 = 2.0;
+/// A warm neighbour is not held below this many in flight, or draining one of two backends of a quiet service would
+/// refuse the second of two requests that come together.
+const NEIGHBOUR_LEAST: f64 = 8.0;
+/// Nor below this part of its cap while its reference is a guess from a few seconds.
+const NEIGHBOUR_GUESS: f64 = 0.5;
 
 /// One backend as a ramp sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +31,8 @@ pub struct Standing {
     pub percent: f64,
     /// In flight when it was well.
     pub reference: f64,
+    /// The reference was learned from minutes, or given; else it is a guess.
+    pub settled: bool,
     /// Requests a second when it was well, if that is known.
     pub rate: Option<f64>,
     /// In flight at most, as configured.
@@ -90,7 +98,7 @@ pub fn whole(parts: impl Iterator<Item = u64>) -> u32 {
 }
 
 fn share(standing: &Standing, any: bool) -> Share {
-    let Standing { percent, reference, rate, cap, weight } = *standing;
+    let Standing { percent, reference, settled, rate, cap, weight } = *standing;
     if !any {
         return Share { cap, weight, ramped: None };
     }
@@ -98,7 +106,8 @@ fn share(standing: &Standing, any: bool) -> Share {
         return Share { cap: 0, weight: 0, ramped: None };
     }
     if percent >= 100.0 {
-        let most = (NEIGHBOUR * reference).ceil().max(1.0);
+        let guess = if settled { 0.0 } else { NEIGHBOUR_GUESS * f64::from(cap) };
+        let most = (NEIGHBOUR * reference).ceil().max(NEIGHBOUR_LEAST).max(guess);
         return Share { cap: at_most(most, cap), weight: weight.saturating_mul(WEIGHT_SCALE), ramped: None };
     }
     let part = percent / 100.0;
@@ -123,7 +132,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn standing(percent: f64, reference: f64) -> Standing {
-        Standing { percent, reference, rate: None, cap: 1_000, weight: 100 }
+        Standing { percent, reference, settled: true, rate: None, cap: 1_000, weight: 100 }
     }
 
     #[test]
@@ -132,7 +141,7 @@ mod tests {
             let alone =
                 Shares::of(&[25.0, 100.0, 100.0, 100.0].map(|percent| standing(percent, reference)), None);
             assert_eq!(alone.of[0].cap, one, "{reference}");
-            assert_eq!(alone.of[1].cap, (2.0 * reference) as u32);
+            assert_eq!(alone.of[1].cap, ((2.0 * reference) as u32).max(8));
             let fleet = Shares::of(&[standing(25.0, reference); 4], None);
             assert_eq!(fleet.total, Some(all), "{reference}");
         }
@@ -153,6 +162,15 @@ mod tests {
     }
 
     #[test]
+    fn a_neighbour_of_a_quiet_service_keeps_room_for_what_comes_together() {
+        let two = |settled| {
+            let standing = |percent| Standing { settled, ..standing(percent, 0.3) };
+            Shares::of(&[standing(0.0), standing(100.0)], None).of[1].cap
+        };
+        assert_eq!((two(true), two(false)), (8, 500));
+    }
+
+    #[test]
     fn a_drained_backend_gets_nothing_and_its_neighbour_no_more_than_twice() {
         let shares = Shares::of(&[standing(0.0, 10.0), standing(100.0, 10.0)], None);
         assert_eq!((shares.of[0].cap, shares.of[0].weight), (0, 0));
@@ -160,40 +178,41 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
+           #![proptest_config(ProptestConfig::with_cases(256))]
 
-        #[test]
-        fn no_share_is_above_its_part_rounded_up_or_its_cap(
-            standings in prop::collection::vec(
-                (0.0_f64..=100.0, 0.0_f64..500.0, prop::option::of(0.0_f64..1e5), 1_u32..400, 1_u32..10_000),
-                1..12,
-            ),
-        ) {
-            let standings: Vec<_> = standings
-                .into_iter()
-                .map(|(percent, reference, rate, cap, weight)| Standing { percent, reference, rate, cap, weight })
-                .collect();
-            let shares = Shares::of(&standings, None);
-            let mut parts = 0.0;
-            for (standing, share) in standings.iter().zip(&shares.of) {
-                prop_assert!(share.cap <= standing.cap);
-                prop_assert_eq!(share.cap == 0, standing.percent <= 0.0);
-                if share.ramped.is_some() {
-                    let part = standing.percent / 100.0 * standing.reference;
-                    prop_assert!(f64::from(share.cap) <= part.ceil().max(1.0));
-                    parts += part;
-                }
-            }
-            let ramped = whole(shares.of.iter().filter_map(|share| share.ramped).map(|it| it.quota_micro));
-            prop_assert!(f64::from(ramped) <= (parts + 1e-4).ceil().max(1.0));
-        }
+           #[test]
+           fn no_share_is_above_its_part_rounded_up_or_its_cap(
+               standings in prop::collection::vec(
+                   (0.0_f64..=100.0, 0.0_f64..500.0, prop::option::of(0.0_f64..1e5), 1_u32..400, 1_u32..10_000),
+                   1..12,
+               ),
+           ) {
+               let standings: Vec<_> = standings
+                   .into_iter()
+                   .map(|(percent, reference, rate, cap, weight)| Standing {
+    percent, reference, settled: true, rate, cap, weight })
+                   .collect();
+               let shares = Shares::of(&standings, None);
+               let mut parts = 0.0;
+               for (standing, share) in standings.iter().zip(&shares.of) {
+                   prop_assert!(share.cap <= standing.cap);
+                   prop_assert_eq!(share.cap == 0, standing.percent <= 0.0);
+                   if share.ramped.is_some() {
+                       let part = standing.percent / 100.0 * standing.reference;
+                       prop_assert!(f64::from(share.cap) <= part.ceil().max(1.0));
+                       parts += part;
+                   }
+               }
+               let ramped = whole(shares.of.iter().filter_map(|share| share.ramped).map(|it| it.quota_micro));
+               prop_assert!(f64::from(ramped) <= (parts + 1e-4).ceil().max(1.0));
+           }
 
-        #[test]
-        fn a_higher_ramp_never_leaves_less(low in 0.1_f64..99.0, more in 0.0_f64..1.0, reference in 0.0_f64..300.0) {
-            let high = (low + more * (99.9 - low)).max(low);
-            let share = |percent| Shares::of(&[standing(percent, reference)], None).of[0];
-            prop_assert!(share(high).cap >= share(low).cap);
-            prop_assert!(share(high).weight >= share(low).weight);
-        }
-    }
+           #[test]
+           fn a_higher_ramp_never_leaves_less(low in 0.1_f64..99.0, more in 0.0_f64..1.0, reference in 0.0_f64..300.0) {
+               let high = (low + more * (99.9 - low)).max(low);
+               let share = |percent| Shares::of(&[standing(percent, reference)], None).of[0];
+               prop_assert!(share(high).cap >= share(low).cap);
+               prop_assert!(share(high).weight >= share(low).weight);
+           }
+       }
 }

@@ -126,20 +126,11 @@ impl Client {
         self.ask(Method::GET, path, None)
     }
 
-    /// Changes something: POST, PUT or DELETE, with a body or without.
+    /// Asks for anything, with a body or without.
     ///
     /// # Errors
-    /// Like [`Client::get`]. When there was no answer, the change may have been made.
-    pub fn change<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<T, ClientError> {
-        self.ask(method, path, body)
-    }
-
-    fn ask<T: DeserializeOwned>(
+    /// Like [`Client::get`]. When a change was asked for and there was no answer, it may have been made.
+    pub fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -223,6 +214,14 @@ impl Client {
         }
         let (detail, hint) = sentences(&body);
         Err(ClientError::Refused { status: status.as_u16(), detail, hint })
+    }
+
+    /// Reads what was answered as what it should be.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn read<T: DeserializeOwned>(&self, answer: Value) -> Result<T, ClientError> {
+        serde_json::from_value(answer).map_err(|error| self.unreadable(error))
     }
 
     fn unreachable(&self, why: impl ToString) -> ClientError {

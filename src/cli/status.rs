@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::table::{WIDTH, fit, plain};
 use super::{Failure, print};
-use crate::control::view::{BackendView, GatewayView, UpstreamView};
+use crate::control::view::{BackendView, GatewayView, LeverView, UpstreamView};
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -23,6 +23,7 @@ fn render(view: &GatewayView) -> String {
     // Writing to a String cannot fail.
     let _ = head(&mut out, view);
     let _ = upstreams(&mut out, &view.upstreams);
+    let _ = levers(&mut out, &view.upstreams);
     out
 }
 
@@ -39,9 +40,11 @@ fn head(out: &mut String, view: &GatewayView) -> std::fmt::Result {
     let connections: u64 = view.workers.iter().map(|worker| u64::from(worker.connections)).sum();
     writeln!(
         out,
-        "in flight {} of {}  connections {connections}  workers {}",
+        "in flight {} of {}  streams {} of {}  connections {connections}  workers {}",
         view.in_flight,
         view.max_in_flight,
+        view.streams,
+        view.max_streams,
         view.workers.len()
     )?;
     for listener in &view.listeners {
@@ -99,7 +102,49 @@ fn backend_row(out: &mut String, backend: &BackendView) -> std::fmt::Result {
     let (ramp, latency) =
         (percent(backend.ramp_percent), backend.ewma_ms.map_or("-".to_owned(), |ms| format!("{ms:.1}ms")));
     let name = format!("  {} {}", backend.name, backend.address);
-    row(out, &name, [&in_flight, &cap, "", &ramp, &latency], &backend.state)
+    row(out, &name, [&in_flight, &cap, "", &ramp, &latency], &backend.state)?;
+    if backend.streams == 0 {
+        return Ok(());
+    }
+    row(out, "    streams", [&backend.streams.to_string(), &backend.max_streams.to_string(), "", "", ""], "")
+}
+
+/// Who holds which lever, and what it costs now.
+fn levers(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
+    let own = |backend: &BackendView| backend.ramp.clone().into_iter().chain(backend.drain.clone());
+    let of = |upstream: &UpstreamView| -> Vec<LeverView> {
+        upstream.ramp.clone().into_iter().chain(upstream.backends.iter().flat_map(own)).collect()
+    };
+    let all: Vec<LeverView> = upstreams.iter().flat_map(of).collect();
+    if !all.is_empty() {
+        out.write_char('\n')?;
+    }
+    for lever in &all {
+        writeln!(out, "{}", fit(&plain(&lever_line(lever)), WIDTH))?;
+        let why = if lever.reason.is_empty() { "" } else { ": " };
+        let signed = format!("    by {} since {}{why}{}", lever.by, lever.since, lever.reason);
+        writeln!(out, "{}", fit(&plain(&signed), WIDTH))?;
+    }
+    Ok(())
+}
+
+/// What a lever says, and what its upstream sheds for it.
+pub(super) fn lever_line(lever: &LeverView) -> String {
+    let mut line = format!("{} {}", lever.kind, lever.upstream);
+    if let Some(backend) = &lever.backend {
+        line += &format!("/{backend}");
+    }
+    if lever.kind == "ramp" {
+        line += &format!(" {}", percent(lever.percent));
+    }
+    if let Some(then) = lever.then {
+        let clock = if then.paused { "paused with" } else { "in" };
+        line += &format!(", then {} {clock} {}", percent(then.percent), uptime(then.in_seconds));
+    }
+    if let Some(forecast) = &lever.forecast {
+        line += &format!("  sheds {}% now", forecast.shed_percent);
+    }
+    line
 }
 
 /// One line of the table: a name, five numbers to the right, and a word.
@@ -114,7 +159,8 @@ fn row(out: &mut String, name: &str, numbers: [&str; 5], state: &str) -> std::fm
 }
 
 fn percent(percent: f64) -> String {
-    format!("{percent:.0}%")
+    // Without a fraction unless there is one.
+    format!("{}%", (percent * 100.0).round() / 100.0)
 }
 
 fn uptime(seconds: f64) -> String {
@@ -132,7 +178,8 @@ fn uptime(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::view::{ListenerView, VersionView, WorkerView};
+    use crate::control::steering::forecast::Forecast;
+    use crate::control::view::{ListenerView, ThenView, VersionView, WorkerView};
 
     fn view() -> GatewayView {
         let backend = |name: &str, state: &str, in_flight| BackendView {
@@ -141,6 +188,8 @@ mod tests {
             state: state.into(),
             in_flight,
             cap: 64,
+            streams: in_flight - 12,
+            max_streams: 1000,
             ewma_ms: Some(12.34),
             ramp_percent: 100.0,
             ..Default::default()
@@ -157,6 +206,8 @@ mod tests {
             uptime_seconds: 7_384.0,
             in_flight: 76,
             max_in_flight: 8192,
+            streams: 40,
+            max_streams: 8192,
             workers: vec![WorkerView { connections: 34, ..Default::default() }; 2],
             listeners: vec![ListenerView {
                 name: "edge".into(),
@@ -184,16 +235,37 @@ mod tests {
     fn the_screen_looks_like_this() {
         let expected = "\
 version 3 (9f86d081884c7d65)  ready, degraded  up 2h 3m
-in flight 76 of 8192  connections 68  workers 2
+in flight 76 of 8192  streams 40 of 8192  connections 68  workers 2
 listener edge on 0.0.0.0:8080  connections 68 of 10000
 ! line 4: unknown key `path_prefx`
 
 upstream / backend         in flight  limit     queue  ramp  latency  state
 orders                            76    256     3/512  100%           2 zombies
   a orders-a.internal:8080        64     64            100%   12.3ms  ready
+    streams                       52   1000
   b orders-b.internal:8080        12     64            100%   12.3ms  connect_f…
 ";
         assert_eq!(render(&view()), expected);
+    }
+
+    #[test]
+    fn levers_say_who_why_what_next_and_what_it_costs() {
+        let lever = LeverView {
+            kind: "ramp".into(),
+            upstream: "orders".into(),
+            percent: 2.5,
+            then: Some(ThenView { percent: 100.0, in_seconds: 598.0, paused: false }),
+            by: "ops".into(),
+            reason: "cold caches".into(),
+            since: "2026-11-22T19:00:00Z".into(),
+            forecast: Some(Forecast { shed_percent: 75.5, ..Forecast::default() }),
+            ..LeverView::default()
+        };
+        let mut view = view();
+        view.upstreams[0].ramp = Some(lever);
+        let expected = "\nramp orders 2.5%, then 100% in 9m 58s  sheds 75.5% now\n    \
+                        by ops since 2026-11-22T19:00:00Z: cold caches\n";
+        assert!(render(&view).ends_with(expected), "{}", render(&view));
     }
 
     #[test]

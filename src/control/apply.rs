@@ -5,7 +5,7 @@
 
 use crate::config::plan::Plan;
 use crate::control::origin::Origin;
-use crate::control::{Active, Cause, Control};
+use crate::control::{Active, Cause, Control, Outcome};
 use crate::telemetry::events::ConfigRefused;
 use crate::telemetry::metrics::ApplyOutcome;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -172,15 +172,18 @@ impl Desk {
 }
 
 impl Control {
-    /// Does what was ordered. Blocks on files and sockets: for the background thread.
-    pub fn fulfil(&self, job: Job) {
+    /// Does what was ordered, and tells what came of it. Blocks on files and sockets: for the background thread.
+    pub fn fulfil(&self, job: Job, told: impl FnOnce(Outcome)) {
         let Job { order, turn, answer } = job;
         let result = self.apply(order);
-        self.metrics.process().apply(match &result {
-            Ok(receipt) if receipt.changed => ApplyOutcome::Applied,
-            Ok(_) => ApplyOutcome::Unchanged,
-            Err(_) => ApplyOutcome::Refused,
-        });
+        let (outcome, counted) = match &result {
+            Ok(receipt) if receipt.changed => (Outcome::Applied, ApplyOutcome::Applied),
+            Ok(_) => (Outcome::Unchanged, ApplyOutcome::Unchanged),
+            Err(_) => (Outcome::Refused, ApplyOutcome::Refused),
+        };
+        self.metrics.process().apply(counted);
+        // Before the answer: whoever has it may look for the new addresses at once.
+        told(outcome);
         // Whoever is answered may come again at once.
         drop(turn);
         // Nobody may be waiting any more; the log and the status have it.
@@ -212,11 +215,6 @@ impl Control {
             return Ok(Receipt { number, hash, changed: false, persisted, notices: active.plan.notices });
         }
         self.activate(active).map_err(failed)
-    }
-
-    /// The hash of the active version.
-    pub fn active_hash(&self) -> String {
-        self.state().active.plan.hash.clone()
     }
 }
 

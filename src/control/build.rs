@@ -9,6 +9,7 @@ use crate::balancing::settings::BackendSettings;
 use crate::balancing::shares::Shares;
 use crate::balancing::{Backend, Cluster, Levelled};
 use crate::config::plan::{Plan, UpstreamPlan};
+use crate::control::trust::Trusts;
 use crate::filters::forwarded::TrustedProxies;
 use crate::permit::Counter;
 use crate::request::Class;
@@ -41,8 +42,10 @@ pub struct Builder {
     routes: Kept<Arc<str>, admission::RouteCounts>,
     backends: Kept<(Arc<str>, Arc<str>), Counter>,
     rates: Kept<(Arc<str>, Arc<str>), Rate>,
+    streams: Kept<(Arc<str>, Arc<str>), Counter>,
     endpoints: Kept<Identity, Endpoint>,
     latencies: Kept<Identity, PeakEwma>,
+    trusts: Trusts,
     /// What the table being built wants of endpoints that the active table may share: it becomes true when the
     /// table becomes active, and is forgotten when it does not.
     later: Vec<(Arc<Endpoint>, Waits, u32)>,
@@ -98,17 +101,72 @@ impl Builder {
             routes: Kept::new(),
             backends: Kept::new(),
             rates: Kept::new(),
+            streams: Kept::new(),
             endpoints: Kept::new(),
             latencies: Kept::new(),
+            trusts: Trusts::default(),
             later: Vec::new(),
         }
+    }
+
+    /// The next table starts a version that was active before: an upstream whose files cannot be used now has no
+    /// connections until they can, instead of keeping the others from their start.
+    pub fn forgive_certificates(&mut self) {
+        self.trusts.forgive();
     }
 
     /// Builds the table of a plan, with the next number.
     ///
     /// # Errors
-    /// Files of TLS towards backends that cannot be used, by name.
+    /// Files of TLS towards backends that cannot be used, by name. Those that the active table uses already are
+    /// not read again.
     pub fn build(&mut self, plan: &Plan) -> Result<Table, String> {
+        self.trusts.begin(false);
+        self.table(plan)
+    }
+
+    /// Builds the table of the active plan again, under its own number: its text is the same, what its files
+    /// hold is not. Where they cannot be used, their last good content stays. [`Builder::recommit`] belongs to it.
+    ///
+    /// # Errors
+    /// See [`Builder::build`].
+    pub fn rebuild(&mut self, plan: &Plan) -> Result<Table, String> {
+        self.trusts.begin(true);
+        let table = self.table(plan)?;
+        Ok(Table { number: self.number, ..table })
+    }
+
+    /// The table of this plan is active: its number is taken, and what only older ones used may go.
+    pub fn commit(&mut self, plan: &Plan) {
+        self.number += 1;
+        self.recommit(plan);
+    }
+
+    /// The same for a table that was rebuilt and takes no number.
+    pub fn recommit(&mut self, plan: &Plan) {
+        self.trusts.commit();
+        for (endpoint, waits, connects) in self.later.drain(..) {
+            endpoint.follow(waits, connects);
+        }
+        for (index, upstream) in plan.upstreams.iter().enumerate() {
+            self.metrics.upstream(&upstream.name).use_classes(classes(plan, index));
+        }
+        self.upstreams.forget_unused();
+        self.routes.forget_unused();
+        self.backends.forget_unused();
+        self.rates.forget_unused();
+        self.streams.forget_unused();
+        self.endpoints.forget_unused();
+        self.latencies.forget_unused();
+        self.metrics.retain(&names(plan));
+    }
+
+    /// Trust and client certificates of the active table.
+    pub fn trusts(&self) -> &Trusts {
+        &self.trusts
+    }
+
+    fn table(&mut self, plan: &Plan) -> Result<Table, String> {
         self.later.clear();
         let upstreams: Result<Vec<_>, String> = plan
             .upstreams
@@ -135,24 +193,6 @@ impl Builder {
         })
     }
 
-    /// The table of this plan is active: its number is taken, and what only older ones used may go.
-    pub fn commit(&mut self, plan: &Plan) {
-        self.number += 1;
-        for (endpoint, waits, connects) in self.later.drain(..) {
-            endpoint.follow(waits, connects);
-        }
-        for (index, upstream) in plan.upstreams.iter().enumerate() {
-            self.metrics.upstream(&upstream.name).use_classes(classes(plan, index));
-        }
-        self.upstreams.forget_unused();
-        self.routes.forget_unused();
-        self.backends.forget_unused();
-        self.rates.forget_unused();
-        self.endpoints.forget_unused();
-        self.latencies.forget_unused();
-        self.metrics.retain(&names(plan));
-    }
-
     fn route(&mut self, settings: &RouteSettings) -> Route {
         Route {
             settings: settings.clone(),
@@ -164,13 +204,8 @@ impl Builder {
     fn upstream(&mut self, plan: &Plan, index: usize, upstream: &UpstreamPlan) -> Result<Upstream, String> {
         let metrics = self.metrics.upstream(&upstream.name);
         let classes = classes(plan, index);
-        let tls = match &upstream.transport.tls {
-            Some(settings) => Some(
-                TlsClient::open(settings, upstream.transport.protocol)
-                    .map_err(|error| format!("upstream {}: {error}", upstream.name))?,
-            ),
-            None => None,
-        };
+        let tls = self.trusts.client_for(upstream);
+        let tls = tls.map_err(|error| format!("upstream {}: {error}", upstream.name))?;
         let backends: Result<Vec<_>, String> = upstream
             .balancing
             .backends
@@ -190,7 +225,7 @@ impl Builder {
         Ok(Upstream {
             name: upstream.name.clone(),
             gate: upstream.gate.clone(),
-            highest: classes.iter().copied().min().unwrap_or_default(),
+            highest: highest(plan, index),
             classes,
             shared: self
                 .upstreams
@@ -219,8 +254,9 @@ impl Builder {
             cap: upstream.balancing.max_in_flight_per_backend,
             max_streams: upstream.balancing.max_streams,
             in_flight: self.backends.get_or(key.clone(), Counter::default),
-            rate: self.rates.get_or(key, Rate::default),
+            rate: self.rates.get_or(key.clone(), Rate::default),
             metrics: metrics.clone(),
+            streams: self.streams.get_or(key, Counter::default),
             latency: self.latencies.get_or(identity.clone(), PeakEwma::default),
             endpoint: self.endpoint(upstream, identity, tls, metrics)?,
         })
@@ -260,7 +296,6 @@ impl Builder {
             connects_allowed: AtomicU32::new(transport.max_connects),
             tls,
             descriptors: descriptors.clone(),
-            streams: Arc::default(),
         });
         self.later.push((endpoint.clone(), waits, transport.max_connects));
         Ok(endpoint)
@@ -272,6 +307,13 @@ fn classes(plan: &Plan, upstream: usize) -> Vec<Class> {
     let routes = plan.routes.iter().map(|(_, route)| route);
     let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
     own.map(|route| route.class).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The highest class among the routes that go through an upstream's gate: it may fill all of it.
+fn highest(plan: &Plan, upstream: usize) -> Class {
+    let routes = plan.routes.iter().map(|(_, route)| route).filter(|route| !route.streaming);
+    let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
+    own.map(|route| route.class).min().unwrap_or_default()
 }
 
 /// All names that label a metric.

@@ -3,6 +3,7 @@
 use crate::admission::class_limit;
 use crate::balancing::Backend;
 use crate::control::Control;
+use crate::control::certificates::Owner;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
 use crate::control::view::{
     BackendView, ClassView, GatewayView, ListenerView, UpstreamView, VersionView, WorkerView,
@@ -13,10 +14,11 @@ use crate::request::Class;
 use crate::routing::table::{Table, Upstream};
 use crate::runtime::watchdog::Heartbeats;
 use crate::server::process::Process;
+use crate::upstream::certificate::epoch_seconds;
 use crate::worker::Workers;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// What there is to see beside the control plane.
 pub struct Observatory {
@@ -48,7 +50,7 @@ impl Observatory {
         reasons.extend(self.control.steering().reasons(&table));
         let version = self.version(&table);
         let now = self.epoch_nanos();
-        GatewayView {
+        let mut view = GatewayView {
             version,
             degraded,
             reasons,
@@ -58,9 +60,23 @@ impl Observatory {
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             in_flight: self.process.in_flight.get(),
             max_in_flight: table.max_in_flight,
+            streams: self.process.streams.get(),
+            max_streams: table.max_streams,
             workers,
             listeners: self.listeners(),
             upstreams: upstreams(&table, self.control.steering().sight(&table), now),
+        };
+        self.add_certificates(&mut view);
+        view
+    }
+
+    fn add_certificates(&self, view: &mut GatewayView) {
+        let state = self.control.state();
+        for listener in &mut view.listeners {
+            listener.tls = state.certificates.view(&Owner::Listener(listener.name.as_str().into()));
+        }
+        for upstream in &mut view.upstreams {
+            upstream.tls = state.certificates.view(&Owner::Upstream(upstream.name.as_str().into()));
         }
     }
 
@@ -100,6 +116,7 @@ impl Observatory {
             let told = state.active.origin.told();
             reasons.push(format!("the file is not what runs: the active version was {told}"));
         }
+        reasons.extend(state.certificates.reasons(epoch_seconds(SystemTime::now())));
         (reasons, state.degraded.is_some(), state.refused.is_none())
     }
 
@@ -128,6 +145,7 @@ impl Observatory {
                 .iter()
                 .map(|why| (why.as_str().to_owned(), listener.limits().refused(*why)))
                 .collect(),
+            tls: None,
         };
         all.iter().map(view).collect()
     }
@@ -152,9 +170,11 @@ fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> Upstrea
         queue_depth: upstream.shared.line.waiting.get(),
         max_waiting: upstream.gate.max_waiting,
         zombies: upstream.shared.zombies.get(),
+        stream_zombies: upstream.shared.stream_zombies.get(),
         classes: upstream.classes.iter().map(class).collect(),
         ramp_percent: sight.ramp.as_ref().map_or(100.0, |ramp| ramp.percent),
         ramp: sight.ramp,
+        tls: None,
         backends: upstream
             .cluster
             .backends
@@ -179,6 +199,8 @@ fn backend_view(backend: &Backend, sight: BackendSight, now: u64) -> BackendView
         in_flight: backend.in_flight.get(),
         cap: sight.cap,
         max_in_flight: backend.cap,
+        streams: backend.streams.get(),
+        max_streams: backend.max_streams,
         connecting: u32::try_from(allowed.saturating_sub(endpoint.connects.load().available_permits()))
             .unwrap_or(0),
         ewma_ms: Some(backend.latency.get(now)).filter(|ns| *ns > 0).map(|ns| ns as f64 / 1e6),

@@ -26,6 +26,12 @@ pub struct GatewayView {
     pub in_flight: u32,
     /// Requests in the process at most.
     pub max_in_flight: u32,
+    /// Tunnels, and requests of streaming routes, in the process.
+    #[serde(default)]
+    pub streams: u32,
+    /// Of these at most.
+    #[serde(default)]
+    pub max_streams: u32,
     /// The cores.
     pub workers: Vec<WorkerView>,
     /// The listeners.
@@ -85,6 +91,32 @@ pub struct ListenerView {
     pub accept_pauses: u64,
     /// Connections closed before they could carry a request, ever, by reason.
     pub refused: BTreeMap<String, u64>,
+    /// Its certificates, if clients speak TLS here.
+    pub tls: Option<TlsView>,
+}
+
+/// The certificates of a listener, or of an upstream's client, and what became of their files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsView {
+    /// Those in use.
+    pub certificates: Vec<CertificateView>,
+    /// Why the files as they are now are not used, if they are not.
+    pub refused: Option<String>,
+    /// Contents of the files that could not be used, ever.
+    pub reload_failures: u64,
+}
+
+/// One certificate in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateView {
+    /// Its file.
+    pub certificate: String,
+    /// The names and addresses that it is for.
+    pub names: Vec<String>,
+    /// Until when it is valid (RFC 3339).
+    pub not_after: String,
+    /// The same in seconds since 1970.
+    pub not_after_seconds: i64,
 }
 
 /// One upstream.
@@ -104,6 +136,9 @@ pub struct UpstreamView {
     pub max_waiting: u32,
     /// Given up by their client or deadline, maybe still running at the backend.
     pub zombies: u32,
+    /// The same among its backends' streams.
+    #[serde(default)]
+    pub stream_zombies: u32,
     /// What each class may fill of the limit, for the classes that its routes use.
     pub classes: Vec<ClassView>,
     /// 100 when unset.
@@ -111,6 +146,8 @@ pub struct UpstreamView {
     /// Its ramp, if one is set.
     #[serde(default)]
     pub ramp: Option<LeverView>,
+    /// Whom it trusts and what it shows, if backends speak TLS.
+    pub tls: Option<TlsView>,
     /// Its backends.
     pub backends: Vec<BackendView>,
 }
@@ -145,6 +182,12 @@ pub struct BackendView {
     pub cap: u32,
     /// In flight at most as configured.
     pub max_in_flight: u32,
+    /// Tunnels, and requests of streaming routes, at it; zombies included.
+    #[serde(default)]
+    pub streams: u32,
+    /// Of these at most.
+    #[serde(default)]
+    pub max_streams: u32,
     /// Connections being established.
     pub connecting: u32,
     /// Peak-EWMA of the time to response headers, in milliseconds; nothing before the first answer.

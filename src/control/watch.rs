@@ -1,11 +1,12 @@
-//! Notices that the file changed: events of its directory (Kubernetes swaps a link, so events never name the
-//! file), gathered for a moment, and a look every half minute in case an event was lost. Whether it is a
-//! change is decided by content, not here.
+//! Notices that the configuration or a certificate changed: events of their folders (Kubernetes swaps a link,
+//! so events never name the file), gathered for a moment, and a look every half minute in case an event was
+//! lost. Whether it is a change is decided by content, not here.
 
 use crate::control::apply::Job;
-use crate::control::{Cause, Control};
+use crate::control::{Cause, Control, Outcome};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -17,11 +18,17 @@ const LOOK: Duration = Duration::from_secs(30);
 /// How often replaced tables are looked after.
 const TIDY: Duration = Duration::from_secs(1);
 
-/// Watches the file for as long as the process lives, and does what is ordered through the admin side. Runs on the background thread, where files may block.
-pub async fn watch(control: Arc<Control>, mut wishes: mpsc::Receiver<()>, mut orders: mpsc::Receiver<Job>) {
+/// Watches the files for as long as the process lives, does what is ordered through the admin side, and tells what
+/// came of each look and each order. Runs on the background thread, where files may block.
+pub async fn watch(
+    control: Arc<Control>,
+    (mut wishes, mut orders): (mpsc::Receiver<()>, mpsc::Receiver<Job>),
+    told: impl Fn(Cause, Outcome),
+) {
     // One place is enough: an event only says "look".
     let (sender, mut events) = mpsc::channel(1);
-    let _watcher = start(control.file(), sender);
+    let mut eyes = Eyes::open(sender);
+    eyes.turn_to(control.folders());
     // The first look is now: the file may have changed between the boot's reading and the watcher's start.
     let mut looks = tokio::time::interval(LOOK);
     let mut tidies = tokio::time::interval(TIDY);
@@ -29,7 +36,8 @@ pub async fn watch(control: Arc<Control>, mut wishes: mpsc::Receiver<()>, mut or
         let cause = tokio::select! {
             Some(()) = wishes.recv() => Cause::Signal,
             Some(job) = orders.recv() => {
-                control.fulfil(job);
+                control.fulfil(job, |outcome| told(Cause::Api, outcome));
+                eyes.turn_to(control.folders());
                 continue;
             }
             Some(()) = events.recv() => {
@@ -44,23 +52,50 @@ pub async fn watch(control: Arc<Control>, mut wishes: mpsc::Receiver<()>, mut or
                 continue;
             }
         };
-        control.reread(cause);
+        told(cause, control.reread(cause));
+        control.renew();
+        eyes.turn_to(control.folders());
     }
 }
 
-fn start(file: &Path, sender: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let told = move |event: notify::Result<Event>| {
-        if event.is_ok_and(|event| !event.kind.is_access()) {
-            // A full channel has the same news in it already.
-            let _ = sender.try_send(());
+/// What sees events of folders.
+struct Eyes {
+    watcher: Option<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+    /// Folders that cannot be watched, told of once.
+    blind: BTreeSet<PathBuf>,
+}
+
+impl Eyes {
+    fn open(sender: mpsc::Sender<()>) -> Self {
+        let told = move |event: notify::Result<Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                // A full channel has the same news in it already.
+                let _ = sender.try_send(());
+            }
+        };
+        let watcher = notify::recommended_watcher(told)
+            .inspect_err(|error| tracing::warn!(%error, "files cannot be watched; looking every 30 s"));
+        Eyes { watcher: watcher.ok(), folders: BTreeSet::new(), blind: BTreeSet::new() }
+    }
+
+    /// Watches these folders and no others.
+    fn turn_to(&mut self, folders: BTreeSet<PathBuf>) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for gone in self.folders.difference(&folders) {
+            // It may have been removed, and its watch with it.
+            let _ = watcher.unwatch(gone);
         }
-    };
-    let watcher = notify::recommended_watcher(told).and_then(|mut watcher| {
-        watcher.watch(directory, RecursiveMode::NonRecursive)?;
-        Ok(watcher)
-    });
-    watcher
-        .inspect_err(|error| tracing::warn!(%error, "cannot watch the configuration; looking every 30 s"))
-        .ok()
+        let mut blind = BTreeSet::new();
+        // Also those that are watched already: one that was removed and made again is another one.
+        for folder in &folders {
+            let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) else { continue };
+            if !self.blind.contains(folder) {
+                tracing::warn!(%error, folder = %folder.display(), "cannot be watched; looking every 30 s");
+            }
+            blind.insert(folder.clone());
+        }
+        self.blind = blind;
+        self.folders = folders;
+    }
 }

@@ -7,6 +7,7 @@
 //! of that source does, so it is never larger than the number of open connections.
 
 use crate::permit::{Counter, Permit};
+use crate::request::Source;
 use crate::runtime::descriptors::{DescriptorPermit, Descriptors};
 use hashbrown::HashMap;
 use std::net::IpAddr;
@@ -149,32 +150,6 @@ impl Limits {
     }
 }
 
-/// Whose connections are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Source {
-    V4(u32),
-    /// The first 64 bits.
-    V6(u64),
-}
-
-impl Source {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => Source::V4(v4.to_bits()),
-            IpAddr::V6(v6) => Source::V6((v6.to_bits() >> 64) as u64),
-        }
-    }
-
-    fn shard(self) -> usize {
-        let bits = match self {
-            Source::V4(bits) => u64::from(bits),
-            Source::V6(bits) => bits,
-        };
-        // Fibonacci hashing: neighbours spread over the shards.
-        (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize
-    }
-}
-
 /// Open connections by source. Sharded, because connections end on every core; a lock is held for one
 /// lookup, at the start and end of a connection, never on a request's way.
 #[derive(Debug, Default)]
@@ -194,8 +169,17 @@ impl Sources {
     }
 
     fn shard(&self, source: Source) -> MutexGuard<'_, Shard> {
-        self.0[source.shard()].lock().unwrap_or_else(PoisonError::into_inner)
+        self.0[shard_of(source)].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn shard_of(source: Source) -> usize {
+    let bits = match source {
+        Source::V4(bits) => u64::from(bits),
+        Source::V6(bits) => bits,
+    };
+    // Fibonacci hashing: neighbours spread over the shards.
+    (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize
 }
 
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! The street door with real sockets on the loopback interface.
 
+mod changes;
 mod exhaustion;
 mod handshakes;
 
@@ -10,7 +11,7 @@ use super::{BindError, Listeners};
 use crate::runtime::descriptors::Descriptors;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,11 @@ struct Shelf {
     /// Cores below this number refuse everything.
     refusing: AtomicUsize,
     panicking: AtomicBool,
+    /// Counts what it gets and keeps nothing.
+    forgetful: AtomicBool,
+    forgotten: AtomicU64,
+    /// Held by a test that holds the acceptor up.
+    gate: Mutex<()>,
 }
 
 impl Cores for Shelf {
@@ -42,8 +48,13 @@ impl Cores for Shelf {
 
     fn deliver(&self, core: usize, accepted: Accepted) -> Result<(), Accepted> {
         assert!(!self.panicking.swap(false, SeqCst), "a defect, asked for by the test");
+        drop(self.gate.lock().expect("not poisoned"));
         if core < self.refusing.load(SeqCst) {
             return Err(accepted);
+        }
+        if self.forgetful.load(SeqCst) {
+            self.forgotten.fetch_add(1, SeqCst);
+            return Ok(());
         }
         self.taken.lock().expect("not poisoned").push((core, accepted));
         self.arrived.notify_all();

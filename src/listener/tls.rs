@@ -4,15 +4,17 @@
 //! the old cannot be resumed on it. The handshake itself happens on a core, under that core's deadline.
 //! It deliberately keeps no OCSP staples and does no ACME.
 
-use crate::listener::settings::{CertificateFiles, TlsSettings};
+use crate::listener::settings::TlsSettings;
+use crate::upstream::certificate::CertificateFacts;
 use crate::upstream::pem::{PemFile, TlsError, certified_key, provider};
 use hashbrown::HashMap;
+use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::sync::Arc;
+use std::time::SystemTime;
 use webpki::EndEntityCert;
 
 /// TLS 1.2 sessions kept for resumption; TLS 1.3 and tickets keep theirs at the client.
@@ -33,30 +35,80 @@ impl TlsDoor {
     /// # Errors
     /// Names the file that is at fault.
     pub fn open(settings: &TlsSettings) -> Result<Self, TlsError> {
-        let mut identity = blake3::Hasher::new();
-        let certificates = Arc::new(Certificates::read(&settings.certificates, &mut identity)?);
+        Self::made_of(&Files::read(settings)?)
+    }
+
+    /// Reads the files of `settings` again: a new door if their content is not that of `self`, which must have
+    /// been made of the same settings.
+    ///
+    /// # Errors
+    /// Names the file that is at fault, or that has expired.
+    pub fn renewed(&self, settings: &TlsSettings) -> Result<Option<Self>, TlsError> {
+        let files = Files::read(settings)?;
+        if files.identity == self.identity {
+            return Ok(None);
+        }
+        let door = Self::made_of(&files)?;
+        // Where nothing is shown, an expired certificate serves more clients than none.
+        if !self.certificates.all.is_empty() {
+            door.check(SystemTime::now())?;
+        }
+        Ok(Some(door))
+    }
+
+    /// A door that nobody passes, for a listener whose files cannot be used at a start: every handshake fails,
+    /// until [`TlsDoor::renewed`] makes one that opens.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up at all.
+    pub fn closed() -> Result<Self, TlsError> {
+        let none = Certificates { all: Vec::new(), by_name: HashMap::default() };
+        Self::showing(none, None, blake3::hash(b"closed"))
+    }
+
+    fn made_of(files: &Files) -> Result<Self, TlsError> {
+        Self::showing(Certificates::of(&files.pairs)?, files.client_ca.as_ref(), files.identity)
+    }
+
+    fn showing(
+        certificates: Certificates,
+        client_ca: Option<&PemFile>,
+        identity: blake3::Hash,
+    ) -> Result<Self, TlsError> {
+        let certificates = Arc::new(certificates);
         let builder = ServerConfig::builder_with_provider(Arc::clone(provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Setup(error.to_string()))?;
-        let builder = match &settings.client_ca {
+        let builder = match client_ca {
             None => builder.with_no_client_auth(),
-            Some(path) => {
-                // Marks that what follows is an authority, not one more certificate.
-                identity.update(b"client_ca");
-                builder.with_client_cert_verifier(client_verifier(&PemFile::read(path, &mut identity)?)?)
-            }
+            Some(file) => builder.with_client_cert_verifier(client_verifier(file)?),
         };
         let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Of this door alone: a session vouches for a client certificate without looking at it again, so one
+        // that was made under another client_ca must be worth nothing here.
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_KEPT);
         config.ticketer = Ticketer::new().map_err(|error| TlsError::Setup(error.to_string()))?;
-        Ok(TlsDoor { config: Arc::new(config), certificates, identity: identity.finalize() })
+        Ok(TlsDoor { config: Arc::new(config), certificates, identity })
+    }
+
+    /// Whether all certificates may be taken into use at `now`.
+    ///
+    /// # Errors
+    /// Names one that has expired or is not valid yet.
+    pub fn check(&self, now: SystemTime) -> Result<(), TlsError> {
+        self.certificates().try_for_each(|certificate| certificate.check(now))
+    }
+
+    /// The certificates, in the order of the configuration.
+    pub fn certificates(&self) -> impl Iterator<Item = &CertificateFacts> {
+        self.certificates.all.iter().map(|certificate| &certificate.facts)
     }
 
     /// Whether the certificate that a client with server name `sni` was shown is also valid for `host` (a
     /// name or an address literal, without port). If not, the answer to a request for `host` is 421.
     pub fn covers(&self, sni: Option<&str>, host: &str) -> bool {
-        self.certificates.shown_to(sni).covers(host)
+        self.certificates.shown_to(sni).is_some_and(|certificate| certificate.covers(host))
     }
 
     /// Hash of all files: equal identities would make equal doors.
@@ -65,12 +117,34 @@ impl TlsDoor {
     }
 }
 
-fn client_verifier(file: &PemFile) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in file.certificates()? {
-        roots.add(certificate).map_err(|error| file.problem(error))?;
+/// The files of a [`TlsSettings`] as they were read, at one moment, and their identity.
+struct Files {
+    /// Chains and keys.
+    pairs: Vec<(PemFile, PemFile)>,
+    client_ca: Option<PemFile>,
+    identity: blake3::Hash,
+}
+
+impl Files {
+    fn read(settings: &TlsSettings) -> Result<Self, TlsError> {
+        let mut identity = blake3::Hasher::new();
+        let mut pairs = Vec::with_capacity(settings.certificates.len());
+        for pair in &settings.certificates {
+            let chain = PemFile::read(&pair.certificate, &mut identity)?;
+            pairs.push((chain, PemFile::read(&pair.key, &mut identity)?));
+        }
+        let client_ca = match &settings.client_ca {
+            // Marks that what follows is an authority, not one more certificate.
+            Some(path) => Some(PemFile::read(path, identity.update(b"client_ca"))?),
+            None => None,
+        };
+        Ok(Files { pairs, client_ca, identity: identity.finalize() })
     }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider()))
+}
+
+fn client_verifier(file: &PemFile) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
+    let roots = Arc::new(file.roots()?);
+    WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider()))
         .build()
         .map_err(|error| file.problem(error))
 }
@@ -78,20 +152,18 @@ fn client_verifier(file: &PemFile) -> Result<Arc<dyn rustls::server::danger::Cli
 /// The certificates of a listener, found by server name.
 #[derive(Debug)]
 struct Certificates {
-    /// The first is shown when no name matches; never empty.
+    /// The first is shown when no name matches; empty only behind a closed door.
     all: Vec<Certificate>,
     /// Names and wildcards (as `*.rest`), lower case; on a clash the certificate listed first has it.
     by_name: HashMap<Box<str>, usize, foldhash::quality::RandomState>,
 }
 
 impl Certificates {
-    fn read(files: &[CertificateFiles], identity: &mut blake3::Hasher) -> Result<Self, TlsError> {
-        let mut all = Vec::with_capacity(files.len());
+    fn of(pairs: &[(PemFile, PemFile)]) -> Result<Self, TlsError> {
+        let mut all = Vec::with_capacity(pairs.len());
         let mut by_name = HashMap::default();
-        for (index, pair) in files.iter().enumerate() {
-            let chain = PemFile::read(&pair.certificate, identity)?;
-            let key = PemFile::read(&pair.key, identity)?;
-            let certificate = Certificate::new(certified_key(&chain, &key)?).map_err(|e| chain.problem(e))?;
+        for (index, (chain, key)) in pairs.iter().enumerate() {
+            let certificate = Certificate::new(chain, certified_key(chain, key)?)?;
             for name in &certificate.names {
                 by_name.entry(name.clone()).or_insert(index);
             }
@@ -103,9 +175,9 @@ impl Certificates {
         Ok(Certificates { all, by_name })
     }
 
-    fn shown_to(&self, sni: Option<&str>) -> &Certificate {
+    fn shown_to(&self, sni: Option<&str>) -> Option<&Certificate> {
         let index = sni.and_then(|name| self.find(name)).unwrap_or(0);
-        &self.all[index]
+        self.all.get(index)
     }
 
     fn find(&self, name: &str) -> Option<usize> {
@@ -117,7 +189,7 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.shown_to(hello.server_name()).key))
+        self.shown_to(hello.server_name()).map(|certificate| Arc::clone(&certificate.key))
     }
 }
 
@@ -126,13 +198,15 @@ struct Certificate {
     key: Arc<CertifiedKey>,
     /// DNS names of the leaf, lower case.
     names: Vec<Box<str>>,
+    facts: CertificateFacts,
 }
 
 impl Certificate {
-    fn new(key: CertifiedKey) -> Result<Self, String> {
-        let leaf = key.end_entity_cert().map_err(|error| error.to_string())?;
-        let names = dns_names(leaf).map_err(|error| error.to_string())?;
-        Ok(Certificate { names, key: Arc::new(key) })
+    fn new(chain: &PemFile, key: CertifiedKey) -> Result<Self, TlsError> {
+        let leaf = key.end_entity_cert().map_err(|error| chain.problem(error))?;
+        let names = dns_names(leaf).map_err(|error| chain.problem(error))?;
+        let facts = CertificateFacts::of(chain, leaf)?;
+        Ok(Certificate { names, facts, key: Arc::new(key) })
     }
 
     fn covers(&self, host: &str) -> bool {
@@ -172,6 +246,7 @@ fn wildcard_over(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::settings::CertificateFiles;
     use rcgen::generate_simple_self_signed;
     use std::path::Path;
 
@@ -213,6 +288,26 @@ mod tests {
         assert!(!door.covers(Some("a.test"), "c.test"));
         assert!(door.covers(Some("c.test"), "x.d.test"));
         assert!(!door.covers(Some("c.test"), "d.test"));
+    }
+
+    #[test]
+    fn nothing_is_taken_before_the_handshake_is_done() {
+        let place = tempfile::tempdir().expect("a directory");
+        let door = door(place.path(), &[&["a.test"]]);
+        assert_eq!(door.config.max_early_data_size, 0, "early data may be played again (RFC 8446, 8)");
+        assert!(!door.config.key_log.will_log("CLIENT_RANDOM"));
+    }
+
+    #[test]
+    fn a_closed_door_shows_and_covers_nothing_until_its_files_are_good() {
+        let place = tempfile::tempdir().expect("a directory");
+        let closed = TlsDoor::closed().expect("made");
+        assert!(!closed.covers(None, "a.test") && closed.certificates().next().is_none());
+        let pair = write_pair(place.path(), "a", &["a.test"]);
+        let settings = TlsSettings { certificates: vec![pair], client_ca: None };
+        let opened = closed.renewed(&settings).expect("good files").expect("something new");
+        assert!(opened.covers(None, "a.test"));
+        assert!(opened.renewed(&settings).expect("good files").is_none());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! **A route matches when everything that it says is true; precedence only chooses among routes that match.**
 //! Most specific host first (exact, then the longest suffix, then none), then exact path, then pattern, then
-//! longest prefix, then more headers, then a route that names the method. Two patterns are compared from the
+//! longest prefix, then a route that names the listener, then more headers, then one that names the method. Two patterns are compared from the
 //! left: text, then `{gap}`, then `{*tail}`. Where that leaves two routes equal, [`Matcher::build`] refuses.
 //!
 //! So a route without hosts answers on every host, also on one that other routes name, where these have no
@@ -16,6 +16,7 @@ use super::pattern::PathPattern;
 use super::trie::Trie;
 use hashbrown::HashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use std::sync::Arc;
 
 type Map<T> = HashMap<Box<str>, T, foldhash::fast::RandomState>;
 
@@ -30,6 +31,8 @@ pub struct RouteKey {
     pub methods: Vec<Method>,
     /// All of these.
     pub headers: Vec<HeaderMatch>,
+    /// Came in by any of these, by name; empty means every listener.
+    pub listeners: Vec<Arc<str>>,
 }
 
 /// A condition on one header.
@@ -111,13 +114,21 @@ impl Matcher {
 
     /// The index of the route for a request. `host` and `path` are in their one spelling
     /// ([`normalise_host`](super::normalise_host), [`normalise`](super::normalise)); an empty host (HTTP/1.0
-    /// without `Host`) matches routes for every host.
-    pub fn find(&self, host: &str, path: &str, method: &Method, headers: &HeaderMap) -> Result<usize, Miss> {
+    /// without `Host`) matches routes for every host. `listener` is the one that the request came in by.
+    pub fn find(
+        &self,
+        listener: &str,
+        host: &str,
+        path: &str,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<usize, Miss> {
         let mut wrong_method = false;
-        let found = self.walk(host, path, |group| group.choose(method, headers, &mut wrong_method));
+        let accepts = |entry: &Entry| entry.accepts_listener(listener) && entry.accepts_headers(headers);
+        let found = self.walk(host, path, |group| group.choose(method, accepts, &mut wrong_method));
         match found {
             Some(route) => Ok(route),
-            None if wrong_method => Err(Miss::Method { allow: self.allow(host, path, headers) }),
+            None if wrong_method => Err(Miss::Method { allow: self.allow(host, path, accepts) }),
             None => Err(Miss::NotFound),
         }
     }
@@ -148,10 +159,10 @@ impl Matcher {
     }
 
     /// Walks again, on the way to a 405 only.
-    fn allow(&self, host: &str, path: &str, headers: &HeaderMap) -> HeaderValue {
+    fn allow(&self, host: &str, path: &str, accepts: impl Fn(&Entry) -> bool) -> HeaderValue {
         let mut names: Vec<&str> = Vec::new();
         self.walk(host, path, |group| {
-            for entry in group.entries.iter().filter(|entry| entry.accepts_headers(headers)) {
+            for entry in group.entries.iter().filter(|entry| accepts(entry)) {
                 names.extend(entry.methods.iter().map(Method::as_str));
             }
             None::<()>
@@ -215,7 +226,7 @@ impl Paths {
     }
 }
 
-/// Routes of one host and one path; those with more headers first.
+/// Routes of one host and one path; those that name listeners first, then those with more headers.
 #[derive(Debug, Default)]
 struct Group {
     entries: Vec<Entry>,
@@ -225,18 +236,23 @@ impl Group {
     /// Adds a route; returns one that it cannot be told apart from.
     fn insert(&mut self, entry: Entry) -> Option<usize> {
         let twin = self.entries.iter().find(|other| other.is_ambiguous_with(&entry)).map(|other| other.route);
-        let place = self.entries.partition_point(|other| other.headers.len() >= entry.headers.len());
+        let place = self.entries.partition_point(|other| other.weight() >= entry.weight());
         self.entries.insert(place, entry);
         twin
     }
 
-    fn choose(&self, method: &Method, headers: &HeaderMap, wrong_method: &mut bool) -> Option<usize> {
+    fn choose(
+        &self,
+        method: &Method,
+        accepts: impl Fn(&Entry) -> bool,
+        wrong_method: &mut bool,
+    ) -> Option<usize> {
         let mut best: Option<(&Entry, Fit)> = None;
         for entry in &self.entries {
-            if best.is_some_and(|(best, _)| best.headers.len() > entry.headers.len()) {
+            if best.is_some_and(|(best, _)| best.weight() > entry.weight()) {
                 break;
             }
-            if !entry.accepts_headers(headers) {
+            if !accepts(entry) {
                 continue;
             }
             match entry.fit(method) {
@@ -265,11 +281,26 @@ struct Entry {
     route: usize,
     methods: Box<[Method]>,
     headers: Box<[HeaderMatch]>,
+    listeners: Box<[Arc<str>]>,
 }
 
 impl Entry {
     fn new(route: usize, key: &RouteKey) -> Self {
-        Entry { route, methods: key.methods.clone().into(), headers: key.headers.clone().into() }
+        Entry {
+            route,
+            methods: key.methods.clone().into(),
+            headers: key.headers.clone().into(),
+            listeners: key.listeners.clone().into(),
+        }
+    }
+
+    /// What decides between two that match, but for the method; the larger the better.
+    fn weight(&self) -> (bool, usize) {
+        (!self.listeners.is_empty(), self.headers.len())
+    }
+
+    fn accepts_listener(&self, listener: &str) -> bool {
+        self.listeners.is_empty() || self.listeners.iter().any(|name| **name == *listener)
     }
 
     fn fit(&self, method: &Method) -> Option<Fit> {
@@ -296,7 +327,8 @@ impl Entry {
 
     /// Whether some request matches both and neither is preferred.
     fn is_ambiguous_with(&self, other: &Entry) -> bool {
-        self.headers.len() == other.headers.len()
+        self.weight() == other.weight()
+            && (self.listeners.is_empty() || shared_listener(&self.listeners, &other.listeners).is_some())
             && shared_method(&self.methods, &other.methods).is_some()
             && !self.headers.iter().any(|one| other.headers.iter().any(|two| one.excludes(two)))
     }
@@ -318,6 +350,10 @@ fn shared_method<'a>(one: &'a [Method], two: &[Method]) -> Option<&'a Method> {
     one.iter().find(|method| two.contains(method))
 }
 
+fn shared_listener<'a>(one: &'a [Arc<str>], two: &[Arc<str>]) -> Option<&'a Arc<str>> {
+    one.iter().find(|name| two.contains(name))
+}
+
 fn example(host: Option<&HostPattern>, one: &RouteKey, two: &RouteKey) -> String {
     let host = match host {
         Some(HostPattern::Exact(name)) => name.as_str().to_owned(),
@@ -326,6 +362,10 @@ fn example(host: Option<&HostPattern>, one: &RouteKey, two: &RouteKey) -> String
     };
     let method = shared_method(&one.methods, &two.methods).unwrap_or(&Method::GET);
     let mut text = format!("{method} {host}{}", one.path.example());
+    if let Some(listener) = shared_listener(&one.listeners, &two.listeners) {
+        text += " on ";
+        text += listener;
+    }
     let mut lines: Vec<String> = one.headers.iter().chain(&two.headers).map(header_line).collect();
     lines.sort();
     lines.dedup();

@@ -20,6 +20,8 @@ pub struct RouteSettings {
     pub body_idle: Duration,
     /// From the request's head to the last byte, if bounded.
     pub max_duration: Option<Duration>,
+    /// Long answers: bounded as streams, outside the gate.
+    pub streaming: bool,
     /// When it is shed.
     pub class: Class,
     /// In flight through this route at most.

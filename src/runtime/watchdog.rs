@@ -66,6 +66,12 @@ impl Heartbeats {
         self.0.get(core).is_some_and(|heart| heart.stuck.load(Relaxed))
     }
 
+    /// Says of a core that it is stuck, as the watchdog would.
+    #[cfg(test)]
+    pub fn accuse(&self, core: usize) {
+        self.0[core].stuck.store(true, Relaxed);
+    }
+
     /// The cores that are stuck.
     pub fn all_stuck(&self) -> impl Iterator<Item = usize> {
         (0..self.0.len()).filter(|core| self.stuck(*core))

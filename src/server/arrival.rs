@@ -9,6 +9,7 @@ use crate::routing::view::{Chosen, View};
 use crate::routing::{Host, Miss, Normalised, normalise, normalise_host};
 use crate::server::client::Client;
 use crate::server::own;
+use crate::server::process::ProcessPermit;
 use crate::server::record::Record;
 use bytes::Bytes;
 use http::request::Parts;
@@ -57,7 +58,8 @@ impl<'a> Arrival<'a> {
         record: &mut Record,
     ) -> Result<Chosen, Reject> {
         let matcher = &view.table.matcher;
-        let found = matcher.find(self.host.as_str(), &self.path.path, &parts.method, &parts.headers);
+        let (listener, host) = (client.listener.name(), self.host.as_str());
+        let found = matcher.find(listener, host, &self.path.path, &parts.method, &parts.headers);
         let chosen = view.choose(found.map_err(miss)?);
         record.chosen = Some(chosen.clone());
         if record.permit.is_none() {
@@ -117,6 +119,17 @@ fn miss(miss: Miss) -> Reject {
             reject
         }
     }
+}
+
+/// The right to be a stream in the process.
+///
+/// # Errors
+/// `process_limit` when there are too many.
+pub fn enter_stream(client: &Client, chosen: &Chosen) -> Result<ProcessPermit, Reject> {
+    let permit = client.station.shared.process.enter_stream(chosen.table().max_streams);
+    permit.ok_or_else(|| {
+        shed(client, chosen, Reason::ProcessLimit, "the gateway holds as many streams as it may")
+    })
 }
 
 /// 503, counted where the route's sheds count.

@@ -3,8 +3,11 @@
 //!
 //! It sets no timers. It writes down deadlines, and the core's tick compares them (`hyper-notes.md` 9).
 
+mod leaving;
+
 use crate::filters::forwarded::Hop;
 use crate::listener::Listener;
+use crate::listener::entrance::Entrance;
 use crate::listener::settings::Settings;
 use crate::listener::tls::TlsDoor;
 use crate::reject::Reason;
@@ -34,22 +37,35 @@ pub struct TlsFacts {
 const MAX_ABANDONED: u32 = 200;
 /// How many of them are forgiven each second.
 const FORGIVEN: u32 = 20;
-/// A quiet connection is closed this long after the drain began.
-const DRAIN_QUIET: Duration = Duration::from_millis(500);
-
 /// How long a client may take to notice that an answer was cut.
 const MOURNING: Duration = Duration::from_secs(2);
 
 /// Interim answers on their way to the client; shared with a callback that the engine wants `Send`.
 pub type Interim = Arc<Mutex<Vec<u8>>>;
 
+/// A connection that has just been accepted, or has just ended its handshake.
+#[derive(Debug)]
+pub struct Came {
+    /// Whose client it is.
+    pub listener: Arc<Listener>,
+    /// Where it came in.
+    pub entrance: Arc<Entrance>,
+    /// The listener's settings at that moment.
+    pub settings: Arc<Settings>,
+    /// Its address.
+    pub peer: SocketAddr,
+    /// Its TLS, if any.
+    pub tls: Option<TlsFacts>,
+}
+
 /// One client's connection.
 #[derive(Debug)]
 pub struct Client {
     /// Where it lives.
     pub station: Rc<Station>,
-    /// Where it came in.
+    /// Whose client it is, for ever: routes that name listeners go by this.
     pub listener: Arc<Listener>,
+    entrance: Arc<Entrance>,
     /// The listener's settings when it came.
     pub settings: Arc<Settings>,
     /// Its address.
@@ -64,6 +80,10 @@ pub struct Client {
     pub interim: Interim,
     /// A tunnel to be carried once the 101 is written.
     pub upgraded: RefCell<Option<Upgraded>>,
+    /// It has asked at least once.
+    asked: Cell<bool>,
+    /// Since when it is closed as soon as it is quiet.
+    leaving_since: Cell<Option<Instant>>,
     active: Cell<u32>,
     /// Heads that passed the door and have not reached the service.
     arriving: Cell<u32>,
@@ -80,6 +100,8 @@ pub struct Client {
     mid_answer: Cell<bool>,
     /// It is a tunnel now: its idle time and its end are the tunnel's.
     tunnelling: Cell<bool>,
+    /// When it is told to leave, as a tunnel, once the process does.
+    told_at: Cell<Option<Instant>>,
     /// The client ended its side.
     left: Cell<bool>,
     /// The connection is over; bodies may live on for a moment in the engine's tasks.
@@ -88,20 +110,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// A connection that has just been accepted, or has just ended its handshake.
-    pub fn new(
-        station: Rc<Station>,
-        listener: Arc<Listener>,
-        settings: Arc<Settings>,
-        peer: SocketAddr,
-        tls: Option<TlsFacts>,
-    ) -> Rc<Self> {
+    /// Takes it in at a core's station.
+    pub fn new(station: Rc<Station>, came: Came) -> Rc<Self> {
+        let Came { listener, entrance, settings, peer, tls } = came;
         let now = Instant::now();
-        let hop = Hop::new(peer.ip(), listener.bound().port(), tls.is_some());
+        let hop = Hop::new(peer.ip(), entrance.bound().port(), tls.is_some());
         Rc::new(Client {
             deadline: Cell::new(Some(now + settings.header_timeout)),
             station,
             listener,
+            entrance,
             settings,
             peer,
             hop,
@@ -109,6 +127,8 @@ impl Client {
             http2: Cell::new(false),
             interim: Interim::default(),
             upgraded: RefCell::default(),
+            asked: Cell::new(false),
+            leaving_since: Cell::new(None),
             active: Cell::new(0),
             arriving: Cell::new(0),
             abandoned: Cell::new(0),
@@ -121,6 +141,7 @@ impl Client {
             refused: Cell::new(None),
             mid_answer: Cell::new(false),
             tunnelling: Cell::new(false),
+            told_at: Cell::new(None),
             left: Cell::new(false),
             closed: Cell::new(false),
             waker: RefCell::default(),
@@ -129,6 +150,7 @@ impl Client {
 
     /// A request begins.
     pub(super) fn enter(&self) {
+        self.asked.set(true);
         self.active.set(self.active.get() + 1);
         self.arriving.set(self.arriving.get().saturating_sub(1));
         self.deadline.set(None);
@@ -232,7 +254,7 @@ impl Client {
     /// The core's tick.
     pub(super) fn sweep(&self, now: Instant) {
         if self.tunnelling.get() {
-            return;
+            return self.sweep_tunnel(now);
         }
         self.abandoned.set(self.abandoned.get().saturating_sub(FORGIVEN / 10));
         if self.abandoned.get() > MAX_ABANDONED {
@@ -241,9 +263,25 @@ impl Client {
             self.kill(Reason::RequestTimeout);
         } else if self.is_stalled(now) || self.is_hopeless(now) {
             self.kill(Reason::ClientTooSlow);
-        } else if self.station.shared.process.is_draining() {
-            self.drain(now);
+        } else if self.should_leave() {
+            self.leave_when_quiet(now);
         }
+    }
+
+    /// Draws the moment at which a tunnel is told to leave, and wakes it then.
+    fn sweep_tunnel(&self, now: Instant) {
+        let Some(goodbyes) = self.station.shared.process.goodbyes() else { return };
+        let at = self.told_at.get().unwrap_or_else(|| goodbyes.moment());
+        self.told_at.set(Some(at));
+        if now >= at {
+            let waker = self.waker.borrow_mut().take();
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// As a tunnel it is told to leave now.
+    pub(super) fn is_told(&self) -> bool {
+        self.told_at.get().is_some_and(|at| self.station.clock.coarse() >= at)
     }
 
     /// Something is to be flushed, and the client has not taken a byte for as long as it may be idle.
@@ -264,18 +302,6 @@ impl Client {
         let all = watched.iter().all(|progress| progress.cause().is_some());
         let patience = if all { MOURNING } else { self.settings.idle_timeout };
         watched.iter().any(|progress| progress.ended_for(now) > patience)
-    }
-
-    /// Closes a connection that has been quiet; a busy one is told with its next answer.
-    fn drain(&self, now: Instant) {
-        let quiet = now.saturating_duration_since(self.quiet_since.get()) > DRAIN_QUIET;
-        if self.http2.get() {
-            let waker = self.waker.borrow_mut().take();
-            waker.into_iter().for_each(Waker::wake);
-        } else if self.active.get() == 0 && self.unflushed.borrow().is_empty() && !self.in_head.get() && quiet
-        {
-            self.kill(Reason::Draining);
-        }
     }
 }
 

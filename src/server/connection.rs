@@ -49,9 +49,10 @@ const RESETS: usize = 20;
 /// Serves a client until the connection ends.
 pub async fn serve(client: &Rc<Client>, mut transport: Transport, mut negotiated: Option<Protocol>) {
     let mut prefix = Vec::new();
-    if negotiated.is_none() {
+    while negotiated.is_none() {
         match or_killed(client, sniff(&mut transport)).await {
             Ok(Ok((protocol, read))) => (negotiated, prefix) = (Some(protocol), read),
+            Err(Reason::Draining) if transport.has_unread() => client.spare(),
             Ok(Err(_)) | Err(_) => return,
         }
     }
@@ -61,8 +62,11 @@ pub async fn serve(client: &Rc<Client>, mut transport: Transport, mut negotiated
             serve_h2(client, Door::h2(transport, prefix, Watcher(client.clone()))).await;
         }
         _ => {
-            let limits = limits(&client.settings.limits);
-            serve_h1(client, Door::h1(transport, prefix, limits, Watcher(client.clone()))).await;
+            let mut next = Some((transport, prefix));
+            while let Some((transport, prefix)) = next {
+                let limits = limits(&client.settings.limits);
+                next = serve_h1(client, Door::h1(transport, prefix, limits, Watcher(client.clone()))).await;
+            }
         }
     }
 }
@@ -88,7 +92,9 @@ async fn or_killed<F: Future>(client: &Client, future: F) -> Result<F::Output, R
     .await
 }
 
-async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) {
+/// Serves HTTP/1 to the end of the connection. One that should go because it was quiet, and turns out to have
+/// asked in that very moment, is given back to be served once more, with what was read of it.
+async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) -> Option<(Transport, Vec<u8>)> {
     let service = service_fn({
         let client = client.clone();
         move |request| pipeline::handle(client.clone(), request)
@@ -118,11 +124,18 @@ async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) {
     let upgraded = client.upgraded.borrow_mut().take();
     if let Some(upgraded) = upgraded {
         client.becomes_tunnel();
-        upgraded.carry(door, &parts.read_buf).await;
-        return;
+        upgraded.carry(client, door, &parts.read_buf).await;
+        return None;
     }
     drop(parts.service);
+    // The system knows of a request before the engine does; closing over it would lose it.
+    if killed == Some(Reason::Draining) && door.transport().has_unread() {
+        client.spare();
+        let (transport, held) = door.into_parts();
+        return Some((transport, [&parts.read_buf[..], &held].concat()));
+    }
     farewell(client, door, killed).await;
+    None
 }
 
 /// The last words on an HTTP/1 connection: why the door refused, or that the head took too long; then the end
@@ -190,7 +203,7 @@ async fn serve_h2(client: &Rc<Client>, door: Door<Transport, Watcher>) {
             return Poll::Ready(());
         }
         client.remember(cx);
-        if !told && client.station.shared.process.is_draining() {
+        if !told && client.goodbye_is_due() {
             told = true;
             Pin::new(&mut connection).graceful_shutdown();
         }

@@ -105,7 +105,11 @@ pub async fn send(
     let patience = Patience {
         body_idle: settings.body_idle,
         ends: settings.max_duration.map(|bound| record.started + bound),
-        after_leave: gate.zombie_limit().max(HALF_CLOSED),
+        after_leave: match settings.streaming {
+            false => gate.zombie_limit().max(HALF_CLOSED),
+            // Nobody ends their side and goes on listening to a stream; their places are wanted by others.
+            true => HALF_CLOSED,
+        },
     };
     let progress = Rc::new(Progress::new(client.station.clock.clone(), patience));
     client.watch(&progress);
@@ -119,7 +123,9 @@ pub async fn send(
     record.backend = Some(granted.place().backend().settings.name.clone());
     let sent = balancing::send(&client.station.exchanges, &progress, request, granted, deadline).await?;
     let took = sent.ended - sent.began;
-    gate.answered(took);
+    if !settings.streaming {
+        gate.answered(took);
+    }
     record.relayed();
     record.backend = Some(sent.backend().settings.name.clone());
     record.upstream = Some(took);

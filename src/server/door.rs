@@ -136,6 +136,11 @@ impl<T, O: Observer> Door<T, O> {
         self.refusal = None;
     }
 
+    /// What it stands in front of.
+    pub fn transport(&self) -> &T {
+        &self.io
+    }
+
     /// The transport, and the bytes that were read from it but never passed on.
     pub fn into_parts(mut self) -> (T, Vec<u8>) {
         self.held.drain(..self.passed);

@@ -32,11 +32,14 @@ pub enum Phase {
     /// The backend's answer is on its way.
     Receiving,
     /// The exchange with the backend is over, or there was none; the client takes the rest. Holds the process's
-    /// permit only.
+    /// permit only, as a request or as a stream.
     Reading,
-    /// Nobody waits for it any more, and the backend may still work on it. Holds the upstream's permit only.
+    /// Its exchange with the backend goes on, among the streams: a route with `streaming` took it.
+    Streaming,
+    /// Nobody waits for it any more, and the backend may still work on it. Holds the upstream's permit only, or a
+    /// place among a backend's streams.
     Zombie,
-    /// A connection after `101`; counted with the tunnels, not with the requests.
+    /// A connection after `101`; counted with the streams, not with the requests.
     Tunnel,
 }
 
@@ -50,8 +53,22 @@ impl Phase {
             Phase::WaitingForBackend => "waiting_for_backend",
             Phase::Receiving => "receiving",
             Phase::Reading => "reading",
+            Phase::Streaming => "streaming",
             Phase::Zombie => "zombie",
             Phase::Tunnel => "tunnel",
+        }
+    }
+}
+
+impl Phase {
+    /// The same for what is among the streams: it has its place at a backend as long as the exchange goes on, and
+    /// how far a stream has come says little.
+    fn of_stream(self) -> Self {
+        match self {
+            Phase::Connecting | Phase::Sending | Phase::WaitingForBackend | Phase::Receiving => {
+                Phase::Streaming
+            }
+            other => other,
         }
     }
 }
@@ -160,7 +177,10 @@ impl Row {
             class: settings.map(|settings| settings.class),
             client: self.holder.client,
             since: self.holder.since,
-            phase: phase(self.side, self.progress.as_deref()),
+            phase: match phase(self.side, self.progress.as_deref()) {
+                phase if settings.is_some_and(|settings| settings.streaming) => phase.of_stream(),
+                phase => phase,
+            },
         }
     }
 }

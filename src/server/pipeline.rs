@@ -2,7 +2,7 @@
 //! else. Around it, `handle` never fails: every refusal, failure or panic becomes an answer with a reason.
 
 use crate::admission::Granted;
-use crate::balancing::{Seated, Sent};
+use crate::balancing::Sent;
 use crate::filters::{deadline, forwarded};
 use crate::reject::{Reason, Reject};
 use crate::routing::view::View;
@@ -120,15 +120,19 @@ async fn walk(
     departure::check_length(&parts, incoming, settings.filters.max_body)?;
 
     let deadline = deadline::of(record.started, settings.timeout, &parts.headers);
-    let granted = gate.admit(deadline.at).await;
+    let granted = if settings.streaming {
+        // Among the streams from here on, in the process too.
+        record.permit = Some(arrival::enter_stream(client, &chosen)?);
+        gate.admit_stream(record.client_ip)
+    } else {
+        gate.admit(deadline.at, record.client_ip).await
+    };
     record.queued = record.started.elapsed();
     let mut granted = granted?;
-    granted.held_by(record.holder());
+    granted.held_since(record.started);
     let upgrade = match upgrade {
-        Some(upgrade) => {
-            let permits = upgrade::reserve(client, &chosen, granted.place().backend())?;
-            Some((upgrade, permits))
-        }
+        Some(upgrade) if granted.is_stream() => Some((upgrade, None)),
+        Some(upgrade) => Some((upgrade, Some(upgrade::reserve(client, &chosen, gate, &mut granted)?))),
         None => None,
     };
 
@@ -149,7 +153,7 @@ fn conclude(
     outcome: Result<Outcome, Reject>,
     mut pending: Pending,
 ) -> Response<EdgeBody> {
-    let mut close = client.station.shared.process.is_draining();
+    let mut close = client.should_leave() && !client.has_more_to_ask();
     let (mut head, relay) = match outcome {
         Ok(Outcome::Own(answer)) => (answer, None),
         Ok(Outcome::Relay(sent)) => {
@@ -168,7 +172,8 @@ fn conclude(
         // The backend's version is its own affair; the engine lowers ours for clients of HTTP/1.0.
         *head.version_mut() = Version::HTTP_11;
     }
-    if close && asked.http1 {
+    // What a client was told that it may switch to, it switches to; tunnels are told later.
+    if close && asked.http1 && head.status() != StatusCode::SWITCHING_PROTOCOLS {
         head.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if asked.http10 && head.status().is_informational() {

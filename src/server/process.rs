@@ -1,36 +1,68 @@
-//! What the whole process holds, over all cores: requests, tunnels, and whether it is on its way out.
+//! What the whole process holds, over all cores: requests, streams, and whether it is on its way out.
 
 use crate::permit::{Counted, Counter, Permit};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// The process's own bounds and state.
 #[derive(Debug, Default)]
 pub struct Process {
     /// Requests, from their head to their last byte.
     pub in_flight: Counter,
-    /// Tunnels.
-    pub streams: Arc<Counter>,
+    /// Tunnels, and requests of streaming routes from admission to their last byte.
+    pub streams: Counter,
     draining: AtomicBool,
+    closing: AtomicBool,
+    goodbyes: OnceLock<Goodbyes>,
+    over: AtomicBool,
 }
 
-/// One request in the process.
+/// When tunnels are told that the process leaves: each at a moment of its own, so that their clients do not
+/// all come back to its neighbours at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Goodbyes {
+    from: Instant,
+    over: Duration,
+}
+
+impl Goodbyes {
+    /// A moment for one tunnel, drawn.
+    pub fn moment(&self) -> Instant {
+        self.from + self.over.mul_f64(fastrand::f64())
+    }
+}
+
+/// One request or one stream in the process.
 pub type ProcessPermit = Permit<InProcess>;
 
 /// Owner of a process permit.
 #[derive(Clone, Debug)]
-pub struct InProcess(Arc<Process>);
+pub enum InProcess {
+    /// Among the requests.
+    Request(Arc<Process>),
+    /// Among the streams.
+    Stream(Arc<Process>),
+}
 
 impl Counted for InProcess {
     fn counter(&self) -> &Counter {
-        &self.0.in_flight
+        match self {
+            InProcess::Request(process) => &process.in_flight,
+            InProcess::Stream(process) => &process.streams,
+        }
     }
 }
 
 impl Process {
     /// Takes a request in, if fewer than `max` are.
     pub fn enter(self: &Arc<Self>, max: u32) -> Option<ProcessPermit> {
-        Permit::try_new(InProcess(self.clone()), max)
+        Permit::try_new(InProcess::Request(self.clone()), max)
+    }
+
+    /// Takes a stream in, if fewer than `max` are.
+    pub fn enter_stream(self: &Arc<Self>, max: u32) -> Option<ProcessPermit> {
+        Permit::try_new(InProcess::Stream(self.clone()), max)
     }
 
     /// From now on every answer asks its client to leave.
@@ -41,5 +73,37 @@ impl Process {
     /// On its way out.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
+    }
+
+    /// Nobody comes in any more: from now on quiet connections are closed. Until then a client may still use
+    /// the one that it kept, and hears from the answer that it should leave.
+    pub fn close_quiet(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
+    /// Quiet connections are closed.
+    pub fn closes_quiet(&self) -> bool {
+        self.closing.load(Relaxed)
+    }
+
+    /// From now on tunnels are told to leave, all of them within `over`.
+    pub fn say_goodbye(&self, over: Duration) {
+        // Said once: whoever drew a moment keeps it.
+        let _ = self.goodbyes.set(Goodbyes { from: Instant::now(), over });
+    }
+
+    /// When tunnels are told to leave, once they are.
+    pub fn goodbyes(&self) -> Option<&Goodbyes> {
+        self.goodbyes.get()
+    }
+
+    /// Time is up: what still goes on from here is cut by us, not left by its client.
+    pub fn cut(&self) {
+        self.over.store(true, Relaxed);
+    }
+
+    /// Time is up.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
     }
 }

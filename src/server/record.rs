@@ -15,6 +15,7 @@ use crate::telemetry::access_log::{AccessRecord, End};
 use crate::telemetry::metrics::Source;
 use crate::upstream::answer::Tail;
 use crate::upstream::progress::Progress;
+use crate::upstream::tunnel::Ended;
 use http::header::{HOST, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Uri, Version};
@@ -134,9 +135,25 @@ impl Record {
         self.finish(End::Complete, None);
     }
 
+    /// A tunnel ended, for a reason if it was not one of its sides.
+    pub(super) fn tunnel_ended(self, ended: Ended) {
+        match ended {
+            Ended::Closed => self.finish(End::Complete, None),
+            Ended::Told => self.finish(End::Complete, Some(Reason::Draining)),
+            Ended::ClientBroke => self.finish(End::ClientGone, Some(Reason::ClientGone)),
+            Ended::BackendBroke => self.finish(End::BackendGone, Some(Reason::Reset)),
+            Ended::Quiet | Ended::TooLong => self.finish(End::Cut, Some(Reason::Timeout)),
+        }
+    }
+
     /// The connection ended before the client had the last byte.
     pub(super) fn cut(self) {
         let reason = self.progress.as_ref().and_then(|progress| progress.cause());
+        if self.client.station.shared.process.is_over() {
+            // Cut by us: what looks like a client that left is our own end.
+            let reason = reason.filter(|reason| *reason != Reason::ClientGone).unwrap_or(Reason::Draining);
+            return self.finish(End::Cut, Some(reason));
+        }
         match reason {
             None | Some(Reason::ClientGone) => self.finish(End::ClientGone, Some(Reason::ClientGone)),
             Some(Reason::Reset | Reason::BadResponse) => self.finish(End::BackendGone, reason),
@@ -265,9 +282,7 @@ impl Pending {
 
     /// Takes the record away, for a tunnel that will finish it.
     pub fn detach(&mut self) -> Option<Record> {
-        let mut record = self.record.take()?;
-        // The tunnel is no request any more: its bounds are its own.
-        record.permit = None;
+        let record = self.record.take()?;
         record.client.leave(false);
         Some(record)
     }

@@ -1,24 +1,24 @@
 //! Requests to change the protocol of an HTTP/1.1 connection (WebSocket and others), and what becomes of the
 //! exchange when the backend agrees.
 
-use crate::admission::Granted;
-use crate::balancing::{Backend, Sent};
+use crate::admission::{Granted, RouteGate};
+use crate::balancing::Sent;
 use crate::filters::{forwarded, hop_by_hop};
-use crate::permit::{Counter, Permit};
 use crate::reject::{Reason, Reject};
 use crate::routing::view::Chosen;
-use crate::server::arrival::shed;
+use crate::server::arrival;
 use crate::server::client::Client;
 use crate::server::door::upgrade_passes;
 use crate::server::ledger::Entry;
-use crate::server::record::Pending;
+use crate::server::process::ProcessPermit;
+use crate::server::record::{Pending, Record};
 use crate::server::tunnel::Upgraded;
+use crate::upstream::tunnel::Bounds;
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, Version};
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// A wish for another protocol.
 #[derive(Clone, Debug)]
@@ -50,24 +50,35 @@ fn nominates_upgrade(value: &HeaderValue) -> bool {
         .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }
 
-/// The right to be a tunnel: in the process, and at the backend.
-pub type TunnelPermits = (Permit<Arc<Counter>>, Permit<Arc<Counter>>);
+/// The right to be a stream, for a request that came through the gate and may become a tunnel. Until the backend
+/// agrees it holds both: whoever only says `Upgrade` must not get past the gate with requests that a backend
+/// answers like any other. On routes with `streaming` the operator has decided that, and the stream's is enough.
+#[derive(Debug)]
+pub struct Reserved {
+    process: ProcessPermit,
+    place: Granted,
+}
 
 /// Takes the right to be a tunnel before anything is sent: a refusal costs the backend nothing.
 ///
 /// # Errors
 /// `process_limit` or `backend_limit` when there are too many.
-pub fn reserve(client: &Client, chosen: &Chosen, backend: &Backend) -> Result<TunnelPermits, Reject> {
-    let process = client.station.shared.process.streams.clone();
-    let full = |reason| shed(client, chosen, reason, "too many tunnels are open");
-    let process =
-        Permit::try_new(process, chosen.table().max_streams).ok_or_else(|| full(Reason::ProcessLimit))?;
-    let backend = Permit::try_new(backend.endpoint.streams.clone(), backend.max_streams);
-    Ok((process, backend.ok_or_else(|| full(Reason::BackendLimit))?))
+pub fn reserve(
+    client: &Client,
+    chosen: &Chosen,
+    gate: &RouteGate,
+    granted: &mut Granted,
+) -> Result<Reserved, Reject> {
+    let process = arrival::enter_stream(client, chosen)?;
+    let place = granted.reserve_stream().map_err(|reason| gate.no_room_for_stream(reason))?;
+    Ok(Reserved { process, place })
 }
 
-/// The backend has switched: its connection becomes a tunnel with a bound of its own, and the request's
-/// permits come free. The record goes with the tunnel.
+/// A wish for another protocol and, where the request is not a stream already, the right to become one.
+pub type Wish = (Upgrade, Option<Reserved>);
+
+/// The backend has switched: its connection becomes a tunnel among the streams, and the request's permits
+/// come free. The record goes with the tunnel.
 ///
 /// # Errors
 /// `bad_response` if nobody asked.
@@ -75,13 +86,16 @@ pub fn switch(
     client: &Rc<Client>,
     chosen: &Chosen,
     sent: Sent<Granted>,
-    wanted: Option<(Upgrade, TunnelPermits)>,
+    wanted: Option<Wish>,
     pending: &mut Pending,
 ) -> Result<Response<Bytes>, Reject> {
-    let Some((upgrade, permits)) = wanted else {
+    let Some((upgrade, reserved)) = wanted else {
         return Err(Reject::new(Reason::BadResponse, "the backend switched protocols unasked"));
     };
-    let Some(tunnel) = sent.exchange.into_tunnel(chosen.route().settings.body_idle) else {
+    let settings = &chosen.route().settings;
+    let ends = |record: &mut Record| settings.max_duration.map(|bound| record.started + bound);
+    let bounds = Bounds { idle: settings.body_idle, ends: pending.record().and_then(ends) };
+    let Some((tunnel, granted)) = sent.exchange.into_tunnel(bounds) else {
         return Err(Reject::new(
             Reason::BadResponse,
             "the backend switched protocols on a shared connection",
@@ -90,13 +104,20 @@ pub fn switch(
     let (parts, _) = sent.response.into_parts();
     let mut response = Response::from_parts(parts, Bytes::new());
     hop_by_hop::response(response.headers_mut(), Some(upgrade.protocol()));
-    chosen.route().settings.filters.response_headers.apply(response.headers_mut());
+    settings.filters.response_headers.apply(response.headers_mut());
     if let Some(mut record) = pending.detach() {
         record.answering(StatusCode::SWITCHING_PROTOCOLS.as_u16());
         record.entry.iter().for_each(Entry::tunnels);
         response.headers_mut().insert(forwarded::REQUEST_ID, record.id.clone());
-        *client.upgraded.borrow_mut() =
-            Some(Upgraded { tunnel: Some(tunnel), record: Some(record), permits });
+        let place = match reserved {
+            Some(Reserved { process, place }) => {
+                record.permit = Some(process);
+                drop(granted);
+                place
+            }
+            None => granted,
+        };
+        *client.upgraded.borrow_mut() = Some(Upgraded { tunnel: Some(tunnel), record: Some(record), place });
     }
     Ok(response)
 }

@@ -4,6 +4,7 @@
 //! Rooms say what happened; how it looks, and how often it may be said, is decided here. Counting is done by
 //! the metrics, so that a line left out loses nothing.
 
+pub mod certificates;
 pub mod stream;
 
 use crate::reject::Reason;
@@ -169,6 +170,39 @@ impl AcceptFailed<'_> {
     }
 }
 
+/// A listener's address changed.
+#[derive(Clone, Copy, Debug)]
+pub enum ListenerChanged<'a> {
+    /// Clients can connect here.
+    Opened {
+        /// The listener's name.
+        listener: &'a str,
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Nobody can connect here any more; whoever did is asked to leave.
+    Closed {
+        /// The listener's name.
+        listener: &'a str,
+        /// Where.
+        address: SocketAddr,
+    },
+}
+
+impl ListenerChanged<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        match self {
+            ListenerChanged::Opened { listener, address } => {
+                tracing::info!(listener, %address, "listener opened");
+            }
+            ListenerChanged::Closed { listener, address } => {
+                tracing::info!(listener, %address, "listener closed; its connections finish");
+            }
+        }
+    }
+}
+
 /// A core did not turn for two looks of the watchdog, or turns again.
 #[derive(Clone, Copy, Debug)]
 pub struct CoreStuck {
@@ -213,6 +247,40 @@ impl RampChanged<'_> {
     pub fn emit(self) {
         let RampChanged { what, target, percent, by, reason } = self;
         tracing::info!(what, target, percent, by, reason, "ramp");
+        let to = percent.map(|percent| format!(" to {percent} %")).unwrap_or_default();
+        let message = match what {
+            "drained" | "ready" => format!("{target} is {what}"),
+            "step" => format!("the ramp of {target} went{to}"),
+            _ => format!("the ramp of {target} was {what}{to}"),
+        };
+        let record = of_target(Record::new(Kind::Ramp, message), target).with("what", what);
+        let record = record.with("by", by).with("reason", reason);
+        match percent {
+            Some(percent) => record.with("percent", percent).hand_on(),
+            None => record.hand_on(),
+        }
+    }
+}
+
+/// A new version means something else under a lever. The log has it among the version's notices.
+#[derive(Clone, Copy, Debug)]
+pub struct RampConflict<'a> {
+    /// What and how; a sentence.
+    pub notice: &'a str,
+}
+
+impl RampConflict<'_> {
+    /// Tells it.
+    pub fn emit(self) {
+        Record::new(Kind::Ramp, self.notice).with("what", "conflict").hand_on();
+    }
+}
+
+/// An upstream, or upstream/backend, as fields; names hold no `/`.
+fn of_target(record: Record, target: &str) -> Record {
+    match target.split_once('/') {
+        Some((upstream, backend)) => record.with("upstream", upstream).with("backend", backend),
+        None => record.with("upstream", target),
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::reject::Reason;
 use crate::upstream::connection::Connection;
 use crate::upstream::progress::{Progress, Stage};
-use crate::upstream::tunnel::Tunnel;
+use crate::upstream::tunnel::{Bounds, Tunnel};
 use crate::upstream::zombie;
 use slab::Slab;
 use std::cell::RefCell;
@@ -29,8 +29,8 @@ pub trait Guard: 'static {
     type Zombie: Lingering;
 
     /// The client, gone for so long, or the deadline is over; keeps the backend's slot, for at most the time
-    /// returned.
-    fn into_zombie(self, gone_for: Duration) -> (Self::Zombie, Duration);
+    /// returned. `aborted` when it was the client who ended it.
+    fn into_zombie(self, gone_for: Duration, aborted: bool) -> (Self::Zombie, Duration);
 }
 
 /// All exchanges of a core, so that its tick can look after them.
@@ -84,7 +84,7 @@ impl<G: Guard> Shared<G> {
     fn end(&self, reason: Reason) {
         let held = self.held.borrow_mut().take();
         if let Some(held) = held {
-            held.abandon(self.progress.gone_for());
+            held.abandon(&self.progress, reason);
         }
         self.progress.end(reason);
     }
@@ -92,9 +92,13 @@ impl<G: Guard> Shared<G> {
 
 impl<G: Guard> Held<G> {
     /// The answer is not wanted any more, but the backend may be working on it.
-    fn abandon(self, gone_for: Duration) {
+    fn abandon(self, progress: &Progress, reason: Reason) {
+        let aborted = progress.cause().unwrap_or(reason) == Reason::ClientGone;
         match self.connection {
-            Some(Connection::H1(connection, pool)) => zombie::linger(*connection, pool, self.guard, gone_for),
+            Some(Connection::H1(connection, pool)) => {
+                let (zombie, limit) = self.guard.into_zombie(progress.gone_for(), aborted);
+                zombie::linger(*connection, pool, zombie, limit);
+            }
             // Dropping the answer's body resets the stream, which tells the backend to stop.
             Some(Connection::H2(_)) | None => drop(self.guard),
         }
@@ -155,15 +159,14 @@ impl<G: Guard> Exchange<G> {
         self.shared.held.borrow_mut().take().map(|held| (held.connection, held.guard))
     }
 
-    /// The backend has switched protocols: its bytes without HTTP, and the permits come free. `None` on
+    /// The backend has switched protocols: its bytes without HTTP, and what the request held. `None` on
     /// HTTP/2, which has no such thing.
-    pub fn into_tunnel(self, idle: Duration) -> Option<Tunnel> {
+    pub fn into_tunnel(self, bounds: Bounds) -> Option<(Tunnel, G)> {
         let (connection, guard) = self.take()?;
-        drop(guard);
         match connection? {
             Connection::H1(connection, _) => {
                 let (transport, early, descriptor) = connection.into_transport();
-                Some(Tunnel { transport, early, descriptor, idle })
+                Some((Tunnel { transport, early, descriptor, bounds }, guard))
             }
             Connection::H2(_) => None,
         }
@@ -181,7 +184,7 @@ impl<G: Guard> Drop for Exchange<G> {
         let held = self.shared.held.borrow_mut().take();
         if let Some(held) = held {
             self.shared.progress.end(Reason::ClientGone);
-            held.abandon(self.shared.progress.gone_for());
+            held.abandon(&self.shared.progress, Reason::ClientGone);
         }
     }
 }

@@ -4,12 +4,17 @@
 //! Files are read where configurations are built, never on a core.
 #![expect(clippy::disallowed_methods, reason = "configurations are built off the cores")]
 
+use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
+
+/// Bytes of one file at most; all public authorities together are a twentieth of it.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What is wrong with the files of a TLS configuration.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +25,7 @@ pub enum TlsError {
         /// The file.
         file: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// It is not what it should be.
     #[error("{file}: {problem}", file = file.display())]
@@ -56,7 +61,7 @@ impl PemFile {
     /// When it cannot be read.
     pub fn read(path: &Path, identity: &mut blake3::Hasher) -> Result<Self, TlsError> {
         let path = path.to_path_buf();
-        match std::fs::read(&path) {
+        match read_bounded(&path) {
             Ok(content) => {
                 // The length first, so that two files cannot be mistaken for one.
                 identity.update(&(content.len() as u64).to_le_bytes()).update(&content);
@@ -75,7 +80,7 @@ impl PemFile {
         match found {
             Ok(found) if found.is_empty() => Err(self.problem("no certificate in this file")),
             Ok(found) => Ok(found),
-            Err(error) => Err(self.problem(error)),
+            Err(error) => Err(self.damaged(&error)),
         }
     }
 
@@ -86,14 +91,57 @@ impl PemFile {
     pub fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
         PrivateKeyDer::from_pem_slice(&self.content).map_err(|error| match error {
             pem::Error::NoItemsFound => self.problem("no unencrypted private key in this file"),
-            error => self.problem(error),
+            error => self.damaged(&error),
         })
+    }
+
+    /// Its certificates as authorities.
+    ///
+    /// # Errors
+    /// When there is none, or one of them is damaged.
+    pub fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in self.certificates()? {
+            roots.add(certificate).map_err(|error| self.problem(error))?;
+        }
+        Ok(roots)
+    }
+
+    /// The parser's own words quote the file, and with a key whose line ends were lost, the key. So they are
+    /// said in ours.
+    fn damaged(&self, error: &pem::Error) -> TlsError {
+        self.problem(match error {
+            pem::Error::MissingSectionEnd { .. } => "a PEM section has no END line; were line ends lost?",
+            pem::Error::IllegalSectionStart { .. } => "a BEGIN line is damaged; were line ends lost?",
+            pem::Error::Base64Decode(_) => "a PEM section is not base64",
+            pem::Error::NoItemsFound => "nothing of use in this file",
+            _ => "the PEM is damaged",
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The file is not what it should be.
     pub fn problem(&self, problem: impl ToString) -> TlsError {
         TlsError::Content { file: self.path.clone(), problem: problem.to_string() }
     }
+}
+
+/// A pipe would be waited for, and a device may have no end.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let found = std::fs::metadata(path)?;
+    if !found.is_file() {
+        return Err(io::Error::other("this is not a file"));
+    }
+    let mut content = Vec::new();
+    std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!("this file is larger than {MAX_BYTES} bytes")));
+    }
+    Ok(content)
 }
 
 /// A chain and its key, checked to belong together.
@@ -140,6 +188,25 @@ mod tests {
         let name = empty.path.display().to_string();
         assert!(empty.certificates().is_err_and(|error| error.to_string().starts_with(&name)));
         assert!(empty.key().is_err_and(|error| error.to_string().starts_with(&name)));
+    }
+
+    #[test]
+    fn no_error_quotes_a_key() {
+        let pem = rcgen::KeyPair::generate().expect("made").serialize_pem();
+        let body: Vec<&str> = pem.lines().filter(|line| !line.starts_with("--")).collect();
+        let (no_end, one_line) = (pem.replace("-----END", "----END"), pem.replace('\n', " "));
+        let glued = pem.replacen("-----\n", " ", 1);
+        let odd = pem.replace(body[1], &format!("{}!", body[1]));
+        for damaged in [no_end, one_line, glued, odd] {
+            let error = file(damaged.as_bytes()).key().expect_err("damaged");
+            let (shown, debug) = (error.to_string(), format!("{error:?}"));
+            // The parser shows bytes as a list of numbers.
+            let numbers = format!("{:?}", body[0].as_bytes());
+            let numbers = numbers.trim_matches(['[', ']']);
+            for text in [shown, debug] {
+                assert!(!text.contains(body[0]) && !text.contains(numbers), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -4,14 +4,15 @@
 //! sessions are keyed by it, so that a connection made under another authority, name or client certificate
 //! is never used again.
 
+use crate::upstream::certificate::CertificateFacts;
 use crate::upstream::pem::{PemFile, TlsError, certified_key, provider};
 use crate::upstream::settings::{Protocol, TlsSettings};
-use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::client::{ResolvesClientCert, Resumption, WantsClientCert};
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_pki_types::ServerName;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
 
 /// Sessions kept for resumption, per upstream.
 const SESSIONS_KEPT: usize = 256;
@@ -23,6 +24,36 @@ pub struct TlsClient {
     pub config: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
     identity: blake3::Hash,
+    certificate: Option<CertificateFacts>,
+}
+
+/// The files of a [`TlsSettings`] as they were read, at one moment, and their identity.
+struct Files {
+    ca: Option<PemFile>,
+    client: Option<(PemFile, PemFile)>,
+    identity: blake3::Hash,
+}
+
+impl Files {
+    fn read(settings: &TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
+        let mut identity = blake3::Hasher::new();
+        let ca = match &settings.ca {
+            Some(path) => Some(PemFile::read(path, identity.update(b"ca"))?),
+            None => {
+                identity.update(b"system");
+                None
+            }
+        };
+        let client = match &settings.client {
+            Some((certificate, key)) => {
+                let chain = PemFile::read(certificate, identity.update(b"client"))?;
+                Some((chain, PemFile::read(key, &mut identity)?))
+            }
+            None => None,
+        };
+        identity.update(format!("{:?} {protocol:?}", settings.server_name).as_bytes());
+        Ok(Files { ca, client, identity: identity.finalize() })
+    }
 }
 
 impl TlsClient {
@@ -31,27 +62,79 @@ impl TlsClient {
     /// # Errors
     /// Names the file that is at fault.
     pub fn open(settings: &TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
-        let mut identity = blake3::Hasher::new();
-        let roots = match &settings.ca {
-            Some(path) => Arc::new(roots_from(path, &mut identity)?),
-            None => system_roots(&mut identity)?,
-        };
-        let builder = ClientConfig::builder_with_provider(Arc::clone(provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| TlsError::Setup(error.to_string()))?
-            .with_root_certificates(roots);
-        let mut config = match &settings.client {
-            None => builder.with_no_client_auth(),
-            Some(pair) => builder.with_client_cert_resolver(client_certificate(pair, &mut identity)?),
-        };
+        Self::made_of(Files::read(settings, protocol)?, settings, protocol)
+    }
+
+    /// Reads the files of `settings` again: a new client if their content is not that of `self`, which must
+    /// have been made of the same settings.
+    ///
+    /// # Errors
+    /// Names the file that is at fault, or that has expired.
+    pub fn renewed(&self, settings: &TlsSettings, protocol: Protocol) -> Result<Option<Self>, TlsError> {
+        let files = Files::read(settings, protocol)?;
+        if files.identity == self.identity {
+            return Ok(None);
+        }
+        let client = Self::made_of(files, settings, protocol)?;
+        // Where nobody is trusted, an expired certificate may serve more than none.
+        if self.identity != closed() {
+            client.check(SystemTime::now())?;
+        }
+        Ok(Some(client))
+    }
+
+    /// A client that trusts nobody, for an upstream whose files cannot be used at a start: no connection is
+    /// made, until [`TlsClient::renewed`] makes one that trusts somebody.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up at all.
+    pub fn closed(settings: &TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
+        let mut config = trusting(Arc::new(RootCertStore::empty()))?.with_no_client_auth();
         config.alpn_protocols = alpn(protocol);
-        config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
-        identity.update(format!("{:?} {protocol:?}", settings.server_name).as_bytes());
         Ok(TlsClient {
             config: Arc::new(config),
             server_name: settings.server_name.clone(),
-            identity: identity.finalize(),
+            identity: closed(),
+            certificate: None,
         })
+    }
+
+    fn made_of(files: Files, settings: &TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
+        let builder = trusting(match &files.ca {
+            Some(file) => Arc::new(file.roots()?),
+            None => system_roots()?,
+        })?;
+        let (mut config, certificate) = match &files.client {
+            None => (builder.with_no_client_auth(), None),
+            Some((chain, key)) => {
+                let certified = certified_key(chain, key)?;
+                let leaf = certified.end_entity_cert().map_err(|error| chain.problem(error))?;
+                let facts = CertificateFacts::of(chain, leaf)?;
+                let shown = Arc::new(SingleCertAndKey::from(certified)) as Arc<dyn ResolvesClientCert>;
+                (builder.with_client_cert_resolver(shown), Some(facts))
+            }
+        };
+        config.alpn_protocols = alpn(protocol);
+        config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
+        Ok(TlsClient {
+            config: Arc::new(config),
+            server_name: settings.server_name.clone(),
+            identity: files.identity,
+            certificate,
+        })
+    }
+
+    /// Whether the client certificate, if there is one, may be taken into use at `now`.
+    ///
+    /// # Errors
+    /// When it has expired or is not valid yet.
+    pub fn check(&self, now: SystemTime) -> Result<(), TlsError> {
+        self.certificate.iter().try_for_each(|certificate| certificate.check(now))
+    }
+
+    /// The client certificate, if backends are shown one.
+    pub fn certificate(&self) -> Option<&CertificateFacts> {
+        self.certificate.as_ref()
     }
 
     /// The name to verify and to send: the configured one, else the backend's `host` (a name or a literal).
@@ -69,6 +152,17 @@ impl TlsClient {
     }
 }
 
+/// The identity of a client that trusts nobody.
+fn closed() -> blake3::Hash {
+    blake3::hash(b"closed")
+}
+
+fn trusting(roots: Arc<RootCertStore>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider()));
+    let builder = builder.with_safe_default_protocol_versions();
+    Ok(builder.map_err(|error| TlsError::Setup(error.to_string()))?.with_root_certificates(roots))
+}
+
 fn alpn(protocol: Protocol) -> Vec<Vec<u8>> {
     let (h1, h2) = (b"http/1.1".to_vec(), b"h2".to_vec());
     match protocol {
@@ -78,28 +172,8 @@ fn alpn(protocol: Protocol) -> Vec<Vec<u8>> {
     }
 }
 
-fn roots_from(path: &Path, identity: &mut blake3::Hasher) -> Result<RootCertStore, TlsError> {
-    identity.update(b"ca");
-    let file = PemFile::read(path, identity)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in file.certificates()? {
-        roots.add(certificate).map_err(|error| file.problem(error))?;
-    }
-    Ok(roots)
-}
-
-fn client_certificate(
-    (certificate, key): &(PathBuf, PathBuf),
-    identity: &mut blake3::Hasher,
-) -> Result<Arc<dyn ResolvesClientCert>, TlsError> {
-    identity.update(b"client");
-    let chain = PemFile::read(certificate, identity)?;
-    let key = PemFile::read(key, identity)?;
-    Ok(Arc::new(SingleCertAndKey::from(certified_key(&chain, &key)?)))
-}
-
 /// The system's roots, read once: they are large, and a gateway has many upstreams.
-fn system_roots(identity: &mut blake3::Hasher) -> Result<Arc<RootCertStore>, TlsError> {
+fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
     static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
         let mut roots = RootCertStore::empty();
         // A damaged certificate among the system's hundreds must not cost the rest.
@@ -110,13 +184,13 @@ fn system_roots(identity: &mut blake3::Hasher) -> Result<Arc<RootCertStore>, Tls
         let problem = "the system has no trusted roots\nhint: install ca-certificates, or set `ca`";
         return Err(TlsError::Setup(problem.to_owned()));
     }
-    identity.update(b"system");
     Ok(Arc::clone(&ROOTS))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::{Path, PathBuf};
 
     fn pair(place: &Path, file: &str) -> (PathBuf, PathBuf) {
         let made = rcgen::generate_simple_self_signed([format!("{file}.test")]).expect("made");

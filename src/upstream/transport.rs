@@ -1,6 +1,7 @@
 //! The bytes under HTTP, towards clients and backends alike: an enum and not a type parameter, so that the
 //! protocol engine is compiled once.
 
+use rustix::net::{RecvFlags, recv};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,6 +16,19 @@ pub enum Transport {
     Tcp(TcpStream),
     /// Under TLS; boxed because its state is large and most connections of some listeners have none.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    /// Whether the peer has sent bytes that nobody read, asked of the system itself: the runtime hears of them
+    /// later. The end of its side is none.
+    pub fn has_unread(&self) -> bool {
+        let socket = match self {
+            Transport::Tcp(socket) => socket,
+            Transport::Tls(stream) => stream.get_ref().0,
+        };
+        let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        recv(socket, &mut [0; 1], peek).is_ok_and(|(_, read)| read > 0)
+    }
 }
 
 impl AsyncRead for Transport {

@@ -2,7 +2,7 @@
 //! on it, so its slot stays taken until the connection ends or the time is up (`overload.md` 0.6).
 
 use crate::upstream::connection::H1;
-use crate::upstream::exchange::{Guard, Lingering};
+use crate::upstream::exchange::Lingering;
 use crate::upstream::pool::Pool;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,9 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const DISCARD: usize = 64 * 1024;
 
 /// Tells the backend that nothing more will come, and waits for its end, which is the only thing that shows
-/// that it stopped (`hyper-notes.md` 17). Holds the guard meanwhile.
-pub fn linger<G: Guard>(connection: H1, pool: Rc<Pool>, guard: G, gone_for: Duration) {
-    let (zombie, limit) = guard.into_zombie(gone_for);
+/// that it stopped (`hyper-notes.md` 17), for at most `limit`. Holds the zombie meanwhile.
+pub fn linger(connection: H1, pool: Rc<Pool>, zombie: impl Lingering, limit: Duration) {
     tokio::task::spawn_local(async move {
         tokio::select! {
             _ = tokio::time::timeout(limit, discard(connection)) => {}

@@ -5,6 +5,8 @@ use crate::support::config::Config;
 use crate::support::external::finish;
 use crate::support::gateway::{Gateway, Launch, cli};
 use crate::support::origins::Origin;
+use crate::support::raw::fetch;
+use crate::support::tls::{Authority, Pair, handshake, quoted};
 use crate::support::{PATIENCE, wait_until};
 use std::fs;
 use std::path::Path;
@@ -124,7 +126,10 @@ fn a_state_directory_that_cannot_be_written_costs_no_request() {
     assert!(reasons.contains("state directory"), "{reasons}");
     let config = Config::simple(origin.address()).route("more", "/more", "u", "");
     gateway.change(&config);
-    assert_eq!(gateway.metrics().value("tidegate_config_last_apply_successful", &[]), 1.0);
+    // The new version is there a moment before the word that its change is done.
+    wait_until(PATIENCE, "the change is a success", || {
+        gateway.metrics().value("tidegate_config_last_apply_successful", &[]) == 1.0
+    });
 }
 
 #[test]
@@ -179,4 +184,62 @@ fn a_disk_that_takes_no_last_good_version_is_told_and_costs_no_request() {
     wait_until(PATIENCE, "it is kept again", || {
         gateway.metrics().get("tidegate_config_degraded", &[]) == Some(0.0)
     });
+}
+
+/// A cleartext listener beside `edge`, which shows `pair`, and an upstream that shows `client`.
+fn with_certificates(origin: &Origin, pair: &Pair, client: &Pair) -> Config {
+    let shows =
+        |pair: &Pair| format!("certificate = {}, key = {}", quoted(&pair.certificate), quoted(&pair.key));
+    Config::simple(origin.address())
+        .listener(&format!("tls = {{ certificates = [{{ {} }}] }}", shows(pair)))
+        .text("[[listeners]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"")
+        .upstream("secret", &[origin.address()], &format!("tls = {{ {} }}", shows(client)))
+        .route("secret", "/secret", "secret", "")
+}
+
+#[test]
+fn certificates_that_are_broken_at_boot_close_only_what_they_belong_to() {
+    let authority = Authority::new();
+    let (pair, client) = (authority.server(&["edge.test"]), authority.client("client"));
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&with_certificates(&origin, &pair, &client));
+    let good = fs::read(&pair.key).expect("read");
+    fs::write(&pair.key, "").expect("written");
+    fs::write(&client.key, "").expect("written");
+    let gateway = gateway.restart(Launch::default());
+    assert_eq!(fetch(gateway.listener("plain"), "/").status(), 200);
+    assert_eq!(fetch(gateway.listener("plain"), "/secret").status(), 502);
+    let trusting = authority.client_config(&["http/1.1"], None);
+    assert!(handshake(gateway.edge(), "edge.test", &trusting).is_err());
+    let reasons = gateway.admin_get("/readyz").text();
+    assert!(reasons.contains("edge.test.key") && reasons.contains("client.key"), "{reasons}");
+    fs::write(&pair.key, good).expect("written");
+    wait_until(PATIENCE, "the listener opens", || handshake(gateway.edge(), "edge.test", &trusting).is_ok());
+}
+
+#[test]
+fn a_first_version_whose_certificates_are_broken_is_refused_or_gives_way_to_the_last_good_one() {
+    let authority = Authority::new();
+    let (pair, other) = (authority.server(&["edge.test"]), authority.server(&["other.test"]));
+    let origin = Origin::well_behaved();
+    let mixed = Pair { certificate: pair.certificate.clone(), key: other.key.clone() };
+    let wrong = with_certificates(&origin, &mixed, &pair);
+    let folder = TempDir::new().expect("a temporary folder");
+    let (file, state) = (folder.path().join("gateway.toml"), folder.path().join("state"));
+    put(&file, Some(wrong.render(&state).as_bytes()));
+    let output = finish(cli(&["run", "-c"]).arg(&file), PATIENCE);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("listener edge") && said.contains("other.test.key"), "{said}");
+
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let good = gateway.hash();
+    put(&gateway.file(), Some(wrong.render(&gateway.folder().join("state")).as_bytes()));
+    let gateway = gateway.restart(Launch::default());
+    serves_degraded(&gateway, "the pair does not fit");
+    assert_eq!(gateway.hash(), good);
+    fs::copy(&pair.key, &other.key).expect("copied");
+    gateway.write(&wrong);
+    wait_until(PATIENCE, "the same text is taken once they fit", || gateway.hash() != good);
+    assert_eq!(gateway.status()["degraded"], false);
 }

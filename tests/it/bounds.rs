@@ -8,19 +8,7 @@ use crate::support::raw::{End, Raw, get};
 use crate::support::tls::{self, Authority};
 use crate::support::{PATIENCE, wait_until};
 use crate::tunnels::{echoes, handshake, websocket};
-use socket2::{Domain, Socket, Type};
-use std::net::SocketAddr;
 use std::time::Duration;
-
-/// A connection from another address of this machine.
-fn connect_from(source: [u8; 4], to: SocketAddr) -> Raw {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((source, 0)).into()).expect("loopback is all of 127.0.0.0/8");
-    socket.connect(&to.into()).expect("the gateway accepts");
-    let socket = std::net::TcpStream::from(socket);
-    let io = Box::new(socket.try_clone().expect("a second handle"));
-    Raw::over(socket, io).expect("a connection")
-}
 
 fn is_turned_away(mut raw: Raw) {
     // It may be closed before the request is out.
@@ -42,7 +30,7 @@ fn one_source_cannot_take_all_connections() {
     let gateway = Gateway::start(&config);
     let mut kept = served(&gateway, 5);
     is_turned_away(gateway.connect());
-    let mut other = connect_from([127, 0, 0, 2], gateway.edge());
+    let mut other = Raw::connect_from([127, 0, 0, 2], gateway.edge());
     assert_eq!(other.ask(get("/")).status(), 200, "another source is not meant");
     kept.iter_mut().for_each(|raw| assert_eq!(raw.ask(get("/")).status(), 200));
     drop(kept);
@@ -55,7 +43,7 @@ fn connections_beyond_the_listeners_bound_are_closed_whatever_their_source() {
     let gateway = Gateway::start(&Config::simple(origin.address()).listener("max_connections = 5"));
     let kept = served(&gateway, 5);
     for _ in 0..3 {
-        is_turned_away(connect_from([127, 0, 0, 2], gateway.edge()));
+        is_turned_away(Raw::connect_from([127, 0, 0, 2], gateway.edge()));
     }
     assert_eq!(gateway.metrics().value("tidegate_connections", &[("listener", "edge")]), 5.0);
     drop(kept);
@@ -146,10 +134,10 @@ fn connections_that_are_turned_away_are_counted_by_reason() {
     let _kept = served(&gateway, 4);
     is_turned_away(gateway.connect());
     assert_eq!(refused(&gateway, "source"), 1.0);
-    let _last = connect_from([127, 0, 0, 2], gateway.edge());
+    let _last = Raw::connect_from([127, 0, 0, 2], gateway.edge());
     wait_until(PATIENCE, "it is full", || {
         gateway.metrics().value("tidegate_connections", &[("listener", "edge")]) == 5.0
     });
-    is_turned_away(connect_from([127, 0, 0, 3], gateway.edge()));
+    is_turned_away(Raw::connect_from([127, 0, 0, 3], gateway.edge()));
     assert_eq!(refused(&gateway, "connections"), 1.0);
 }

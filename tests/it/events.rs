@@ -59,7 +59,7 @@ fn events_after_the_last_event_id_are_replayed_and_then_go_on() {
     let (first, second) = (known[0]["id"].clone(), known[1]["id"].clone());
     let by_header = Listener::open(gateway.admin(), "", &[&format!("Last-Event-ID: {first}")]);
     let by_query = Listener::open(gateway.admin(), &format!("?after={first}"), &[]);
-    for mut listener in [by_header.ok().expect("a stream"), by_query.ok().expect("a stream")] {
+    for mut listener in [by_header.expect("a stream"), by_query.expect("a stream")] {
         let event = listener.next().expect("replayed");
         assert_eq!((&event["id"], &event["outcome"]), (&second, &"applied".into()));
         another_version(&gateway, &origin, second.as_u64().expect("an id") as u32 % 1000 + 3);
@@ -74,7 +74,7 @@ fn a_gap_is_told_before_what_is_left() {
     let (_origin, gateway) = simple();
     let first = wait_for(PATIENCE, "something happened", || items(&gateway, "").first().cloned());
     for query in ["?after=1", "?after=18000000000000000000"] {
-        let mut listener = Listener::open(gateway.admin(), query, &[]).ok().expect("a stream");
+        let mut listener = Listener::open(gateway.admin(), query, &[]).expect("a stream");
         let gap = listener.next().expect("told");
         assert_eq!(gap["kind"], "gap", "{gap}");
         assert!(gap["until"].as_u64() < first["id"].as_u64(), "{gap}");
@@ -107,8 +107,8 @@ fn only_the_kinds_that_are_wanted_are_told() {
         )
         .route("r", "/", "u", "");
     let gateway = Gateway::start(&config);
-    let mut sheds = Listener::open(gateway.admin(), "?after=0&kinds=shed", &[]).ok().expect("a stream");
-    let mut all = Listener::open(gateway.admin(), "?after=0", &[]).ok().expect("a stream");
+    let mut sheds = Listener::open(gateway.admin(), "?after=0&kinds=shed", &[]).expect("a stream");
+    let mut all = Listener::open(gateway.admin(), "?after=0", &[]).expect("a stream");
     let _held = gateway.ask("/", 1);
     hung.holds(1);
     let started = Instant::now();
@@ -163,7 +163,7 @@ fn a_drain_is_told_and_ends_the_streams() {
     let origin = Origin::well_behaved();
     let config = Config::simple(origin.address()).gateway("drain_delay = \"300ms\"\ndrain_timeout = \"5s\"");
     let mut gateway = Gateway::start(&config);
-    let mut listener = Listener::open(gateway.admin(), "?kinds=process", &[]).ok().expect("a stream");
+    let mut listener = Listener::open(gateway.admin(), "?kinds=process", &[]).expect("a stream");
     gateway.term();
     listener.until("the drain is told", |event| event["step"] == "draining");
     listener.until("and its next step", |event| event["step"] == "accepting_stopped");

@@ -1,13 +1,14 @@
 //! TLS on both sides: certificates by server name, client certificates, resumption, and backends whose
 //! certificates are verified.
 
+use crate::support::client::Http2;
 use crate::support::config::Config;
 use crate::support::gateway::Gateway;
 use crate::support::origins::exchange::header_seen;
 use crate::support::origins::{Behaviour, Origin};
 use crate::support::raw::{End, get};
 use crate::support::tls::{Authority, connect, handshake, is_turned_away, quoted};
-use crate::support::{PATIENCE, wait_until};
+use crate::support::{PATIENCE, run, wait_until};
 use rustls::HandshakeKind;
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -64,6 +65,30 @@ fn clients_without_the_demanded_certificate_are_turned_away() {
     let foreign = authority.client_config(&["http/1.1"], Some(&foreign));
     assert!(is_turned_away(handshake(gateway.edge(), "edge.test", &foreign)));
     assert_eq!(origin.requests(), 1);
+}
+
+#[test]
+fn the_protocol_is_what_both_sides_agree_on_and_asks_for_the_same_certificate() {
+    let authority = Authority::new();
+    let pair = authority.server(&["edge.test"]);
+    let origin = Origin::well_behaved();
+    let listener =
+        format!("tls = {{ certificates = [{}], client_ca = {} }}", pair.toml(), quoted(&authority.ca()));
+    let gateway = Gateway::start(&Config::simple(origin.address()).listener(&listener));
+    let known = authority.client("known");
+    run(async {
+        let config = authority.client_config(&["h2", "http/1.1"], Some(&known));
+        let mut client = Http2::connect_tls(gateway.edge(), "edge.test", config).await;
+        assert_eq!(client.get("/").await.expect("an answer").status, 200);
+    });
+    let anonymous = authority.client_config(&["h2"], None);
+    assert!(is_turned_away(handshake(gateway.edge(), "edge.test", &anonymous)), "over HTTP/2 too");
+    let silent = authority.client_config(&[], Some(&known));
+    let mut raw = connect(gateway.edge(), "edge.test", &silent).expect("a handshake");
+    assert_eq!(raw.ask(get("/")).status(), 200, "without a wish it is HTTP/1.1");
+    let foreign = authority.client_config(&["spdy/3"], Some(&known));
+    assert!(is_turned_away(handshake(gateway.edge(), "edge.test", &foreign)), "no protocol in common");
+    assert_eq!(origin.requests(), 2);
 }
 
 #[test]

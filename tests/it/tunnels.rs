@@ -7,6 +7,11 @@ use crate::support::raw::{End, Raw, get};
 use crate::support::{PATIENCE, wait_until};
 use std::time::{Duration, Instant};
 
+/// A Close towards a client with the status 1001, going away.
+pub const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
+/// A Close from a client: masked, with the same status.
+pub const CLOSES: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
+
 /// A WebSocket handshake, done.
 pub fn websocket(gateway: &Gateway, path: &str) -> Raw {
     let mut raw = gateway.connect();
@@ -102,22 +107,26 @@ fn a_tunnel_ends_for_the_client_when_the_backend_is_gone() {
 }
 
 #[test]
-fn a_busy_tunnel_outlives_the_idle_timeout_of_connections_and_drains_with_the_process() {
+fn a_busy_tunnel_outlives_the_idle_timeout_of_connections_and_is_told_between_two_frames() {
     let origin = Origin::start(Behaviour::UpgradesAndEchoes);
     let config = Config::simple(origin.address())
         .listener("idle_timeout = \"500ms\"")
-        .gateway("drain_delay = \"0s\"\ndrain_timeout = \"30s\"");
+        .gateway("drain_delay = \"0s\"\ndrain_timeout = \"6s\"");
     let mut gateway = Gateway::start(&config);
     let mut raw = websocket(&gateway, "/chat");
-    let busy = |raw: &mut Raw, time: Duration| {
-        let until = Instant::now() + time;
-        while Instant::now() < until {
-            echoes(raw, b"still there");
-        }
-    };
-    busy(&mut raw, Duration::from_millis(1_500));
+    let began = Instant::now();
+    wait_until(PATIENCE, "three idle times have passed", || {
+        echoes(&mut raw, b"\x82\x02hi");
+        began.elapsed() > Duration::from_millis(1_500)
+    });
     gateway.term();
-    busy(&mut raw, Duration::from_millis(1_500));
-    drop(raw);
+    wait_until(PATIENCE, "it is told", || {
+        raw.send(b"\x82\x02hi");
+        let frame = raw.exactly(4).expect("the tunnel is open");
+        assert!(frame == b"\x82\x02hi" || frame == GOING_AWAY, "{frame:?}");
+        frame == GOING_AWAY
+    });
+    raw.send(CLOSES);
+    assert_eq!(raw.end(PATIENCE), End::Eof);
     assert!(gateway.exit(PATIENCE).success(), "the process ends with its last tunnel");
 }

@@ -1,9 +1,10 @@
 //! `GET /v1/events`: what happens, as server-sent events, or what happened lately as a list.
 
+use super::json::bad;
 use crate::admin::AdminState;
 use crate::admin::connections::Streaming;
 use crate::admin::events::ring::Event;
-use crate::admin::events::{Kinds, MAX_SUBSCRIBERS, Subscription};
+use crate::admin::events::{Kinds, MAX_SUBSCRIBERS, Reign, Subscription};
 use crate::admin::problem::Problem;
 use crate::telemetry::events::stream::Kind;
 use axum::extract::{Extension, Query, State};
@@ -44,6 +45,7 @@ fn yes() -> bool {
 pub(super) async fn events(
     State(state): State<Arc<AdminState>>,
     Extension(streaming): Extension<Streaming>,
+    Extension(reign): Extension<Reign>,
     wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -54,7 +56,7 @@ pub(super) async fn events(
     if !wanted.follow {
         return Ok(list(&state, after.unwrap_or(0), &kinds));
     }
-    let subscription = events.subscribe(after, kinds).ok_or_else(|| {
+    let subscription = events.subscribe(after, kinds, reign).ok_or_else(|| {
         let detail =
             format!("{MAX_SUBSCRIBERS} listeners are served already. hint: `?follow=false` is a list");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).because("too_many_subscribers")
@@ -118,8 +120,4 @@ fn kinds(wanted: Option<&str>) -> Result<Kinds, Problem> {
         })
     };
     wanted.split(',').map(one).collect::<Result<_, _>>().map(Kinds::only)
-}
-
-fn bad(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, detail.into())
 }

@@ -5,7 +5,7 @@ use super::{Field, Kind, optional, preset, required, ruled, up_to};
 /// One of `[[routes]]`.
 pub static ROUTE: Kind = Kind::Table(&FIELDS);
 
-static FIELDS: [Field; 22] = [
+static FIELDS: [Field; 23] = [
     required("name", Kind::Name, "Its name in metrics and logs."),
     optional(
         "hosts",
@@ -21,6 +21,12 @@ static FIELDS: [Field; 22] = [
         .high(),
     optional("headers", Kind::Headers, "Headers that a request must carry, with this value; * is any value.")
         .high(),
+    optional(
+        "listeners",
+        Kind::List(&Kind::Text, 1),
+        "Listeners whose clients it serves, by name; every listener if left out.",
+    )
+    .high(),
     optional("upstream", Kind::Text, "The upstream that requests go to.").high(),
     optional("respond", Kind::Table(&RESPOND), "A fixed answer instead of an upstream.").high(),
     optional("redirect", Kind::Table(&REDIRECT), "A redirect instead of an upstream.").high(),
@@ -37,8 +43,7 @@ static FIELDS: [Field; 22] = [
         "From the request's head to the last byte; unbounded if left out, body_idle still binds.",
     ),
     preset("streaming", Kind::Bool, "false", "Long answers, bounded by max_streams instead of the gate.")
-        .high()
-        .not_yet("its requests are bounded by the gate like others"),
+        .high(),
     preset(
         "class",
         Kind::Word(&["critical", "default", "sheddable", "batch"]),

@@ -26,6 +26,8 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("path_prefix = \"/\"", "hosts = [\"a b\"]", "\"a b\"", "character that host names do not have"),
     ("path_prefix = \"/\"", "hosts = \"a\"", "\"a\"", "put it into brackets"),
     ("path_prefix = \"/\"", "hosts = []", "[]", "is empty"),
+    ("path_prefix = \"/\"", "listeners = []", "[]", "is empty"),
+    ("path_prefix = \"/\"", "listeners = [\"egde\"]", "\"egde\"", "did you mean \"edge\""),
     ("path_prefix = \"/\"", "methods = [\"get\"]", "\"get\"", "in capitals"),
     ("path_prefix = \"/\"", "methods = [\"CONNECT\"]", "\"CONNECT\"", "never served"),
     ("path_prefix = \"/\"", "timeout = \"5 parsecs\"", "\"5 parsecs\"", "unit is unknown"),

@@ -12,6 +12,7 @@ use crate::routing::{
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 mod action;
 
@@ -29,12 +30,12 @@ pub fn all(
     let targets: Vec<Option<Action>> =
         root.tables("routes").map(|table| action::of(table, root, check)).collect();
     let process = gateway.map(|gateway| gateway.max_in_flight);
-    let sharing = sharing(&targets);
+    let sharing = sharing(root, &targets);
     let mut routes = Vec::with_capacity(targets.len());
     for (table, action) in root.tables("routes").zip(targets) {
         let room = action.as_ref().and_then(|action| room(action, &sharing, upstreams, process));
         let bound = room.and_then(|room| bound(table, room, check));
-        routes.push(route(table, action, bound, check));
+        routes.push(route(table, root, action, bound, check));
     }
     // With a mistake in a route's match, what is left of it may look like another route.
     let sound = check.findings[before..].iter().all(|finding| finding.severity != Severity::Error);
@@ -44,8 +45,14 @@ pub fn all(
     routes
 }
 
-fn route(table: &Table, action: Option<Action>, bound: Option<u32>, check: &mut Check<'_>) -> Option<Route> {
-    let key = key(table, check);
+fn route(
+    table: &Table,
+    root: &Table,
+    action: Option<Action>,
+    bound: Option<u32>,
+    check: &mut Check<'_>,
+) -> Option<Route> {
+    let key = key(table, root, check);
     let filters = filters(table, check);
     let class = table.text("class")?;
     let settings = RouteSettings {
@@ -54,6 +61,7 @@ fn route(table: &Table, action: Option<Action>, bound: Option<u32>, check: &mut 
         timeout: table.duration("timeout")?,
         body_idle: table.duration("body_idle")?,
         max_duration: table.duration("max_duration"),
+        streaming: table.bool("streaming")?,
         class: Class::ALL.into_iter().find(|known| known.as_str() == class)?,
         max_in_flight: bound?,
         keep_encoded_slash: table.text("encoded_slash")? == "keep",
@@ -62,11 +70,11 @@ fn route(table: &Table, action: Option<Action>, bound: Option<u32>, check: &mut 
     Some((key?, settings))
 }
 
-/// How many routes go to each upstream, by its index.
-fn sharing(actions: &[Option<Action>]) -> HashMap<usize, u32> {
+/// How many routes share the gate of each upstream, by its index. Those with `streaming` are outside it.
+fn sharing(root: &Table, actions: &[Option<Action>]) -> HashMap<usize, u32> {
     let mut routes = HashMap::new();
-    for action in actions.iter().flatten() {
-        if let Action::Upstream(index) = action {
+    for (table, action) in root.tables("routes").zip(actions) {
+        if let (Some(Action::Upstream(index)), Some(false)) = (action, table.bool("streaming")) {
             *routes.entry(*index).or_default() += 1;
         }
     }
@@ -102,7 +110,11 @@ fn bound(table: &Table, room: Room, check: &mut Check<'_>) -> Option<u32> {
         return Some(if room.shared { (room.cap / 2).max(1) } else { room.cap });
     };
     let bound = table.count("max_in_flight")?;
-    if bound > room.cap {
+    if table.bool("streaming")? {
+        let message = format!("{} does not bind a route with `streaming`", check.quote(&written.span));
+        let hint = "max_streams of its upstream does, and max_in_flight_streams of the process";
+        check.report(Finding::note(written.span.clone(), message).hint(hint));
+    } else if bound > room.cap {
         let message =
             format!("{} cannot be reached: at most {} come through", check.quote(&written.span), room.cap);
         check.report(Finding::note(written.span.clone(), message));
@@ -110,8 +122,9 @@ fn bound(table: &Table, room: Room, check: &mut Check<'_>) -> Option<u32> {
     Some(bound)
 }
 
-fn key(table: &Table, check: &mut Check<'_>) -> Option<RouteKey> {
+fn key(table: &Table, root: &Table, check: &mut Check<'_>) -> Option<RouteKey> {
     let path = path(table, check);
+    let listeners = listeners(table, root, check);
     let mut hosts = Vec::new();
     for value in table.list("hosts") {
         match HostPattern::parse(value.text()?) {
@@ -131,9 +144,21 @@ fn key(table: &Table, check: &mut Check<'_>) -> Option<RouteKey> {
         name: name.clone(),
         value: if any(value) { HeaderTest::Present } else { HeaderTest::Exact(value.clone()) },
     });
-    let key = RouteKey { hosts, path: path?, methods: methods.collect(), headers: headers.collect() };
+    let (methods, headers) = (methods.collect(), headers.collect());
+    let key = RouteKey { hosts, path: path?, methods, headers, listeners: listeners? };
     // What fell out of a list was reported; a list without it would match more than was meant.
     (key.hosts.len() == table.list("hosts").len()).then_some(key)
+}
+
+/// The listeners that the route is for. One that does not exist is a mistake, never a route for everyone.
+fn listeners(table: &Table, root: &Table, check: &mut Check<'_>) -> Option<Vec<Arc<str>>> {
+    let mut names = Vec::new();
+    for value in table.list("listeners") {
+        if check.refer("listener", value, root.tables("listeners")).is_some() {
+            names.push(Arc::from(value.text()?));
+        }
+    }
+    (names.len() == table.list("listeners").len()).then_some(names)
 }
 
 fn path(table: &Table, check: &mut Check<'_>) -> Option<PathPattern> {
@@ -245,7 +270,9 @@ fn distinguishable(root: &Table, routes: &[Option<Route>], check: &mut Check<'_>
         let finding =
             Finding::error(second.span_of("name"), message).related(first.span_of("name"), "the first");
         check.report(
-            finding.hint("let them differ in host, path, method or header; their order decides nothing"),
+            finding.hint(
+                "let them differ in host, path, method, header or listener; their order decides nothing",
+            ),
         );
     }
 }
@@ -253,7 +280,8 @@ fn distinguishable(root: &Table, routes: &[Option<Route>], check: &mut Check<'_>
 /// Whether an example of a request would show what was filled in.
 fn matches_on_filled(table: &Table) -> bool {
     let texts = ["path", "path_prefix", "path_pattern"].into_iter().filter_map(|key| table.get(key));
-    texts.chain(table.list("hosts")).chain(table.list("methods")).any(|value| value.filled)
+    let lists = ["hosts", "methods", "listeners"].into_iter().flat_map(|key| table.list(key));
+    texts.chain(lists).any(|value| value.filled)
         || table.headers("headers").iter().any(|(_, value, _)| value.is_sensitive())
 }
 

@@ -95,7 +95,7 @@ mod tests {
     }
 
     fn fleet(percent: f64, rate: Option<f64>) -> Shares {
-        let standing = Standing { percent, reference: 10.0, rate, cap: 64, weight: 100 };
+        let standing = Standing { percent, reference: 10.0, settled: true, rate, cap: 64, weight: 100 };
         Shares::of(&[standing; 4], None)
     }
 

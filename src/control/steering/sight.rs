@@ -3,10 +3,13 @@
 use crate::balancing::Backend;
 use crate::control::ramp::lever::{Due, Lever, Signature, Target};
 use crate::control::steering::conflict::{conflicts, dormant};
-use crate::control::steering::{State, Steering, unix_ms};
+use crate::control::steering::forecast::Forecast;
+use crate::control::steering::watchman::Found;
+use crate::control::steering::{Refusal, State, Steering, known, unix_ms};
 use crate::control::view::{LeverView, ReferenceView, ThenView};
 use crate::routing::table::{Table, Upstream};
 use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -47,11 +50,50 @@ impl Steering {
     pub fn levers(&self) -> Vec<LeverView> {
         let table = self.live.load();
         let state = self.state();
-        let ramps = state.levers.ramps().map(|(target, lever)| state.ramp(&table, target, lever));
+        // Once for each upstream, however many levers it has.
+        let ramped: BTreeSet<_> = state.levers.ramps().map(|(target, _)| target.upstream().clone()).collect();
+        let forecasts: BTreeMap<_, _> = table
+            .upstreams
+            .iter()
+            .filter(|upstream| ramped.contains(&upstream.name))
+            .map(|upstream| (&upstream.name, state.watchman.forecast(upstream, &state.levers)))
+            .collect();
+        let ramps = state
+            .levers
+            .ramps()
+            .map(|(target, lever)| seen(target, lever, forecasts.get(target.upstream()).copied()));
         let drained = state.levers.drained().map(|((upstream, backend), signature)| {
             drained(&Target::Backend(upstream.clone(), backend.clone()), signature)
         });
         ramps.chain(drained).collect()
+    }
+
+    /// One ramp, if it is set.
+    pub fn ramp_of(&self, target: &Target) -> Option<LeverView> {
+        let table = self.live.load();
+        let state = self.state();
+        let lever = state.levers.get(target)?;
+        let upstream = table.upstreams.iter().find(|upstream| upstream.name == *target.upstream());
+        let forecast = upstream.map(|upstream| state.watchman.forecast(upstream, &state.levers));
+        Some(seen(target, lever, forecast))
+    }
+
+    /// One drain, if it is set.
+    pub fn drain_of(&self, upstream: &str, backend: &str) -> Option<LeverView> {
+        let target = Target::Backend(upstream.into(), backend.into());
+        let state = self.state();
+        state.levers.drained_by(&upstream.into(), &backend.into()).map(|it| drained(&target, it))
+    }
+
+    /// What the levers as they are shed of a target's upstream.
+    ///
+    /// # Errors
+    /// When the target is unknown.
+    pub fn forecast_now(&self, target: &Target) -> Result<Forecast, Refusal> {
+        let table = self.live.load();
+        let upstream = known(&table, target)?;
+        let state = self.state();
+        Ok(state.watchman.forecast(upstream, &state.levers))
     }
 
     /// What a person should know: levers that wait for their name, and what is not on disk.
@@ -71,52 +113,61 @@ impl Steering {
 impl State {
     fn upstream(&self, upstream: &Upstream) -> UpstreamSight {
         let shares = upstream.cluster.shares.load();
+        let forecast = self.watchman.forecast(upstream, &self.levers);
         let target = Target::Upstream(upstream.name.clone());
-        let backends = upstream.cluster.backends.iter().zip(&shares.of);
+        let found = self.watchman.references(upstream, &self.levers);
+        let backends = upstream.cluster.backends.iter().zip(&shares.of).zip(&found);
         UpstreamSight {
-            ramp: self.levers.get(&target).map(|lever| self.lever(Some(upstream), &target, lever)),
+            ramp: self.levers.get(&target).map(|lever| seen(&target, lever, Some(forecast))),
             total: shares.total,
-            backends: backends.map(|(backend, share)| self.backend(upstream, backend, share.cap)).collect(),
+            backends: backends
+                .map(|((backend, share), found)| {
+                    self.backend(upstream, backend, (share.cap, found, forecast))
+                })
+                .collect(),
         }
     }
 
-    fn backend(&self, upstream: &Upstream, backend: &Backend, cap: u32) -> BackendSight {
+    fn backend(
+        &self,
+        upstream: &Upstream,
+        backend: &Backend,
+        (cap, found, forecast): (u32, &Found, Forecast),
+    ) -> BackendSight {
         let name = &backend.settings.name;
         let target = Target::Backend(upstream.name.clone(), name.clone());
-        let found = self.watchman.reference(upstream, backend, &self.levers);
-        let age = (found.learned_at > 0).then(|| (unix_ms() / 1_000 - found.learned_at).max(0) as f64);
         BackendSight {
-            ramp: self.levers.get(&target).map(|lever| self.lever(Some(upstream), &target, lever)),
+            ramp: self.levers.get(&target).map(|lever| seen(&target, lever, Some(forecast))),
             drain: self.levers.drained_by(&upstream.name, name).map(|it| drained(&target, it)),
             percent: self.levers.effective(&upstream.name, name),
             cap,
-            reference: ReferenceView {
-                in_flight: hundredths(found.in_flight),
-                requests_per_second: found.rate.map(hundredths),
-                source: found.source.as_str().to_owned(),
-                age_seconds: age,
-            },
+            reference: reference(found),
         }
     }
+}
 
-    fn ramp(&self, table: &Table, target: &Target, lever: &Lever) -> LeverView {
-        let upstream = table.upstreams.iter().find(|upstream| upstream.name == *target.upstream());
-        self.lever(upstream, target, lever)
+fn reference(found: &Found) -> ReferenceView {
+    let age = (found.learned_at > 0).then(|| (unix_ms() / 1_000 - found.learned_at).max(0) as f64);
+    ReferenceView {
+        in_flight: hundredths(found.in_flight),
+        requests_per_second: found.rate.map(hundredths),
+        source: found.source.as_str().to_owned(),
+        age_seconds: age,
     }
+}
 
-    fn lever(&self, upstream: Option<&Upstream>, target: &Target, lever: &Lever) -> LeverView {
-        let then = lever.then.map(|then| ThenView {
-            percent: then.percent,
-            in_seconds: then.due.left(Instant::now()).as_secs_f64().round(),
-            paused: matches!(then.due, Due::Paused(_)),
-        });
-        LeverView {
-            percent: lever.percent,
-            then,
-            reference: lever.reference,
-            forecast: upstream.map(|upstream| self.watchman.forecast(upstream, &self.levers)),
-            ..signed("ramp", target, &lever.signature)
-        }
+fn seen(target: &Target, lever: &Lever, forecast: Option<Forecast>) -> LeverView {
+    let then = lever.then.map(|then| ThenView {
+        percent: then.percent,
+        in_seconds: then.due.left(Instant::now()).as_secs_f64().round(),
+        paused: matches!(then.due, Due::Paused(_)),
+    });
+    LeverView {
+        percent: lever.percent,
+        then,
+        reference: lever.reference,
+        forecast,
+        ..signed("ramp", target, &lever.signature)
     }
 }
 

@@ -16,7 +16,10 @@ use std::time::{Duration, Instant};
 /// What a reference belongs to: an upstream's name, and where the backend is.
 pub type Place = (Arc<str>, String);
 
-/// Looks in a second, at most; a thread that is late looks less often.
+/// The names of an upstream and one of its backends.
+type Names = (Arc<str>, Arc<str>);
+
+/// At least; a thread that is late looks less often.
 const SECOND: Duration = Duration::from_secs(1);
 /// References of addresses that the active version does not use are kept up to this many in all.
 const MAX_LEARNERS: usize = 4_096;
@@ -27,7 +30,8 @@ const UNKNOWN: f64 = 0.25;
 #[derive(Debug)]
 pub struct Watchman {
     learners: HashMap<Place, Learner>,
-    looks: HashMap<Place, Looks>,
+    /// By names: making an address ten times a second for each of thousands of backends costs.
+    looks: HashMap<Names, Looks>,
     demands: HashMap<Arc<str>, Counted>,
     second_began: Option<Instant>,
 }
@@ -106,7 +110,7 @@ impl Watchman {
         for upstream in &table.upstreams {
             for backend in &upstream.cluster.backends {
                 let in_flight = backend.in_flight.get();
-                let looks = self.looks.entry(place(upstream, backend)).or_default();
+                let looks = self.looks.entry(names(upstream, backend)).or_default();
                 looks.sum += u64::from(in_flight);
                 looks.count += 1;
                 looks.full |= in_flight >= backend.cap;
@@ -128,8 +132,7 @@ impl Watchman {
             let ramped = upstream.cluster.shares.load().are_bound();
             let (mut in_flight, mut ended) = (0.0, 0);
             for backend in &upstream.cluster.backends {
-                let key = place(upstream, backend);
-                let Some(looks) = self.looks.get_mut(&key) else { continue };
+                let Some(looks) = self.looks.get_mut(&names(upstream, backend)) else { continue };
                 let mut second = looks.end(backend);
                 second.unbound &= !ramped && shed == 0 && backend.is_present();
                 in_flight += second.in_flight;
@@ -137,7 +140,7 @@ impl Watchman {
                 // A second may be late: rates are per second, whatever the clock did.
                 second.requests = (second.requests as f64 / seconds).round() as u64;
                 second.failures = (second.failures as f64 / seconds).round() as u64;
-                self.learners.entry(key).or_default().live(second, unix);
+                self.learners.entry(place(upstream, backend)).or_default().live(second, unix);
             }
             counted.demand.live(in_flight, ended as f64 / seconds, shed as f64 / seconds);
         }
@@ -153,7 +156,10 @@ impl Watchman {
         };
         let total: usize = table.upstreams.iter().map(|upstream| upstream.cluster.backends.len()).sum();
         if self.looks.len() > total {
-            self.looks.retain(|key, _| used(key));
+            self.looks.retain(|(name, backend), _| {
+                let upstream = table.upstreams.iter().find(|upstream| upstream.name == *name);
+                upstream.is_some_and(|it| it.cluster.backends.iter().any(|it| it.settings.name == *backend))
+            });
             self.demands.retain(|name, _| table.upstreams.iter().any(|upstream| upstream.name == *name));
         }
         if self.learners.len() > MAX_LEARNERS.max(total) {
@@ -164,47 +170,31 @@ impl Watchman {
 
     /// The shares of an upstream's backends under `levers`.
     pub fn shares(&self, upstream: &Upstream, levers: &Levers) -> Shares {
-        let standings: Vec<_> = upstream
-            .cluster
-            .backends
-            .iter()
-            .map(|backend| self.standing(upstream, backend, levers))
-            .collect();
-        Shares::of(&standings, levers.eases_at(&upstream.name))
-    }
-
-    fn standing(&self, upstream: &Upstream, backend: &Backend, levers: &Levers) -> Standing {
-        let found = self.reference(upstream, backend, levers);
-        Standing {
+        let found = self.references(upstream, levers);
+        let standing = |(backend, found): (&Backend, &Found)| Standing {
             percent: levers.effective(&upstream.name, &backend.settings.name),
             reference: found.in_flight,
+            settled: matches!(found.source, Source::Operator | Source::Learned),
             rate: found.rate,
             cap: backend.cap,
             weight: backend.settings.weight.get(),
-        }
+        };
+        let standings: Vec<_> = upstream.cluster.backends.iter().zip(&found).map(standing).collect();
+        Shares::of(&standings, levers.eases_at(&upstream.name))
     }
 
-    /// What a backend holds when it is well, from the best source there is.
-    pub fn reference(&self, upstream: &Upstream, backend: &Backend, levers: &Levers) -> Found {
-        if let Some(in_flight) = ordered(upstream, backend, levers) {
-            // Nobody said how many a second that is, so only what is in flight binds.
-            return Found { in_flight, rate: None, source: Source::Operator, learned_at: 0 };
-        }
-        if let Some(reference) = self.learned(upstream, backend) {
-            let source = if reference.settled { Source::Learned } else { Source::FirstSeconds };
-            let Load { in_flight, rate } = reference.load;
-            return Found { in_flight, rate: Some(rate), source, learned_at: reference.learned_at };
-        }
-        let peers = upstream.cluster.backends.iter().filter_map(|peer| self.learned(upstream, peer));
-        if let Some(load) = median(peers.map(|reference| reference.load)) {
-            return Found {
-                in_flight: load.in_flight,
-                rate: Some(load.rate),
-                source: Source::Peers,
-                learned_at: 0,
-            };
-        }
-        Found { in_flight: f64::from(backend.cap) * UNKNOWN, rate: None, source: Source::Cap, learned_at: 0 }
+    /// What each backend of an upstream holds when it is well, in their order, from the best source there is.
+    /// Together, because each may need to know all: one at a time, a thousand backends would take a million looks.
+    pub fn references(&self, upstream: &Upstream, levers: &Levers) -> Vec<Found> {
+        let backends = &upstream.cluster.backends;
+        let learned: Vec<_> = backends.iter().map(|backend| self.learned(upstream, backend)).collect();
+        let peers = median(learned.iter().flatten().map(|reference| reference.load));
+        let weight = backends.iter().map(weight).sum();
+        let found = |(backend, learned): (&Backend, &Option<Reference>)| {
+            let ordered = ordered(upstream, backend, weight, levers);
+            found(backend, ordered, learned.as_ref(), peers)
+        };
+        backends.iter().zip(&learned).map(found).collect()
     }
 
     fn learned(&self, upstream: &Upstream, backend: &Backend) -> Option<Reference> {
@@ -234,20 +224,46 @@ impl Looks {
     }
 }
 
+/// The best of what was ordered, learned, and learned of the peers.
+fn found(backend: &Backend, ordered: Option<f64>, learned: Option<&Reference>, peers: Option<Load>) -> Found {
+    match (ordered, learned, peers) {
+        // Nobody said how many a second that is, so only what is in flight binds.
+        (Some(in_flight), ..) => Found { in_flight, rate: None, source: Source::Operator, learned_at: 0 },
+        (None, Some(reference), _) => {
+            let source = if reference.settled { Source::Learned } else { Source::FirstSeconds };
+            let Load { in_flight, rate } = reference.load;
+            Found { in_flight, rate: Some(rate), source, learned_at: reference.learned_at }
+        }
+        (None, None, Some(Load { in_flight, rate })) => {
+            Found { in_flight, rate: Some(rate), source: Source::Peers, learned_at: 0 }
+        }
+        (None, None, None) => {
+            let in_flight = f64::from(backend.cap) * UNKNOWN;
+            Found { in_flight, rate: None, source: Source::Cap, learned_at: 0 }
+        }
+    }
+}
+
 /// A reference that an operator gave; of an upstream's, the backend's part by weight.
-fn ordered(upstream: &Upstream, backend: &Backend, levers: &Levers) -> Option<f64> {
+fn ordered(upstream: &Upstream, backend: &Backend, all: f64, levers: &Levers) -> Option<f64> {
     let own = Target::Backend(upstream.name.clone(), backend.settings.name.clone());
     if let Some(reference) = levers.get(&own).and_then(|lever| lever.reference) {
         return Some(reference);
     }
     let whole = levers.get(&Target::Upstream(upstream.name.clone()))?.reference?;
-    let weight = |backend: &Backend| f64::from(backend.settings.weight.get());
-    let all: f64 = upstream.cluster.backends.iter().map(weight).sum();
     Some(whole * weight(backend) / all)
+}
+
+fn weight(backend: &Backend) -> f64 {
+    f64::from(backend.settings.weight.get())
 }
 
 fn place(upstream: &Upstream, backend: &Backend) -> Place {
     (upstream.name.clone(), address_of(backend))
+}
+
+fn names(upstream: &Upstream, backend: &Backend) -> Names {
+    (upstream.name.clone(), backend.settings.name.clone())
 }
 
 fn address_of(backend: &Backend) -> String {

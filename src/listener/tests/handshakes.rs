@@ -98,7 +98,8 @@ fn sessions_resume_across_a_change_that_keeps_the_files_and_not_across_new_ones(
     street.open(&[Settings { max_connections: 7, ..wanted.clone() }]);
     assert_eq!(kind(&street), Ok(Some(HandshakeKind::Resumed)));
     pair(place.path(), "one", &["one.test"]);
-    street.open(&[wanted]);
+    let renewed = street.listeners.renew();
+    assert!(matches!(renewed[0].renewed, Ok(true)), "{renewed:?}");
     assert!(kind(&street).is_err(), "the new certificate is shown, and this client does not trust it");
 }
 
@@ -113,4 +114,24 @@ fn a_key_that_does_not_fit_changes_nothing_and_names_both_files() {
     let text = errors[0].to_string();
     assert!(text.contains("secure") && text.contains("one.pem") && text.contains("two.key"), "{text}");
     handshake(&street, &client_of(&one, None), "one.test").expect("the door of before");
+}
+
+#[test]
+fn a_listener_whose_files_are_damaged_keeps_no_other_from_its_new_ones() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (one, two) = (pair(place.path(), "one", &["one.test"]), pair(place.path(), "two", &["two.test"]));
+    let street = street(100);
+    let bad = Settings { name: "bad".into(), ..tls_settings(&[&one], None) };
+    let both = [bad, tls_settings(&[&two], None)];
+    street.open(&both);
+    let identities = || street.listeners.renew().iter().map(|it| it.door.identity()).collect::<Vec<_>>();
+    let before = identities();
+    std::fs::write(&one.key, "").expect("written");
+    pair(place.path(), "two", &["two.test"]);
+    let renewed = street.listeners.renew();
+    assert!(renewed[0].renewed.as_ref().is_err_and(|error| error.to_string().contains("one.key")));
+    assert!(matches!(renewed[1].renewed, Ok(true)));
+    assert!(street.listeners.apply(&both).is_ok(), "and no change of something else from its effect");
+    let after = identities();
+    assert!(after[0] == before[0] && after[1] != before[1]);
 }

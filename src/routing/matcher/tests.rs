@@ -21,7 +21,12 @@ fn route(hosts: &[&str], path: PathPattern, methods: &[&str], headers: &[(&str, 
                 },
             })
             .collect(),
+        listeners: vec![],
     }
+}
+
+fn on(listeners: &[&str], key: RouteKey) -> RouteKey {
+    RouteKey { listeners: listeners.iter().map(|name| Arc::from(*name)).collect(), ..key }
 }
 
 /// `=/a` exact, `/a/{b}` pattern, `/a` prefix.
@@ -42,7 +47,7 @@ fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
 }
 
 fn get(matcher: &Matcher, host: &str, path: &str) -> Option<usize> {
-    matcher.find(host, path, &Method::GET, &HeaderMap::new()).ok()
+    matcher.find("edge", host, path, &Method::GET, &HeaderMap::new()).ok()
 }
 
 #[test]
@@ -105,7 +110,9 @@ fn a_wrong_method_is_405_with_what_is_allowed() {
         route(&[], path("/a"), &["DELETE"], &[("x-admin", "1")]),
     ];
     let matcher = Matcher::build(&routes).unwrap();
-    let find = |path, method: &str, lines| matcher.find("h", path, &method.parse().unwrap(), &headers(lines));
+    let find = |path, method: &str, lines| {
+        matcher.find("edge", "h", path, &method.parse().unwrap(), &headers(lines))
+    };
     let allow = |text| Err(Miss::Method { allow: HeaderValue::from_static(text) });
     assert_eq!(find("/a", "POST", &[]), Ok(0));
     assert_eq!(find("/a", "GET", &[]), Ok(1));
@@ -119,11 +126,11 @@ fn a_wrong_method_is_405_with_what_is_allowed() {
 fn get_answers_head_unless_a_route_names_it() {
     let routes = [route(&[], path("/a"), &["GET"], &[]), route(&[], path("/a"), &[], &[])];
     let matcher = Matcher::build(&routes).unwrap();
-    assert_eq!(matcher.find("h", "/a", &Method::HEAD, &HeaderMap::new()), Ok(0));
-    assert_eq!(matcher.find("h", "/a", &Method::PUT, &HeaderMap::new()), Ok(1));
+    assert_eq!(matcher.find("edge", "h", "/a", &Method::HEAD, &HeaderMap::new()), Ok(0));
+    assert_eq!(matcher.find("edge", "h", "/a", &Method::PUT, &HeaderMap::new()), Ok(1));
     let routes = [route(&[], path("/a"), &["GET"], &[]), route(&[], path("/a"), &["HEAD"], &[])];
     let matcher = Matcher::build(&routes).unwrap();
-    assert_eq!(matcher.find("h", "/a", &Method::HEAD, &HeaderMap::new()), Ok(1));
+    assert_eq!(matcher.find("edge", "h", "/a", &Method::HEAD, &HeaderMap::new()), Ok(1));
 }
 
 #[test]
@@ -135,7 +142,7 @@ fn more_headers_win_and_a_repeated_header_is_in_no_two_routes() {
         route(&[], path("/a"), &[], &[("x-v", "2"), ("x-t", "*")]),
     ];
     let matcher = Matcher::build(&routes).unwrap();
-    let find = |lines| matcher.find("h", "/a", &Method::GET, &headers(lines)).unwrap();
+    let find = |lines| matcher.find("edge", "h", "/a", &Method::GET, &headers(lines)).unwrap();
     assert_eq!(find(&[]), 0);
     assert_eq!(find(&[("x-v", "1")]), 1);
     assert_eq!(find(&[("x-v", "2")]), 2);
@@ -164,9 +171,33 @@ fn two_routes_that_cannot_be_told_apart_are_an_error_with_an_example() {
     }
 }
 
+#[test]
+fn a_route_that_names_listeners_is_not_there_for_others() {
+    let routes = [
+        route(&[], path("/"), &["GET"], &[]),
+        on(&["internal"], route(&[], path("/"), &["GET", "PUT"], &[])),
+        on(&["internal", "other"], route(&[], path("/admin"), &["POST"], &[])),
+        on(&["edge"], route(&[], path("/"), &["GET"], &[("x-a", "1")])),
+    ];
+    let matcher = Matcher::build(&routes).unwrap();
+    let find = |listener, path, method| matcher.find(listener, "h", path, &method, &HeaderMap::new());
+    assert_eq!(find("edge", "/", Method::GET), Ok(0));
+    assert_eq!(find("internal", "/", Method::GET), Ok(1), "naming the listener is more specific");
+    assert_eq!(find("internal", "/admin", Method::POST), Ok(2));
+    assert_eq!(find("edge", "/admin", Method::GET), Ok(0), "it is a path like any other there");
+    let allow = |allow| Err(Miss::Method { allow: HeaderValue::from_static(allow) });
+    assert_eq!(find("edge", "/admin", Method::POST), allow("GET, HEAD"), "and its methods are not told");
+    assert_eq!(find("other", "/admin", Method::PUT), allow("GET, HEAD, POST"));
+    let twins = [&["internal", "edge"][..], &["other", "edge"]];
+    let twins = twins.map(|listeners| on(listeners, route(&[], path("/"), &[], &[])));
+    let errors = Matcher::build(&twins).unwrap_err();
+    assert_eq!(errors[0].example, "GET any.host/ on edge");
+}
+
 /// The rules, one route at a time. Larger is better; `None` does not match.
 fn rank(
     key: &RouteKey,
+    listener: &str,
     host: &str,
     path: &str,
     method: &Method,
@@ -180,7 +211,9 @@ fn rank(
     let entry = Entry::new(0, key);
     let fit = entry.fit(method)?;
     entry.accepts_headers(headers).then_some(())?;
-    Some((host, path_rank(&key.path, path)?, key.headers.len(), fit))
+    let named = key.listeners.iter().any(|name| **name == *listener);
+    (named || key.listeners.is_empty()).then_some(())?;
+    Some((host, path_rank(&key.path, path)?, named, key.headers.len(), fit))
 }
 
 fn host_rank(pattern: &HostPattern) -> usize {
@@ -215,6 +248,7 @@ fn path_rank(pattern: &PathPattern, path: &str) -> Option<(u8, Vec<u8>, usize)> 
     }
 }
 
+const LISTENERS: [&str; 3] = ["edge", "internal", "other"];
 const HOSTS: [&str; 5] = ["a.com", "b.a.com", "*.a.com", "*.b.a.com", "*.com"];
 const PATHS: [&str; 18] = [
     "/",
@@ -241,12 +275,15 @@ fn any_route() -> impl Strategy<Value = RouteKey> {
     let hosts = prop::collection::vec(select(&HOSTS[..]), 0..3);
     let methods = prop::collection::vec(select(&["GET", "HEAD", "PUT"][..]), 0..2);
     let lines = prop::collection::hash_map(select(&["x-a", "x-b"][..]), select(&["1", "2", "*"][..]), 0..3);
-    (hosts, select(&PATHS[..]), methods, lines).prop_map(|(hosts, text, methods, lines)| {
-        route(&hosts, path(text), &methods, &lines.into_iter().collect::<Vec<_>>())
-    })
+    let listeners = prop::collection::vec(select(&LISTENERS[..]), 0..3);
+    (hosts, select(&PATHS[..]), methods, lines, listeners).prop_map(
+        |(hosts, text, methods, lines, listeners)| {
+            on(&listeners, route(&hosts, path(text), &methods, &lines.into_iter().collect::<Vec<_>>()))
+        },
+    )
 }
 
-type Request = (&'static str, &'static str, Method, HeaderMap);
+type Request = (&'static str, &'static str, &'static str, Method, HeaderMap);
 
 fn any_request() -> impl Strategy<Value = Request> {
     let hosts = select(&["", "a.com", "b.a.com", "c.b.a.com", "c.a.com", "d.org", "com"][..]);
@@ -254,8 +291,8 @@ fn any_request() -> impl Strategy<Value = Request> {
         select(&["/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/b", "/b/a/c", "/c/b", "/b/", "/ab"][..]);
     let methods = select(vec![Method::GET, Method::HEAD, Method::PUT, Method::POST]);
     let lines = prop::collection::vec((select(&["x-a", "x-b"][..]), select(&["1", "2"][..])), 0..3);
-    (hosts, paths, methods, lines)
-        .prop_map(|(host, path, method, lines)| (host, path, method, headers(&lines)))
+    (select(&LISTENERS[..]), hosts, paths, methods, lines)
+        .prop_map(|(listener, host, path, method, lines)| (listener, host, path, method, headers(&lines)))
 }
 
 /// Leaves out routes that are ambiguous, so that most sets build.
@@ -280,16 +317,16 @@ proptest! {
     ) {
         let routes = buildable(routes);
         let matcher = Matcher::build(&routes).unwrap();
-        for (host, path, method, headers) in requests {
+        for (listener, host, path, method, headers) in requests {
             let ranked = |method: &Method| {
                 routes.iter().enumerate()
-                    .filter_map(|(at, key)| Some((rank(key, host, path, method, &headers)?, at)))
+                    .filter_map(|(at, key)| Some((rank(key, listener, host, path, method, &headers)?, at)))
                     .collect::<Vec<_>>()
             };
             let mut matching = ranked(&method);
             matching.sort();
             let expected = matching.pop();
-            match matcher.find(host, path, &method, &headers) {
+            match matcher.find(listener, host, path, &method, &headers) {
                 Ok(found) => {
                     prop_assert_eq!(Some(found), expected.as_ref().map(|(_, at)| *at), "{}{}", host, path);
                     if let (Some((best, _)), Some((next, _))) = (&expected, matching.last()) {
@@ -324,9 +361,9 @@ proptest! {
         }
         let matcher = Matcher::build(&routes).unwrap();
         let shuffled = Matcher::build(&order.iter().map(|at| routes[*at].clone()).collect::<Vec<_>>()).unwrap();
-        for (host, path, method, headers) in requests {
-            let other = shuffled.find(host, path, &method, &headers).map(|at| order[at]);
-            prop_assert_eq!(matcher.find(host, path, &method, &headers), other);
+        for (listener, host, path, method, headers) in requests {
+            let other = shuffled.find(listener, host, path, &method, &headers).map(|at| order[at]);
+            prop_assert_eq!(matcher.find(listener, host, path, &method, &headers), other);
         }
     }
 
@@ -337,6 +374,7 @@ proptest! {
             let (method, rest) = example.split_once(' ').unwrap();
             let mut parts = rest.split(" with ");
             let target = parts.next().unwrap();
+            let (target, listener) = target.split_once(" on ").unwrap_or((target, "edge"));
             let (host, path) = target.split_at(target.find('/').unwrap());
             let mut map = HeaderMap::new();
             for line in parts {
@@ -352,9 +390,9 @@ proptest! {
                 }
             }
             let method = method.parse().unwrap();
-            let first = rank(&one, host, path, &method, &map);
+            let first = rank(&one, listener, host, path, &method, &map);
             prop_assert!(first.is_some(), "{}", example);
-            prop_assert!(first == rank(&two, host, path, &method, &map), "{}", example);
+            prop_assert!(first == rank(&two, listener, host, path, &method, &map), "{}", example);
         }
     }
 }

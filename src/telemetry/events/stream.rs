@@ -2,7 +2,7 @@
 //! admin side.
 //!
 //! There is one for the process, because what happens to it has no owner nearer than that. Handing on never
-//! waits and never locks: a record that finds the channel full is dropped and counted. A record is at most a
+//! waits for whoever takes: a record that finds the channel full is dropped and counted. A record is at most a
 //! few kilobytes, whatever was put into it.
 
 use serde_json::{Map, Value};

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -22,6 +22,8 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub struct Http2 {
     sender: SendRequest<Body>,
     scheme: &'static str,
+    /// Whether it ended in order, once it has.
+    end: watch::Receiver<Option<bool>>,
 }
 
 /// An answer with all of its body.
@@ -37,6 +39,11 @@ impl Http2 {
     /// Cleartext, with prior knowledge.
     pub async fn connect(address: SocketAddr) -> Http2 {
         let socket = TcpStream::connect(address).await.expect("the gateway accepts");
+        Http2::on(socket).await
+    }
+
+    /// Cleartext, on a connection that is there.
+    pub async fn on(socket: TcpStream) -> Http2 {
         Http2::over(socket, "http").await
     }
 
@@ -53,8 +60,22 @@ impl Http2 {
     async fn over<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: T, scheme: &'static str) -> Http2 {
         let (sender, connection) =
             Builder::new(TokioExecutor::new()).handshake(TokioIo::new(io)).await.expect("a connection");
-        tokio::spawn(connection);
-        Http2 { sender, scheme }
+        let (ended, end) = watch::channel(None);
+        tokio::spawn(async move {
+            let in_order = connection.await.is_ok();
+            let _ = ended.send(Some(in_order));
+        });
+        Http2 { sender, scheme, end }
+    }
+
+    /// Waits until it may send; an error when the gateway said goodbye.
+    pub async fn ready(&mut self) -> hyper::Result<()> {
+        self.sender.ready().await
+    }
+
+    /// Waits until the connection is over, and says whether it ended in order.
+    pub async fn ended(mut self) -> bool {
+        self.end.wait_for(Option::is_some).await.is_ok_and(|end| *end == Some(true))
     }
 
     /// A request builder for `path` at `edge.test`.

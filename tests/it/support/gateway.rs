@@ -61,8 +61,14 @@ impl Launch {
 
     /// `TIDEGATE_STATE_DIR`.
     pub fn state_in_environment(mut self, state: &Path) -> Launch {
-        self.environment = vec![("TIDEGATE_STATE_DIR", state.into())];
+        self.environment.push(("TIDEGATE_STATE_DIR", state.into()));
         self.state.get_or_insert(state.to_owned());
+        self
+    }
+
+    /// One more variable of the environment.
+    pub fn variable(mut self, name: &'static str, value: impl Into<OsString>) -> Launch {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -81,6 +87,8 @@ impl Launch {
             .arg(folder.join("gateway.toml"))
             .args(&self.arguments)
             .env_remove("TIDEGATE_STATE_DIR")
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("WATCHDOG_USEC")
             .envs(self.environment.iter().cloned())
             .current_dir(folder)
             .stdin(Stdio::null())
@@ -113,6 +121,19 @@ impl Gateway {
         let text = config.render(&state);
         fs::write(folder.path().join("gateway.toml"), text).expect("the configuration is written");
         Gateway::spawn(Arc::new(folder), launch)
+    }
+
+    /// Starts it on a configuration text as it is, with its state in its folder.
+    pub fn start_on(text: &str, launch: Launch) -> Gateway {
+        let folder = TempDir::new().expect("a temporary folder");
+        let state = folder.path().join("state");
+        fs::write(folder.path().join("gateway.toml"), text).expect("the configuration is written");
+        Gateway::spawn(Arc::new(folder), launch.state_dir(&state))
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count()
     }
 
     /// Kills it and starts it again on what is there now.

@@ -126,6 +126,14 @@ impl Origin {
         Origin::spawn(Behaviour::WellBehaved, Speaks::Http2, None, max_streams)
     }
 
+    /// The same over TLS.
+    pub fn tls_http2(max_streams: u32, server: Arc<rustls::ServerConfig>) -> Origin {
+        let mut server = Arc::unwrap_or_clone(server);
+        server.alpn_protocols = vec![b"h2".to_vec()];
+        let tls = TlsAcceptor::from(Arc::new(server));
+        Origin::spawn(Behaviour::WellBehaved, Speaks::Http2, Some(tls), max_streams)
+    }
+
     /// A well-behaved one.
     pub fn well_behaved() -> Origin {
         Origin::start(Behaviour::WellBehaved)

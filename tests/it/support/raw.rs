@@ -1,7 +1,7 @@
 //! A client of raw bytes: sends exactly what it is told, in as many pieces as it is told, and reads answers
 //! with a deadline. It tells an orderly end from a reset, which polite clients hide.
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -50,6 +50,16 @@ impl Raw {
     /// Connects in cleartext.
     pub fn connect(address: SocketAddr) -> Raw {
         Raw::try_connect(address).expect("the gateway accepts")
+    }
+
+    /// Connects in cleartext from another address of this machine.
+    pub fn connect_from(source: [u8; 4], to: SocketAddr) -> Raw {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("loopback is all of 127.0.0.0/8");
+        socket.connect_timeout(&to.into(), PATIENCE).expect("the gateway accepts");
+        let socket = TcpStream::from(socket);
+        let io = Box::new(socket.try_clone().expect("a second handle"));
+        Raw::over(socket, io).expect("a connection")
     }
 
     /// Connects in cleartext, if anybody listens.

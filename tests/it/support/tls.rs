@@ -4,12 +4,15 @@
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion,
+};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 use tempfile::TempDir;
 
 use super::PATIENCE;
@@ -59,11 +62,17 @@ impl Authority {
     }
 
     fn sign(&self, names: &[&str], usage: ExtendedKeyUsagePurpose) -> Pair {
+        self.sign_until(names, usage, rcgen::date_time_ymd(4096, 1, 1).into())
+    }
+
+    /// A certificate for a server or client with these names, until then.
+    pub fn sign_until(&self, names: &[&str], usage: ExtendedKeyUsagePurpose, end: SystemTime) -> Pair {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let file = names[0].replace('*', "any");
         let mut params = CertificateParams::new(names).expect("valid names");
         params.distinguished_name.push(DnType::CommonName, file.as_str());
         params.extended_key_usages.push(usage);
+        params.not_after = end.into();
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let pair = Pair { certificate: self.path(&file, "pem"), key: self.path(&file, "key") };
@@ -84,7 +93,18 @@ impl Authority {
 
     /// A client that trusts this authority and offers these protocols.
     pub fn client_config(&self, protocols: &[&str], identity: Option<&Pair>) -> Arc<ClientConfig> {
-        let builder = ClientConfig::builder().with_root_certificates(self.roots());
+        self.client_config_of(rustls::ALL_VERSIONS, protocols, identity)
+    }
+
+    /// The same in these versions of TLS.
+    pub fn client_config_of(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+        identity: Option<&Pair>,
+    ) -> Arc<ClientConfig> {
+        let builder =
+            ClientConfig::builder_with_protocol_versions(versions).with_root_certificates(self.roots());
         let mut config = match identity {
             Some(pair) => {
                 builder.with_client_auth_cert(pair.chain(), pair.private_key()).expect("a client identity")
@@ -109,6 +129,21 @@ impl Authority {
 }
 
 impl Pair {
+    /// Puts the certificate where another one is, as deploy tools do: beside it, then renamed.
+    pub fn certificate_to(&self, other: &Pair) {
+        replace(&other.certificate, &self.certificate);
+    }
+
+    /// The same for the key.
+    pub fn key_to(&self, other: &Pair) {
+        replace(&other.key, &self.key);
+    }
+
+    /// The certificate itself.
+    pub fn leaf(&self) -> CertificateDer<'static> {
+        self.chain().remove(0)
+    }
+
     fn chain(&self) -> Vec<CertificateDer<'static>> {
         let chain = CertificateDer::pem_file_iter(&self.certificate).expect("a certificate file");
         chain.map(|certificate| certificate.expect("a certificate")).collect()
@@ -124,6 +159,19 @@ impl Pair {
     }
 }
 
+/// Puts the content of `new` where `file` is: written beside it, then renamed.
+pub fn replace(file: &Path, new: &Path) {
+    let beside = file.with_extension("new");
+    fs::copy(new, &beside).expect("the new content is written");
+    fs::rename(beside, file).expect("the file is replaced");
+}
+
+/// The certificate that a client is shown.
+pub fn shown(address: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> CertificateDer<'static> {
+    let stream = handshake(address, name, config).expect("a handshake");
+    stream.conn.peer_certificates().expect("a certificate")[0].clone().into_owned()
+}
+
 /// A path as a TOML string.
 pub fn quoted(path: &Path) -> String {
     format!("\"{}\"", path.display())
@@ -135,8 +183,16 @@ pub fn handshake(
     name: &str,
     config: &Arc<ClientConfig>,
 ) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    handshake_over(TcpStream::connect(address)?, name, config)
+}
+
+/// The same on a connection that is there.
+pub fn handshake_over(
+    socket: TcpStream,
+    name: &str,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).expect("a server name");
-    let socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let connection = ClientConnection::new(config.clone(), name).expect("a client");
     let mut stream = StreamOwned::new(connection, socket);

@@ -1,0 +1,253 @@
+//! Places at backends: which backend takes a request or a stream now, and the right to be there.
+//!
+//! A place is taken before anything is sent. Ramps bind here: what each ramped backend may hold, what they may
+//! hold together, and how many a second may begin (`balancing::shares`). Nothing here waits; whether waiting
+//! would help is part of a refusal.
+
+use crate::balancing::picker::{self, Load, Picked};
+use crate::balancing::shares::{Ramped, Shares, whole};
+use crate::balancing::{Backend, Bound, Cluster};
+use crate::permit::{Counted, Counter, Permit};
+use crate::reject::Reason;
+use crate::runtime::clock::Clock;
+use crate::telemetry::cells::CoreId;
+use crate::upstream::exchange::Guard;
+use crate::upstream::pool::Pool;
+use std::cell::{Cell, Ref, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Why no backend takes a request now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoPlace {
+    /// `ramp`, `backend_limit` or `no_backend`.
+    pub reason: Reason,
+    /// A place may come free while one waits.
+    pub may_wait: bool,
+}
+
+/// Why one backend does not take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Denied {
+    /// Its own share is taken, or its rate.
+    Full,
+    /// What all ramped backends may hold together is taken.
+    RampIsFull,
+}
+
+/// One core's view of a cluster: the same backends, and this core's connections to them.
+#[derive(Debug)]
+pub struct CoreCluster {
+    pub(super) shared: Arc<Cluster>,
+    pools: Vec<Rc<Pool>>,
+    rng: RefCell<fastrand::Rng>,
+    /// The shares as this core last saw them, and the epoch of that look.
+    shares: RefCell<Arc<Shares>>,
+    epoch: Cell<u64>,
+    pub(super) clock: Rc<Clock>,
+    pub(super) core: CoreId,
+}
+
+/// A place at one backend: in flight there, or a stream, as long as it is held.
+#[derive(Debug)]
+pub struct Place {
+    pub(super) cluster: Rc<CoreCluster>,
+    pub(super) index: usize,
+    pub(super) bound: Bound,
+}
+
+impl Counted for Place {
+    fn counter(&self) -> &Counter {
+        self.backend().held(self.bound)
+    }
+}
+
+impl Place {
+    /// Where it was taken.
+    pub fn cluster(&self) -> &Rc<CoreCluster> {
+        &self.cluster
+    }
+
+    /// At the same backend.
+    pub fn is_beside(&self, other: &Place) -> bool {
+        Rc::ptr_eq(&self.cluster, &other.cluster) && self.index == other.index
+    }
+
+    /// A further place at the same backend, if there is one within `bound`.
+    pub fn beside(place: &Place, bound: Bound) -> Option<Permit<Place>> {
+        let shares = place.cluster.shares();
+        let now = place.cluster.now(&shares);
+        place.cluster.try_place(bound, place.index, &shares, now).ok()
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &Backend {
+        &self.cluster.shared.backends[self.index]
+    }
+
+    pub(super) fn pool(&self) -> &Rc<Pool> {
+        &self.cluster.pools[self.index]
+    }
+}
+
+/// What an admitted request holds, as far as balancing needs to know it.
+pub trait Seated: Guard {
+    /// The place at a backend.
+    fn place(&self) -> &Place;
+    /// Goes to another backend; the old place is free at once.
+    fn move_to(&mut self, place: Permit<Place>);
+}
+
+impl CoreCluster {
+    /// One core's view; `pools` in the order of the backends.
+    pub fn new(shared: Arc<Cluster>, pools: Vec<Rc<Pool>>, clock: Rc<Clock>, core: CoreId) -> Rc<Self> {
+        let epoch = Cell::new(shared.shares.epoch.load(Ordering::Acquire));
+        let shares = RefCell::new(shared.shares.load());
+        Rc::new(CoreCluster { shared, pools, rng: RefCell::default(), shares, epoch, clock, core })
+    }
+
+    /// What ramps leave now. One atomic load, unless an operator has just moved a lever.
+    pub fn shares(&self) -> Ref<'_, Arc<Shares>> {
+        let epoch = self.shared.shares.epoch.load(Ordering::Acquire);
+        if epoch != self.epoch.get() {
+            self.epoch.set(epoch);
+            *self.shares.borrow_mut() = self.shared.shares.load();
+        }
+        self.shares.borrow()
+    }
+
+    /// Streams that all backends together may hold.
+    pub fn most_streams(&self) -> u32 {
+        self.shared.backends.iter().fold(0, |sum: u32, backend| sum.saturating_add(backend.max_streams))
+    }
+
+    /// Takes a place within `bound` at the better of two backends, other than `not`.
+    ///
+    /// # Errors
+    /// Why there is none. `ramp`, when there would be one without a ramp.
+    pub fn reserve(self: &Rc<Self>, bound: Bound, not: Option<usize>) -> Result<Permit<Place>, NoPlace> {
+        let shares = self.shares();
+        let now = self.now(&shares);
+        let mut ramp_is_full = false;
+        loop {
+            let load = |index: usize| self.look(bound, &shares, index, now, ramp_is_full);
+            let picked = picker::pick(&mut self.rng.borrow_mut(), self.shared.backends.len(), load, not);
+            let Picked::Backend(index) = picked else { return Err(self.no_place(bound, picked, &shares)) };
+            match self.try_place(bound, index, &shares, now) {
+                Ok(place) => return Ok(place),
+                // Another core has taken the last place since the look; then the look is repeated.
+                Err(denied) => ramp_is_full |= denied == Denied::RampIsFull,
+            }
+        }
+    }
+
+    /// Takes a place at one backend, if its bounds allow it now.
+    fn try_place(
+        self: &Rc<Self>,
+        bound: Bound,
+        index: usize,
+        shares: &Shares,
+        now: u64,
+    ) -> Result<Permit<Place>, Denied> {
+        let most = self.most(bound, index, shares);
+        let place =
+            Permit::try_new(Place { cluster: self.clone(), index, bound }, most).ok_or(Denied::Full)?;
+        let Some(ramped) = shares.of[index].ramped.filter(|_| bound == Bound::Requests) else {
+            return Ok(place);
+        };
+        if self.ramped_in_flight(shares) > self.ramped_bound(shares) {
+            return Err(Denied::RampIsFull);
+        }
+        if self.may_begin(index, ramped, now) { Ok(place) } else { Err(Denied::Full) }
+    }
+
+    /// Ramps count in real time; response times are compared by the tick's.
+    fn now(&self, shares: &Shares) -> u64 {
+        self.clock.nanos(if shares.are_bound() { Instant::now() } else { self.clock.coarse() })
+    }
+
+    /// What a backend may hold now within a bound: of requests what ramps leave, of streams what is configured.
+    fn most(&self, bound: Bound, index: usize, shares: &Shares) -> u32 {
+        match bound {
+            Bound::Requests => shares.of[index].cap,
+            Bound::Streams => self.shared.backends[index].max_streams,
+        }
+    }
+
+    fn look(&self, bound: Bound, shares: &Shares, index: usize, now: u64, ramp_is_full: bool) -> Load {
+        let backend = &self.shared.backends[index];
+        let share = &shares.of[index];
+        let ramped = share.ramped.filter(|_| bound == Bound::Requests);
+        let held = ramped.is_some_and(|ramped| {
+            let slow = ramped.interval_ns.is_some_and(|interval| !backend.rate.has_room(now, interval));
+            ramp_is_full || slow
+        });
+        Load {
+            inflight: if held { u32::MAX } else { backend.held(bound).get() },
+            cap: self.most(bound, index, shares),
+            weight: share.weight,
+            ewma_ns: backend.latency.get(now),
+            // A drained backend takes no streams either.
+            eligible: share.cap > 0 && backend.is_present(),
+        }
+    }
+
+    /// In flight at all ramped backends, this request included. Whoever has taken a place counts itself first and
+    /// looks afterwards, in one order for all cores: so of those that race for the last place at most one stays,
+    /// and the sum is never above its bound, whatever was set, cleared or swapped meanwhile. (Two may both step
+    /// back; near its bound a ramp sheds anyway.)
+    fn ramped_in_flight(&self, shares: &Shares) -> u32 {
+        let each = self.shared.backends.iter().zip(&shares.of).filter(|(_, share)| share.ramped.is_some());
+        each.map(|(backend, _)| backend.in_flight.get()).fold(0, u32::saturating_add)
+    }
+
+    /// What they may hold together: those that can be reached, for the dead leave their share to nobody.
+    fn ramped_bound(&self, shares: &Shares) -> u32 {
+        let each = self.shared.backends.iter().zip(&shares.of).filter(|(backend, _)| backend.is_present());
+        whole(each.filter_map(|(_, share)| share.ramped).map(|ramped| ramped.quota_micro))
+    }
+
+    fn may_begin(&self, index: usize, ramped: Ramped, now: u64) -> bool {
+        ramped.interval_ns.is_none_or(|interval| self.shared.backends[index].rate.take(now, interval))
+    }
+
+    /// What stopped the request: a ramp only if a backend has room that the ramp denies. It may wait while a
+    /// backend that is not ramped can come free; a ramp itself sheds at once.
+    fn no_place(&self, bound: Bound, picked: Picked, shares: &Shares) -> NoPlace {
+        let present = || self.shared.backends.iter().zip(&shares.of).filter(|(it, _)| it.is_present());
+        if picked == Picked::NoneEligible {
+            let drained = present().any(|(_, share)| share.cap == 0);
+            return NoPlace {
+                reason: if drained { Reason::Ramp } else { Reason::NoBackend },
+                may_wait: false,
+            };
+        }
+        if bound == Bound::Streams {
+            return NoPlace { reason: Reason::BackendLimit, may_wait: false };
+        }
+        let mut open = present().filter(|(_, share)| share.cap > 0);
+        let denied = shares.are_bound() && open.any(|(backend, _)| backend.in_flight.get() < backend.cap);
+        let reason = if denied { Reason::Ramp } else { Reason::BackendLimit };
+        NoPlace { reason, may_wait: !denied || self.has_warm(shares) }
+    }
+
+    /// A backend that is neither ramped nor drained, and can be reached.
+    fn has_warm(&self, shares: &Shares) -> bool {
+        let mut each = self.shared.backends.iter().zip(&shares.of);
+        each.any(|(backend, share)| share.cap > 0 && share.ramped.is_none() && backend.is_present())
+    }
+
+    /// Waiting may help while the ramp binds the upstream.
+    pub fn may_wait_for_ramp(&self) -> bool {
+        self.has_warm(&self.shares())
+    }
+
+    /// Another backend. The same one again only if it is alone and a connection to it had died while idle: one
+    /// that cannot be connected to is not asked twice.
+    pub(super) fn another(self: &Rc<Self>, bound: Bound, not: usize, why: Reason) -> Option<Permit<Place>> {
+        let again = self.shared.backends.len() == 1 && why == Reason::Reset;
+        self.reserve(bound, (!again).then_some(not)).ok()
+    }
+}

@@ -1,0 +1,145 @@
+//! Renewed certificate files, from a look at them to their use. Listeners change what they show; upstreams
+//! need a new table, because other trust or another client certificate makes other endpoints.
+//!
+//! Everything here blocks on files. Whatever cannot be used changes nothing but what the operators are told.
+#![expect(clippy::disallowed_methods, reason = "on the background thread, and at start")]
+
+use crate::config::plan::Plan;
+use crate::control::Control;
+use crate::control::certificates::{Look, News, Owner, is_open_to_others};
+use crate::control::trust::TrustFound;
+use crate::listener::renew::Renewal;
+use crate::telemetry::events::certificates::{
+    CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable,
+};
+use crate::upstream::certificate::{epoch_seconds, rfc3339};
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
+
+impl Control {
+    /// Reads the files of all certificates; what is new and can be used is in use afterwards. The version keeps
+    /// its number and hash, for its text is the same.
+    pub fn renew(&self) {
+        let mut looks: Vec<Look> = self.listeners.renew().into_iter().map(Look::from).collect();
+        looks.extend(self.renew_backends());
+        let now = epoch_seconds(SystemTime::now());
+        let keys = keys(&self.state().active.plan);
+        let open = keys.into_iter().filter(|key| mode(key).is_some_and(is_open_to_others)).collect();
+        let mut state = self.state();
+        let news = state.certificates.take_in(looks, now);
+        let open = state.certificates.newly_open(open);
+        drop(state);
+        news.iter().for_each(|news| tell(news, now));
+        for key in open {
+            KeyReadable { key: &key, mode: mode(&key).unwrap_or_default() }.emit();
+        }
+    }
+
+    /// Replaces the table if an upstream's files hold something new; the endpoints of the others stay.
+    fn renew_backends(&self) -> Vec<Look> {
+        let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = builder.trusts().look();
+        let changed = found.iter().any(|found| matches!(found.changed, Ok(true)));
+        if changed {
+            let plan = self.state().active.plan.clone();
+            match builder.rebuild(&plan) {
+                Ok(table) => {
+                    let before = self.steering.swap(Arc::new(table));
+                    builder.recommit(&plan);
+                    self.state().retired.push(before);
+                }
+                // Nothing of it can fail that did not fail when the version became active.
+                Err(error) => tracing::error!(error, "the table cannot be built again"),
+            }
+        }
+        let look = |TrustFound { upstream, client, changed }| {
+            let used = builder.trusts().active(&upstream).unwrap_or(&client);
+            Look {
+                certificates: used.certificate().cloned().into_iter().collect(),
+                owner: Owner::Upstream(upstream),
+                renewed: changed.map_err(|error| error.to_string()),
+            }
+        };
+        found.into_iter().map(look).collect()
+    }
+
+    /// The folders in which a change of the configuration or of a certificate shows.
+    pub fn folders(&self) -> BTreeSet<PathBuf> {
+        let state = self.state();
+        let plan = &state.active.plan;
+        let all: Vec<_> = certificates(plan).chain(keys(plan)).collect();
+        drop(state);
+        // The configuration's own links are seen by its folder alone: there they are swapped.
+        folder(&self.file).into_iter().chain(all.iter().flat_map(|file| folders_of(file))).collect()
+    }
+}
+
+/// The folders in which a change of `file` shows: its own, the one that links lead to, and those in which a
+/// folder on the way is a link that may be swapped.
+fn folders_of(file: &Path) -> impl Iterator<Item = PathBuf> {
+    let real = std::fs::canonicalize(file).ok().and_then(|real| folder(&real));
+    let is_link = |path: &&Path| std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    let links = file.ancestors().skip(1).filter(is_link).filter_map(folder);
+    folder(file).into_iter().chain(real).chain(links)
+}
+
+fn folder(file: &Path) -> Option<PathBuf> {
+    let parent = file.parent()?;
+    Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_path_buf() })
+}
+
+impl From<Renewal> for Look {
+    fn from(renewal: Renewal) -> Self {
+        Look {
+            owner: Owner::Listener(renewal.listener),
+            certificates: renewal.door.certificates().cloned().collect(),
+            renewed: renewal.renewed.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+fn tell(news: &News, now: i64) {
+    match news {
+        News::Renewed(owner, not_after) => {
+            let not_after = not_after.map(rfc3339);
+            CertificateRenewed { owner: &owner.to_string(), not_after: not_after.as_deref() }.emit();
+        }
+        News::Refused(owner, error) => CertificateRefused { owner: &owner.to_string(), error }.emit(),
+        News::Expires(owner, certificate) => CertificateExpires {
+            owner: &owner.to_string(),
+            certificate: &certificate.path.display().to_string(),
+            not_after: &rfc3339(certificate.not_after),
+            expired: certificate.not_after < now,
+        }
+        .emit(),
+    }
+}
+
+/// Every file of a certificate or an authority.
+fn certificates(plan: &Plan) -> impl Iterator<Item = PathBuf> {
+    let listeners = plan.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let shown = listeners.flat_map(|tls| {
+        let pairs = tls.certificates.iter().map(|pair| &pair.certificate);
+        pairs.chain(&tls.client_ca)
+    });
+    let upstreams = plan.upstreams.iter().filter_map(|upstream| upstream.transport.tls.as_ref());
+    let trusted =
+        upstreams.flat_map(|tls| tls.ca.iter().chain(tls.client.iter().map(|(certificate, _)| certificate)));
+    shown.chain(trusted).cloned()
+}
+
+/// Every file of a private key.
+fn keys(plan: &Plan) -> Vec<PathBuf> {
+    let listeners = plan.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let shown = listeners.flat_map(|tls| tls.certificates.iter().map(|pair| &pair.key));
+    let upstreams = plan.upstreams.iter().filter_map(|upstream| upstream.transport.tls.as_ref());
+    let own = upstreams.filter_map(|tls| tls.client.as_ref().map(|(_, key)| key));
+    shown.chain(own).cloned().collect()
+}
+
+fn mode(file: &Path) -> Option<u32> {
+    std::fs::metadata(file).ok().map(|found| found.permissions().mode() & 0o7777)
+}

@@ -1,0 +1,264 @@
+//! Real gates of two cores under random sets, clears, drains, deaths and reloads: whatever the order, no request
+//! that is let in to a ramped backend makes their sum, or its own share, larger than the levers allow now.
+
+use super::*;
+use crate::admission::Granted;
+use crate::balancing::Seated;
+use crate::balancing::shares::whole;
+use crate::config::plan::Plan;
+use crate::config::{self, ProcessEnvironment};
+use crate::control::build::Builder;
+use crate::routing::view::{Furniture, View};
+use crate::runtime::bells::Bells;
+use crate::runtime::clock::Clock;
+use crate::runtime::descriptors::Descriptors;
+use crate::telemetry::cells::CoreId;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::discovery::Directory;
+use futures_util::FutureExt;
+use proptest::prelude::*;
+use std::path::Path;
+use std::rc::Rc;
+
+/// In flight at one backend when it is well, for every lever of these tests.
+const REFERENCE: f64 = 5.0;
+/// Who asks.
+const CLIENT: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+/// The same service; backends whose bit is set have a name that does not resolve: they are dead.
+fn plan(dead: u8, cap: u32) -> Plan {
+    let backends = NAMES.iter().enumerate().map(|(index, name)| match dead & (1 << index) {
+        0 => format!("{{ name = \"{name}\", address = \"127.0.0.1:{}\" }}", index + 1),
+        _ => format!("{{ name = \"{name}\", address = \"{name}.invalid:80\" }}"),
+    });
+    let text = format!(
+        "[[upstreams]]\nname = \"u\"\nmax_in_flight_per_backend = {cap}\nqueue = {{ max_waiting = 0 }}\nbackends = [{}]\n\
+         [[listeners]]\nname = \"edge\"\naddress = \"127.0.0.1:0\"\n\
+         [[routes]]\nname = \"r\"\npath_prefix = \"/\"\nupstream = \"u\"\n",
+        backends.collect::<Vec<_>>().join(", ")
+    );
+    config::check(&text, Path::new("test.toml"), &ProcessEnvironment).plan.expect("it is valid")
+}
+
+/// A control plane and two cores, without their threads.
+struct House {
+    builder: Builder,
+    steering: Arc<Steering>,
+    live: Arc<Live>,
+    cores: [Furniture; 2],
+    views: Vec<Rc<View>>,
+    held: Vec<Granted>,
+}
+
+impl House {
+    fn new() -> Self {
+        let (metrics, descriptors) = (Arc::new(Metrics::new(2)), Arc::new(Descriptors::with_budget(64)));
+        let mut builder = Builder::new(2, metrics, Arc::new(Directory::default()), descriptors);
+        let plan = plan(0, 64);
+        let table = builder.build(&plan).expect("no file is needed");
+        builder.commit(&plan);
+        let live = Arc::new(Live::new(Arc::new(table)));
+        let steering = Steering::new(live.clone(), keep::Kept::default());
+        let bells = Arc::new(Bells::new(2));
+        let core = |id| {
+            let clock = Rc::new(Clock::new(Instant::now()));
+            Furniture::new(CoreId(id), clock, bells.clone(), Rc::default())
+        };
+        let mut cores = [core(0), core(1)];
+        let views = cores.iter_mut().map(|core| core.arrange(live.load())).collect();
+        House { builder, steering, live, cores, views, held: Vec::new() }
+    }
+
+    fn reload(&mut self, dead: u8, cap: u32) {
+        let plan = plan(dead, cap);
+        let table = Arc::new(self.builder.build(&plan).expect("no file is needed"));
+        self.steering.swap(table);
+        self.builder.commit(&plan);
+        // Old views stay: requests that began on them may still ask.
+        self.views.extend(self.cores.iter_mut().map(|core| core.arrange(self.live.load())));
+    }
+
+    fn ramp(&self, target: Option<usize>, percent: f64) {
+        let order =
+            RampOrder { percent, then: None, reference: Some(self.reference(target)), reason: String::new() };
+        self.steering.set_ramp(&self::target(target), order, "ops").expect("it exists");
+    }
+
+    fn reference(&self, target: Option<usize>) -> f64 {
+        if target.is_some() { REFERENCE } else { REFERENCE * NAMES.len() as f64 }
+    }
+
+    /// Asks at one of the views, of whatever version.
+    fn ask(&mut self, view: usize) -> Result<(), TestCaseError> {
+        let view = self.views[view % self.views.len()].clone();
+        let gate = view.choose(0).gate().expect("it has an upstream").clone();
+        let far = Instant::now() + Duration::from_secs(3_600);
+        let answer = gate.admit(far, CLIENT).now_or_never().expect("nobody waits in a line of none");
+        let Ok(granted) = answer else { return Ok(()) };
+        self.judge(&view, &granted)?;
+        self.held.push(granted);
+        Ok(())
+    }
+
+    /// What was let in fits what the levers say now.
+    fn judge(&self, view: &View, granted: &Granted) -> Result<(), TestCaseError> {
+        let upstream = &view.table.upstreams[0];
+        let backend = granted.place().backend();
+        let state = self.steering.state();
+        let percent = |name: &Arc<str>| state.levers.effective(&upstream.name, name);
+        let own = percent(&backend.settings.name);
+        prop_assert!(own > 0.0 && backend.is_present());
+        if own < 100.0 {
+            prop_assert!(f64::from(backend.in_flight.get()) <= (own / 100.0 * REFERENCE).ceil());
+            let ramped = upstream
+                .cluster
+                .backends
+                .iter()
+                .filter(|it| (0.1..100.0).contains(&percent(&it.settings.name)));
+            let sum: u32 = ramped.clone().map(|backend| backend.in_flight.get()).sum();
+            let parts =
+                ramped.map(|it| (percent(&it.settings.name) / 100.0 * REFERENCE * 1e6).round() as u64);
+            prop_assert!(sum <= whole(parts), "{sum} in flight");
+        }
+        prop_assert!(backend.in_flight.get() <= backend.cap);
+        Ok(())
+    }
+}
+
+fn target(backend: Option<usize>) -> Target {
+    match backend {
+        None => Target::Upstream("u".into()),
+        Some(index) => Target::Backend("u".into(), NAMES[index].into()),
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Ramp(Option<usize>, f64),
+    Clear(Option<usize>),
+    Drain(usize, bool),
+    Reload(u8, u32),
+    Ask(usize),
+    End(usize),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let target = || prop::option::of(0..NAMES.len());
+    prop_oneof![
+        2 => (target(), prop::sample::select(vec![1.0, 10.0, 25.0, 50.0, 80.0, 99.0])).prop_map(|(t, p)| Deed::Ramp(t, p)),
+        1 => target().prop_map(Deed::Clear),
+        1 => (0..NAMES.len(), any::<bool>()).prop_map(|(backend, drain)| Deed::Drain(backend, drain)),
+        1 => (0_u8..16, 3_u32..40).prop_map(|(dead, cap)| Deed::Reload(dead, cap)),
+        20 => (0_usize..64).prop_map(Deed::Ask),
+        8 => (0_usize..1_000).prop_map(Deed::End),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn no_sequence_of_levers_deaths_and_reloads_lets_a_sum_above_its_bound_through(
+        deeds in prop::collection::vec(deed(), 1..300),
+    ) {
+        let mut house = House::new();
+        for deed in deeds {
+            match deed {
+                Deed::Ramp(backend, percent) => house.ramp(backend, percent),
+                Deed::Clear(backend) => drop(house.steering.clear_ramp(&target(backend), "ops")),
+                Deed::Drain(backend, drain) => drop(house.steering.set_drain("u", NAMES[backend], drain, "", "ops")),
+                Deed::Reload(dead, cap) => house.reload(dead, cap),
+                Deed::Ask(view) => house.ask(view)?,
+                Deed::End(index) if !house.held.is_empty() => {
+                    let index = index % house.held.len();
+                    drop(house.held.swap_remove(index));
+                }
+                Deed::End(_) => {}
+            }
+        }
+        house.held.clear();
+        let table = house.live.load();
+        prop_assert_eq!(table.upstreams[0].shared.line.in_flight.get(), 0);
+        prop_assert!(table.upstreams[0].cluster.backends.iter().all(|backend| backend.in_flight.get() == 0));
+    }
+}
+
+#[test]
+fn a_lever_acts_on_the_next_request_of_every_version_and_a_ramp_says_so() {
+    let mut house = House::new();
+    house.reload(0, 64);
+    house.ramp(None, 25.0);
+    (0..200).for_each(|view| house.ask(view).expect("within bounds"));
+    // A quarter of four times five.
+    assert_eq!(house.held.len(), 5);
+    let gate = house.views[0].choose(0).gate().expect("it has an upstream").clone();
+    let refused =
+        gate.admit(Instant::now() + Duration::from_secs(1), CLIENT).now_or_never().expect("at once");
+    let refused = refused.expect_err("it is full");
+    assert_eq!(refused.reason, crate::reject::Reason::Ramp);
+    assert!(refused.retry_after.is_some_and(|seconds| (1..=30).contains(&seconds)));
+}
+
+#[test]
+fn levers_and_references_survive_a_restart_and_what_is_broken_is_set_aside() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = crate::control::store::Store::open(home.path()).expect("made");
+    let house = House::new();
+    let order = RampOrder {
+        percent: 25.0,
+        then: Some((100.0, Duration::from_secs(600))),
+        reference: Some(40.0),
+        reason: "restart".to_owned(),
+    };
+    house.steering.set_ramp(&target(Some(1)), order, "ops").expect("it exists");
+    house.steering.set_drain("u", "c", true, "disk", "ops").expect("it exists");
+    assert!(house.steering.keep_now(&store));
+
+    let again = Steering::new(house.live.clone(), keep::Kept::read(&store));
+    let [before, after] = [&house.steering, &again].map(|steering| {
+        let mut levers = steering.levers();
+        // A second may pass between the two.
+        levers.iter_mut().filter_map(|lever| lever.then.as_mut()).for_each(|then| then.in_seconds = 0.0);
+        levers
+    });
+    assert_eq!(before, after);
+    let left = again.levers()[0].then.expect("it has a step").in_seconds;
+    assert!((598.0..=600.0).contains(&left), "{left}");
+
+    store.keep_file("steering.json", b"{\"ramps\": [").expect("written");
+    let broken = keep::Kept::read(&store);
+    assert!(broken.levers.is_empty() && broken.trouble.is_some_and(|why| why.contains("steering.broken")));
+    assert!(home.path().join("steering.broken").exists());
+}
+
+#[test]
+fn a_lever_under_which_a_version_changes_something_is_told() {
+    let mut house = House::new();
+    house.ramp(Some(0), 25.0);
+    let before = house.live.load();
+    house.reload(1, 64);
+    let told = house.steering.conflicts(&before, &house.live.load());
+    assert!(told.len() == 1 && told[0].contains("u/a") && told[0].contains("a.invalid:80"), "{told:?}");
+    assert!(house.steering.reasons(&house.live.load()).is_empty());
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_what_can() {
+    let house = House::new();
+    let order = |percent| RampOrder { percent, then: None, reference: None, reason: String::new() };
+    let set = |target: &Target, order| {
+        house.steering.set_ramp(target, order, "ops").expect_err("refused").to_string()
+    };
+    let unknown = Target::Backend("u".into(), "z".into());
+    assert!(set(&unknown, order(25.0)).contains("a, b, c, d"));
+    assert!(set(&Target::Upstream("x".into()), order(25.0)).contains("it has u"));
+    for percent in [-1.0, 100.5, f64::NAN] {
+        set(&target(None), order(percent));
+    }
+    set(&target(None), RampOrder { reason: "two\nlines".into(), ..order(25.0) });
+    set(&target(None), RampOrder { reference: Some(0.0), ..order(25.0) });
+    set(&target(None), RampOrder { then: Some((100.0, Duration::ZERO)), ..order(25.0) });
+    assert!(matches!(house.steering.clear_ramp(&target(None), "ops"), Err(Refusal::Conflict(_))));
+    assert!(matches!(house.steering.pause_ramp(&target(None), "ops"), Err(Refusal::Conflict(_))));
+}
