@@ -161,3 +161,29 @@ fn a_herd_that_asks_is_told_to_come_again_and_the_rest_is_answered() {
     assert_eq!(permits(&gateway, "")["total"], 20, "and the turns came back");
     drop(held);
 }
+
+#[test]
+fn streams_are_seen_as_streams_tunnels_and_zombies() {
+    let (drips, upgrades) =
+        (Origin::start(Behaviour::DripsOneByteASecond), Origin::start(Behaviour::UpgradesAndEchoes));
+    let config = Config::new()
+        .upstream("events", &[drips.address()], "")
+        .upstream("sockets", &[upgrades.address()], "")
+        .route("r-events", "/events", "events", "streaming = true")
+        .route("r-sockets", "/sockets", "sockets", "streaming = true");
+    let gateway = Gateway::start(&config);
+    let stream = gateway.ask("/events", 1);
+    let streaming = phase_at(&gateway, "events", "streaming");
+    assert_eq!((&streaming["route"], &streaming["client"]), (&"r-events".into(), &"127.0.0.1".into()));
+    let tunnel = websocket(&gateway, "/sockets");
+    phase_at(&gateway, "sockets", "tunnel");
+    let status = gateway.status();
+    assert_eq!((&status["in_flight"], &status["streams"]), (&0.into(), &2.into()), "each is seen once");
+    assert_eq!(permits(&gateway, "")["total"], 2);
+
+    stream.into_iter().for_each(Raw::abort);
+    let zombie = phase_at(&gateway, "events", "zombie");
+    assert_eq!((&zombie["route"], &zombie["client"]), (&"r-events".into(), &"127.0.0.1".into()));
+    drop(tunnel);
+    wait_until(Duration::from_secs(30), "everybody is gone", || permits(&gateway, "")["total"] == 0);
+}

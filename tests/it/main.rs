@@ -9,6 +9,7 @@ mod aborts;
 mod access_log;
 mod admin;
 mod answers;
+mod applied;
 mod apply;
 mod balance;
 mod boot;
