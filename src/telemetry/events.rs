@@ -5,10 +5,12 @@
 //! the metrics, so that a line left out loses nothing.
 
 mod certificates;
+mod ramps;
 mod sheds;
 pub mod stream;
 
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
+pub use ramps::{RampChanged, RampConflict};
 pub use sheds::ShedNotices;
 
 use std::net::SocketAddr;
@@ -152,6 +154,7 @@ impl AcceptFailed<'_> {
         let pause_ms = self.pause.as_millis() as u64;
         tracing::warn!(listener = self.listener, error = %self.error, pause_ms, "accept failed; pausing");
         Record::new(Kind::Listener, "accept failed; pausing")
+            .with("what", "accept_failed")
             .with("listener", self.listener)
             .with("error", self.error.to_string())
             .with("pause_ms", pause_ms)
@@ -181,14 +184,18 @@ pub enum ListenerChanged<'a> {
 impl ListenerChanged<'_> {
     /// Logs it.
     pub fn emit(self) {
-        match self {
-            ListenerChanged::Opened { listener, address } => {
-                tracing::info!(listener, %address, "listener opened");
-            }
+        let (listener, address, message, what) = match self {
+            ListenerChanged::Opened { listener, address } => (listener, address, "listener opened", "opened"),
             ListenerChanged::Closed { listener, address } => {
-                tracing::info!(listener, %address, "listener closed; its connections finish");
+                (listener, address, "listener closed; its connections finish", "closed")
             }
-        }
+        };
+        tracing::info!(listener, %address, "{message}");
+        Record::new(Kind::Listener, format!("{listener}: {message}"))
+            .with("what", what)
+            .with("listener", listener)
+            .with("address", address.to_string())
+            .hand_on();
     }
 }
 
@@ -213,63 +220,6 @@ impl CoreStuck {
             true => ("core turns again", "core_recovered"),
         };
         Record::new(Kind::Process, message).with("step", step).with("worker", self.worker).hand_on();
-    }
-}
-
-/// A ramp or a drain was set, cleared or went a step on.
-#[derive(Clone, Copy, Debug)]
-pub struct RampChanged<'a> {
-    /// `set`, `cleared`, `paused`, `resumed`, `step`, `drained` or `ready`.
-    pub what: &'a str,
-    /// An upstream, or upstream/backend.
-    pub target: &'a str,
-    /// What it is now; nothing where that did not change.
-    pub percent: Option<f64>,
-    /// Who did it.
-    pub by: &'a str,
-    /// Why.
-    pub reason: &'a str,
-}
-
-impl RampChanged<'_> {
-    /// Logs it.
-    pub fn emit(self) {
-        let RampChanged { what, target, percent, by, reason } = self;
-        tracing::info!(what, target, percent, by, reason, "ramp");
-        let to = percent.map(|percent| format!(" to {percent} %")).unwrap_or_default();
-        let message = match what {
-            "drained" | "ready" => format!("{target} is {what}"),
-            "step" => format!("the ramp of {target} went{to}"),
-            _ => format!("the ramp of {target} was {what}{to}"),
-        };
-        let record = of_target(Record::new(Kind::Ramp, message), target).with("what", what);
-        let record = record.with("by", by).with("reason", reason);
-        match percent {
-            Some(percent) => record.with("percent", percent).hand_on(),
-            None => record.hand_on(),
-        }
-    }
-}
-
-/// A new version means something else under a lever. The log has it among the version's notices.
-#[derive(Clone, Copy, Debug)]
-pub struct RampConflict<'a> {
-    /// What and how; a sentence.
-    pub notice: &'a str,
-}
-
-impl RampConflict<'_> {
-    /// Tells it.
-    pub fn emit(self) {
-        Record::new(Kind::Ramp, self.notice).with("what", "conflict").hand_on();
-    }
-}
-
-/// An upstream, or upstream/backend, as fields; names hold no `/`.
-fn of_target(record: Record, target: &str) -> Record {
-    match target.split_once('/') {
-        Some((upstream, backend)) => record.with("upstream", upstream).with("backend", backend),
-        None => record.with("upstream", target),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Sheds in the log and in the stream of events: at most one a second for each upstream and reason, however many
-//! requests are refused. How many, the metrics know.
+//! Sheds in the log and in the stream of events: seldom enough that a storm of them costs nothing.
+//! Counting is done by the metrics.
 
 use super::stream::{Kind, Record};
 use crate::reject::Reason;
