@@ -55,6 +55,8 @@ impl Observatory {
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             in_flight: self.process.in_flight.get(),
             max_in_flight: table.max_in_flight,
+            buffered_bytes: self.process.memory.used(),
+            max_buffered_bytes: table.max_buffered,
             workers,
             listeners: self.listeners(),
             upstreams: upstreams(&table, now),

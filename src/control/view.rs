@@ -25,6 +25,12 @@ pub struct GatewayView {
     pub in_flight: u32,
     /// Requests in the process at most.
     pub max_in_flight: u32,
+    /// Bytes buffered in the process.
+    #[serde(default)]
+    pub buffered_bytes: u64,
+    /// Bytes buffered in the process at most.
+    #[serde(default)]
+    pub max_buffered_bytes: u64,
     /// The cores.
     pub workers: Vec<WorkerView>,
     /// The listeners.

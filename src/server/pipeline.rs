@@ -102,6 +102,7 @@ async fn walk(
         return Ok(Outcome::Own(answer));
     }
     let chosen = arrival.choose(client, view, &parts, record)?;
+    arrival::check_memory(client, &chosen)?;
     let settings = &chosen.route().settings;
     let authority = departure::authority_text(&parts);
     if let Some(answer) = own::answer(&settings.action, &parts.uri, authority, client.tls.is_some()) {

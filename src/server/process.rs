@@ -1,5 +1,6 @@
 //! What the whole process holds, over all cores: requests, tunnels, and whether it is on its way out.
 
+use crate::memory::Memory;
 use crate::permit::{Counted, Counter, Permit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,6 +12,8 @@ pub struct Process {
     pub in_flight: Counter,
     /// Tunnels.
     pub streams: Arc<Counter>,
+    /// Bytes that are buffered.
+    pub memory: Arc<Memory>,
     draining: AtomicBool,
 }
 
