@@ -20,6 +20,8 @@ pub struct RouteSettings {
     pub body_idle: Duration,
     /// From the request's head to the last byte, if bounded.
     pub max_duration: Option<Duration>,
+    /// Its exchanges may be long and quiet: no least rate, and nothing of a request is waited for before it is sent.
+    pub streaming: bool,
     /// When it is shed.
     pub class: Class,
     /// In flight through this route at most.

@@ -76,7 +76,7 @@ impl Station {
         Rc::new(Station {
             core,
             clock,
-            exchanges: Rc::default(),
+            exchanges: Exchanges::new(memory.clone()),
             memory,
             log,
             unrouted,

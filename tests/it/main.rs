@@ -23,6 +23,7 @@ mod overload;
 mod permits;
 mod refusals;
 mod secrets;
+mod slow;
 mod swap;
 mod tls;
 mod tunnels;

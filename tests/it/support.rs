@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod origin_http2;
 pub mod origins;
 pub mod raw;
+pub mod slow;
 pub mod tls;
 
 use std::future::Future;

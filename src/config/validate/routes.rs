@@ -54,6 +54,7 @@ fn route(table: &Table, action: Option<Action>, bound: Option<u32>, check: &mut 
         timeout: table.duration("timeout")?,
         body_idle: table.duration("body_idle")?,
         max_duration: table.duration("max_duration"),
+        streaming: table.bool("streaming")?,
         class: Class::ALL.into_iter().find(|known| known.as_str() == class)?,
         max_in_flight: bound?,
         keep_encoded_slash: table.text("encoded_slash")? == "keep",
