@@ -123,8 +123,13 @@ pub fn outgoing(
     client.watch(&progress);
     record.progress = Some(progress.clone());
     let max_body = settings.filters.max_body;
-    let body = RequestBody::streamed(body, progress.clone(), max_body, &client.station.memory);
-    let at_once = settings.streaming || call || interim::expected(parts);
+    let mut body = RequestBody::streamed(body, progress.clone(), max_body, &client.station.memory);
+    let mut at_once = settings.streaming || call;
+    if !at_once && !body.is_empty() && interim::expected(parts) {
+        let right = gate.expect();
+        at_once = right.is_some();
+        right.into_iter().for_each(|right| body.expect(right));
+    }
     Outgoing { body, progress, at_once }
 }
 

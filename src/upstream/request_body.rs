@@ -2,6 +2,7 @@
 //! for permits, and held back while the client waits for `100 Continue` (RFC 9110, 10.1.1).
 
 use crate::memory::CoreMemory;
+use crate::permit::{Counter, Permit};
 use crate::reject::Reason;
 use crate::upstream::gathered::Gathered;
 use crate::upstream::progress::{Progress, Waiting};
@@ -45,6 +46,8 @@ struct Streamed {
     progress: Rc<Progress>,
     limit: u64,
     held: Option<Held>,
+    /// Sent to a backend before its body was there; given back when the body has ended.
+    expecting: Option<Permit<Arc<Counter>>>,
 }
 
 /// Waiting for the backend's `100 Continue`, or for the end of our patience.
@@ -67,7 +70,7 @@ impl RequestBody {
         }
         progress.expect_upload();
         let gathered = Gathered::new(memory);
-        RequestBody(Some(Streamed { incoming, gathered, progress, limit, held: None }))
+        RequestBody(Some(Streamed { incoming, gathered, progress, limit, held: None, expecting: None }))
     }
 
     /// Waits for the body's beginning: its end, or as much as is kept. Asks the client for it.
@@ -91,6 +94,13 @@ impl RequestBody {
     pub fn hold(&mut self, go: Arc<AtomicBool>) {
         if let Some(streamed) = &mut self.0 {
             streamed.held = Some(Held { go, patience: Box::pin(tokio::time::sleep(CONTINUE_WAIT)) });
+        }
+    }
+
+    /// Keeps the right to be sent before the body is there, until the body has ended.
+    pub fn expect(&mut self, right: Permit<Arc<Counter>>) {
+        if let Some(streamed) = &mut self.0 {
+            streamed.expecting = Some(right);
         }
     }
 
@@ -149,6 +159,12 @@ impl Streamed {
         }
     }
 
+    /// All of it was passed on.
+    fn finish(&mut self) {
+        self.progress.upload_ended();
+        self.expecting = None;
+    }
+
     fn is_end_stream(&self) -> bool {
         self.gathered.is_empty() && (self.gathered.ended() || self.incoming.is_end_stream())
     }
@@ -182,14 +198,14 @@ impl Body for RequestBody {
         let frame = match streamed.gathered.next() {
             Some(frame) => frame,
             None if streamed.gathered.ended() => {
-                streamed.progress.upload_ended();
+                streamed.finish();
                 return Poll::Ready(None);
             }
             None => match ready!(streamed.poll_client(cx)) {
                 Some(Ok(frame)) => frame,
                 end => {
                     if end.is_none() {
-                        streamed.progress.upload_ended();
+                        streamed.finish();
                     }
                     return Poll::Ready(end);
                 }
@@ -197,7 +213,7 @@ impl Body for RequestBody {
         };
         streamed.progress.uploaded(frame.data_ref().map_or(0, Bytes::len));
         if streamed.is_end_stream() {
-            streamed.progress.upload_ended();
+            streamed.finish();
         }
         Poll::Ready(Some(Ok(frame)))
     }

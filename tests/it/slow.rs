@@ -244,3 +244,24 @@ fn at_the_budget_new_requests_are_refused_and_everything_recovers() {
     wait_until(PATIENCE, "it serves again", || gateway.serves("/"));
     gateway.settles(Duration::from_secs(20));
 }
+
+#[test]
+fn those_who_ask_for_leave_to_send_and_then_drip_take_a_quarter_of_a_route_at_most() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&patient(&origin, 16));
+    let ask = |_| {
+        let mut raw = gateway.connect();
+        raw.send("POST / HTTP/1.1\r\nHost: edge.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+        raw
+    };
+    let mut asked: Vec<Raw> = (0..12).map(ask).collect();
+    for raw in &mut asked {
+        assert_eq!(raw.head().expect("leave to send").status, 100);
+    }
+    assert_eq!(in_flight(&gateway), 4.0, "the others wait outside with their beginnings");
+    for raw in &mut asked {
+        raw.send("hello");
+        assert_eq!(raw.answer(false).json()["body_bytes"], 5);
+    }
+    gateway.settles(PATIENCE);
+}
