@@ -78,18 +78,12 @@ impl Download {
         self.ahead.as_ref().is_none_or(|ahead| ahead.memory.bytes() < MOST && ahead.end.is_none())
     }
 
-    /// Keeps a frame that was read ahead; false when the budget has no room for more.
-    pub(super) fn store(&mut self, frame: Frame<Bytes>, memory: &Rc<CoreMemory>) -> bool {
+    /// Keeps a frame that was read ahead.
+    pub(super) fn store(&mut self, frame: Frame<Bytes>, memory: &Rc<CoreMemory>) {
         let ahead = self.ahead.get_or_insert_with(|| Ahead::new(memory));
-        let cost = cost(&frame);
-        let room = ahead.memory.grow_politely(cost);
-        if !room {
-            // It is here already.
-            ahead.memory.set(ahead.memory.bytes() + cost);
-        }
+        ahead.memory.set(ahead.memory.bytes() + cost(&frame));
         ahead.bytes += length(&frame);
         ahead.frames.push_back(frame);
-        room
     }
 
     /// Keeps the end that was read ahead.

@@ -135,17 +135,15 @@ impl<G: Guard> Shared<G> {
     /// again, or the client's connection asks for more.
     fn read_ahead(&self, memory: &Rc<CoreMemory>, allowance: &mut u64) {
         let read = poll_fn(|cx| {
-            while *allowance > 0 && self.download.borrow().has_room() {
+            while *allowance > 0 && memory.has_to_spare() && self.download.borrow().has_room() {
                 let Poll::Ready(pulled) = self.pull(cx) else { break };
                 let mut download = self.download.borrow_mut();
                 match pulled {
                     Pulled::Frame(frame, last) => {
                         *allowance = allowance.saturating_sub(frame.data_ref().map_or(1, Bytes::len) as u64);
-                        let room = download.store(frame, memory);
+                        download.store(frame, memory);
                         if last {
                             download.store_end(End::Complete, memory);
-                        } else if !room {
-                            break;
                         }
                     }
                     Pulled::End(end) => download.store_end(end, memory),

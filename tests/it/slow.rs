@@ -7,9 +7,10 @@ use crate::support::gateway::Gateway;
 use crate::support::load::Load;
 use crate::support::origins::exchange::{checksum, pattern};
 use crate::support::origins::{Behaviour, Origin};
-use crate::support::raw::{Raw, get};
+use crate::support::raw::{End, Raw, get};
 use crate::support::slow::{Slow, beat_until, narrow_raw};
 use crate::support::{PATIENCE, run, wait_until};
+use http_body_util::BodyExt;
 use std::time::{Duration, Instant};
 
 /// An answer that fits into no buffer of the system or the engine.
@@ -180,12 +181,16 @@ fn an_http2_client_that_does_not_read_lets_the_backend_go_and_loses_nothing() {
     let gateway = Gateway::start(&patient(&origin, 1));
     run(async {
         let mut client = Http2::connect(gateway.edge()).await;
-        let request = client.request("GET", &format!("/bytes/{}", 4 * LARGE));
-        let held = client.open(request).await.expect("a head");
-        let request = client.request("GET", &format!("/bytes/{LARGE}"));
-        let whole = client.send(request, "").await.expect("the place is free soon");
-        assert!(matches!(whole.status, 200 | 503), "{}", whole.status);
-        drop(held);
+        let request = client.request("GET", "/bytes/2900000");
+        let held = client.begin(request).await.expect("a head");
+        assert_eq!(held.status(), 200);
+        let started = Instant::now();
+        while client.get("/").await.expect("an answer").status != 200 {
+            assert!(started.elapsed() < PATIENCE, "the only place comes free");
+        }
+        assert!(buffered(&gateway) > 100_000.0);
+        let body = held.into_body().collect().await.expect("the whole answer").to_bytes();
+        assert!(body == pattern(2_900_000), "it arrives unharmed");
     });
     gateway.settles(Duration::from_secs(20));
     wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
@@ -264,4 +269,24 @@ fn those_who_ask_for_leave_to_send_and_then_drip_take_a_quarter_of_a_route_at_mo
         assert_eq!(raw.answer(false).json()["body_bytes"], 5);
     }
     gateway.settles(PATIENCE);
+}
+
+#[test]
+fn whoever_does_not_take_the_rest_of_an_answer_is_ended_though_its_backend_is_done() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&patient(&origin, 16));
+    let mut tail = narrow_raw(gateway.edge());
+    let started = Instant::now();
+    // It fits into what the engine holds.
+    tail.send(get("/bytes/120000"));
+    assert_eq!(tail.head().expect("a head").status, 200);
+    wait_until(PATIENCE, "the backend is done", || origin.requests() > 0 && in_flight(&gateway) == 0.0);
+    assert_eq!(gateway.status()["in_flight"], 1, "it still has its right to be in the process");
+    wait_until(PATIENCE, "what it has not taken is counted", || buffered(&gateway) > 50_000.0);
+    wait_until(Duration::from_secs(25), "it is ended", || gateway.status()["in_flight"] == 0);
+    assert!(started.elapsed() > Duration::from_secs(10));
+    let line = gateway.logged("its line", |line| line["end"] == "cut");
+    assert_eq!((&line["reason"], &line["status"]), (&"client_too_slow".into(), &200.into()));
+    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    assert_ne!(tail.end(PATIENCE), End::Open);
 }
