@@ -235,8 +235,7 @@ impl Client {
     pub(super) fn close(&self) {
         self.closed.set(true);
         let records = std::mem::take(&mut *self.unflushed.borrow_mut());
-        let reason = self.killed.get().filter(|reason| *reason == Reason::ClientTooSlow);
-        records.into_iter().for_each(|record| record.cut_for(reason));
+        records.into_iter().for_each(|record| record.cut_for(self.killed.get()));
         self.unsent.borrow_mut().set(0);
     }
 
