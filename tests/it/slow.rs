@@ -290,3 +290,29 @@ fn whoever_does_not_take_the_rest_of_an_answer_is_ended_though_its_backend_is_do
     wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
     assert_ne!(tail.end(PATIENCE), End::Open);
 }
+
+#[test]
+fn a_grpc_call_may_be_silent_and_another_upload_over_http2_may_not() {
+    let origin = Origin::http2(100);
+    let config = Config::new().upstream("u", &[origin.address()], "protocol = \"http2\"").route(
+        "r",
+        "/",
+        "u",
+        "timeout = \"60s\"",
+    );
+    let gateway = Gateway::start(&config);
+    run(async {
+        let mut client = Http2::connect(gateway.edge()).await;
+        let mut call = client.open(client.grpc_request("/echo")).await.expect("a call");
+        assert!(call.exchange(b"before").await.ends_with(b"before"));
+        let started = Instant::now();
+        // Its body never begins; the answer that comes is the gateway's.
+        let upload = client.open(client.request("POST", "/up")).await.expect("an answer");
+        assert_eq!(upload.response.status(), 408);
+        assert_eq!(upload.response.headers()["x-tidegate-reason"], "client_too_slow");
+        assert!(started.elapsed() > Duration::from_secs(10));
+        assert_eq!(in_flight(&gateway), 1.0, "only the call was the upstream's business");
+        assert!(call.exchange(b"after").await.ends_with(b"after"), "it was silent for as long");
+    });
+    gateway.settles(PATIENCE);
+}
