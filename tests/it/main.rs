@@ -34,6 +34,7 @@ mod roles;
 mod secrets;
 mod supervisor;
 mod streams;
+mod slow;
 mod swap;
 mod tls;
 mod tunnels;
