@@ -25,7 +25,7 @@ use crate::admission::queue::Queue;
 use crate::admission::settings::Settings;
 use crate::admission::wait::Waiter;
 use crate::balancing::{Bound, CoreCluster, NoPlace};
-use crate::permit::Counter;
+use crate::permit::{Counter, Permit};
 use crate::reject::{Reason, Reject};
 use crate::request::Class;
 use crate::runtime::bells::Bells;
@@ -218,6 +218,8 @@ pub struct RouteCounts {
     pub in_flight: Counter,
     /// Permits whose client or deadline is gone.
     pub zombies: Counter,
+    /// In flight while their clients still wait for leave to send, or send.
+    pub expecting: Arc<Counter>,
 }
 
 /// One route's way through its upstream's gate.
@@ -266,6 +268,12 @@ impl RouteGate {
         let most = (2.0 / (1.0 - ratio)).clamp(3.0, 30.0);
         // Truncation is meant: whole seconds.
         fastrand::u8(1..=most as u8)
+    }
+
+    /// The right to be sent to a backend before its body is there, because the client asks whether it may send it.
+    /// A quarter of the route's bound, so that those who then drip cannot take all of it.
+    pub fn expect(&self) -> Option<Permit<Arc<Counter>>> {
+        Permit::try_new(self.counts.expecting.clone(), (self.max_in_flight / 4).max(1))
     }
 
     /// When the route's requests are shed.

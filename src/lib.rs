@@ -23,6 +23,7 @@ pub mod upstream;
 pub mod runtime;
 pub mod telemetry;
 pub mod request;
+pub mod memory;
 pub mod permit;
 pub mod sync;
 pub mod reject;

@@ -8,6 +8,7 @@ pub mod bells;
 pub mod clock;
 pub mod descriptors;
 pub mod local;
+pub mod memory;
 pub mod offload;
 pub mod watchdog;
 

@@ -69,6 +69,18 @@ fn gateway(view: &GatewayView) -> Vec<Family> {
             f64::from(view.streams),
         ),
         one("tidegate_streams_limit", "Streams allowed in the process.", &[], f64::from(view.max_streams)),
+        one(
+            "tidegate_buffered_bytes",
+            "Bytes buffered: beginnings of bodies, answers read ahead, what clients have not taken.",
+            &[],
+            view.buffered_bytes as f64,
+        ),
+        one(
+            "tidegate_buffered_bytes_limit",
+            "Bytes that may be buffered; at the limit new requests are refused as memory.",
+            &[],
+            view.max_buffered_bytes as f64,
+        ),
         one("tidegate_uptime_seconds", "Since the start.", &[], view.uptime_seconds),
         one(
             "tidegate_rollout_stage_percent",

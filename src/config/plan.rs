@@ -42,6 +42,8 @@ pub struct GatewaySettings {
     pub max_in_flight: u32,
     /// Tunnels and streams in the process.
     pub max_in_flight_streams: u32,
+    /// Bytes buffered in the process.
+    pub max_buffered: u64,
     /// From the end of accepting to the end of the process.
     pub drain_timeout: Duration,
     /// How long a draining process keeps accepting.

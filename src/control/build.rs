@@ -188,6 +188,7 @@ impl Builder {
             upstreams,
             max_in_flight: plan.gateway.max_in_flight,
             max_streams: plan.gateway.max_in_flight_streams,
+            max_buffered: plan.gateway.max_buffered,
             trusted_proxies: TrustedProxies::new(plan.gateway.trusted_proxies.clone()),
             access_log: plan.access_log.clone(),
         })

@@ -62,6 +62,8 @@ impl Observatory {
             max_in_flight: table.max_in_flight,
             streams: self.process.streams.get(),
             max_streams: table.max_streams,
+            buffered_bytes: self.process.memory.used(),
+            max_buffered_bytes: table.max_buffered,
             workers,
             listeners: self.listeners(),
             upstreams: upstreams(&table, self.control.steering().sight(&table), now),

@@ -9,9 +9,7 @@ use crate::control::Control;
 use crate::control::certificates::{Look, News, Owner, is_open_to_others};
 use crate::control::trust::TrustFound;
 use crate::listener::renew::Renewal;
-use crate::telemetry::events::certificates::{
-    CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable,
-};
+use crate::telemetry::events::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
 use crate::upstream::certificate::{epoch_seconds, rfc3339};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;

@@ -32,6 +32,12 @@ pub struct GatewayView {
     /// Of these at most.
     #[serde(default)]
     pub max_streams: u32,
+    /// Bytes buffered in the process.
+    #[serde(default)]
+    pub buffered_bytes: u64,
+    /// Bytes buffered in the process at most.
+    #[serde(default)]
+    pub max_buffered_bytes: u64,
     /// The cores.
     pub workers: Vec<WorkerView>,
     /// The listeners.

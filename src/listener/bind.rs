@@ -1,6 +1,7 @@
 //! Opening an address. The socket listens when this returns, so that a conflict shows before anything else
 //! of a new configuration takes effect.
 
+use crate::upstream::transport::keep_little_unsent;
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -20,6 +21,7 @@ pub fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     // A restarted gateway must not wait for the TIME_WAIT of its predecessor's connections.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    keep_little_unsent(&socket);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -20,7 +20,8 @@ pub struct RouteSettings {
     pub body_idle: Duration,
     /// From the request's head to the last byte, if bounded.
     pub max_duration: Option<Duration>,
-    /// Long answers: bounded as streams, outside the gate.
+    /// Its exchanges may be long and quiet: bounded as streams, outside the gate, without a least rate, and nothing of
+    /// a request is waited for before it is sent.
     pub streaming: bool,
     /// When it is shed.
     pub class: Class,

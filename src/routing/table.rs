@@ -32,6 +32,8 @@ pub struct Table {
     pub max_in_flight: u32,
     /// Tunnels in the process at most.
     pub max_streams: u32,
+    /// Bytes buffered in the process at most.
+    pub max_buffered: u64,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: TrustedProxies,
     /// What access lines hold.

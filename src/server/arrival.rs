@@ -94,6 +94,22 @@ fn check_size(parts: &Parts, limits: &MessageLimits) -> Result<(), Reject> {
     Ok(())
 }
 
+/// Nothing new is let in while the bytes that the process buffers have used up their budget.
+///
+/// # Errors
+/// 503 `memory`.
+pub fn check_memory(client: &Client, chosen: &Chosen) -> Result<(), Reject> {
+    if client.station.memory.is_short() {
+        return Err(no_memory(client, chosen));
+    }
+    Ok(())
+}
+
+/// 503 `memory`.
+pub fn no_memory(client: &Client, chosen: &Chosen) -> Reject {
+    shed(client, chosen, Reason::Memory, "the gateway has no memory left for buffers")
+}
+
 /// Who the client is, and the request's identifier. Nothing that an untrusted peer claims survives this.
 pub fn identify(
     client: &Client,

@@ -10,12 +10,14 @@ use crate::listener::Listener;
 use crate::listener::entrance::Entrance;
 use crate::listener::settings::Settings;
 use crate::listener::tls::TlsDoor;
+use crate::memory::Held;
 use crate::reject::Reason;
 use crate::server::door::{Message, Observer, Refusal};
 use crate::server::record::Record;
 use crate::server::station::Station;
 use crate::server::tunnel::Upgraded;
 use crate::upstream::progress::Progress;
+use crate::upstream::rate::Rate;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -90,8 +92,12 @@ pub struct Client {
     abandoned: Cell<u32>,
     deadline: Cell<Option<Instant>>,
     in_head: Cell<bool>,
-    /// Since when there is something to flush without any byte moving.
-    stalled_since: Cell<Instant>,
+    /// How fast it takes what is only to be flushed, and when that was last looked at.
+    flush_rate: Cell<(Rate, Instant)>,
+    /// Bytes written to it.
+    wrote: Cell<u64>,
+    /// What the engine holds for it, of the budget of buffered bytes.
+    unsent: RefCell<Held>,
     quiet_since: Cell<Instant>,
     unflushed: RefCell<Vec<Record>>,
     watched: RefCell<Vec<Rc<Progress>>>,
@@ -115,6 +121,7 @@ impl Client {
         let Came { listener, entrance, settings, peer, tls } = came;
         let now = Instant::now();
         let hop = Hop::new(peer.ip(), entrance.bound().port(), tls.is_some());
+        let unsent = Held::new(&station.memory);
         Rc::new(Client {
             deadline: Cell::new(Some(now + settings.header_timeout)),
             station,
@@ -133,7 +140,9 @@ impl Client {
             arriving: Cell::new(0),
             abandoned: Cell::new(0),
             in_head: Cell::new(false),
-            stalled_since: Cell::new(now),
+            flush_rate: Cell::new((Rate::default(), now)),
+            wrote: Cell::new(0),
+            unsent: RefCell::new(unsent),
             quiet_since: Cell::new(now),
             unflushed: RefCell::default(),
             watched: RefCell::default(),
@@ -178,9 +187,6 @@ impl Client {
             record.cut();
             return;
         }
-        if self.unflushed.borrow().is_empty() {
-            self.stalled_since.set(self.station.clock.coarse());
-        }
         self.unflushed.borrow_mut().push(record);
     }
 
@@ -189,6 +195,9 @@ impl Client {
         let mut watched = self.watched.borrow_mut();
         watched.retain(|known| Rc::strong_count(known) > 1);
         watched.push(progress.clone());
+        if !self.http2.get() {
+            progress.measure_transport();
+        }
         if self.left.get() {
             progress.client_left();
         }
@@ -248,7 +257,8 @@ impl Client {
     pub(super) fn close(&self) {
         self.closed.set(true);
         let records = std::mem::take(&mut *self.unflushed.borrow_mut());
-        records.into_iter().for_each(Record::cut);
+        records.into_iter().for_each(|record| record.cut_for(self.killed.get()));
+        self.unsent.borrow_mut().set(0);
     }
 
     /// The core's tick.
@@ -266,6 +276,7 @@ impl Client {
         } else if self.should_leave() {
             self.leave_when_quiet(now);
         }
+        self.weigh();
     }
 
     /// Draws the moment at which a tunnel is told to leave, and wakes it then.
@@ -284,10 +295,20 @@ impl Client {
         self.told_at.get().is_some_and(|at| self.station.clock.coarse() >= at)
     }
 
-    /// Something is to be flushed, and the client has not taken a byte for as long as it may be idle.
+    /// All that is left to do is to flush, and the client takes it below the least rate: whatever is not flushed
+    /// still holds its right to be in the process.
     fn is_stalled(&self, now: Instant) -> bool {
         let waiting = !self.unflushed.borrow().is_empty();
-        waiting && now.saturating_duration_since(self.stalled_since.get()) > self.settings.idle_timeout
+        let (mut rate, looked) = self.flush_rate.get();
+        let keeps_up = rate.keeps_up(now.saturating_duration_since(looked), waiting, self.wrote.get());
+        self.flush_rate.set((rate, now));
+        !keeps_up
+    }
+
+    /// Writes down what the engine holds for it.
+    fn weigh(&self) {
+        let unsent = self.watched.borrow().iter().map(|progress| progress.unsent()).sum();
+        self.unsent.borrow_mut().set(unsent);
     }
 
     /// Answers were ended, and the client does not take even the end of them: with its window closed, nothing
@@ -333,8 +354,9 @@ impl Observer for Watcher {
         self.0.watched.borrow().iter().for_each(|progress| progress.client_left());
     }
 
-    fn wrote(&self, _bytes: usize) {
-        self.0.stalled_since.set(self.0.station.clock.coarse());
+    fn wrote(&self, bytes: usize) {
+        self.0.wrote.set(self.0.wrote.get() + bytes as u64);
+        self.0.watched.borrow().iter().for_each(|progress| progress.has_left(bytes));
     }
 
     fn flushed(&self) {

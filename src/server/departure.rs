@@ -7,14 +7,14 @@ use crate::filters::{cookies, forwarded, framing, hop_by_hop};
 use crate::reject::{Reason, Reject};
 use crate::request::Deadline;
 use crate::routing::view::Chosen;
-use crate::server::arrival::bad;
+use crate::server::arrival::{self, bad};
 use crate::server::client::Client;
 use crate::server::interim;
 use crate::server::record::Record;
 use crate::server::upgrade::Upgrade;
-use crate::upstream::progress::{Patience, Progress};
-use crate::upstream::request_body::RequestBody;
-use http::header::{CONTENT_LENGTH, HOST};
+use crate::upstream::progress::{Judged, Patience, Progress};
+use crate::upstream::request_body::{Ended, RequestBody};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Uri, Version};
@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::time::timeout_at;
 
 /// How long at least a client that has ended its side of the connection may wait for its answer.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
@@ -88,20 +89,26 @@ pub fn check_length(parts: &Parts, body: &Incoming, max: u64) -> Result<(), Reje
     }
 }
 
-/// Sends the request with its permits, and writes down who answered and when.
-///
-/// # Errors
-/// What the last try ended with.
-pub async fn send(
+/// A request's body on its way out, and how the exchange gets on.
+pub struct Outgoing {
+    /// What is sent after the head.
+    pub body: RequestBody,
+    progress: Rc<Progress>,
+    /// It must not be asked for before the backend can answer: the client may wait for that, or for leave to send.
+    at_once: bool,
+}
+
+/// Begins the exchange: from now on the core's tick looks after it, and the record knows how it gets on.
+pub fn outgoing(
     client: &Client,
     gate: &RouteGate,
     chosen: &Chosen,
-    request: (Parts, Incoming),
-    granted: Granted,
-    (record, deadline): (&mut Record, Deadline),
-) -> Result<Sent<Granted>, Reject> {
-    let (mut parts, body) = request;
+    parts: &Parts,
+    body: Incoming,
+    record: &mut Record,
+) -> Outgoing {
     let settings = &chosen.route().settings;
+    let call = is_call(parts);
     let patience = Patience {
         body_idle: settings.body_idle,
         ends: settings.max_duration.map(|bound| record.started + bound),
@@ -110,20 +117,87 @@ pub async fn send(
             // Nobody ends their side and goes on listening to a stream; their places are wanted by others.
             true => HALF_CLOSED,
         },
+        judged: match (settings.streaming, call) {
+            (true, _) => Judged::Nobody,
+            (_, true) => Judged::Download,
+            _ => Judged::All,
+        },
     };
     let progress = Rc::new(Progress::new(client.station.clock.clone(), patience));
     client.watch(&progress);
     record.progress = Some(progress.clone());
+    let max_body = settings.filters.max_body;
+    let mut body = RequestBody::streamed(body, progress.clone(), max_body, &client.station.memory);
+    let mut at_once = settings.streaming || call;
+    if !at_once && !body.is_empty() && interim::expected(parts) {
+        let right = gate.expect();
+        at_once = right.is_some();
+        right.into_iter().for_each(|right| body.expect(right));
+    }
+    Outgoing { body, progress, at_once }
+}
+
+impl Outgoing {
+    /// Waits for the beginning of the body, so that a client that drips holds nothing of the upstream.
+    ///
+    /// # Errors
+    /// 408 when the client keeps it waiting, 413 when it is too large, 503 when there is no memory to keep it.
+    pub async fn gather(
+        &mut self,
+        client: &Client,
+        chosen: &Chosen,
+        deadline: Deadline,
+    ) -> Result<(), Reject> {
+        if self.at_once || self.body.is_empty() {
+            return Ok(());
+        }
+        let gathered = timeout_at(deadline.at.into(), self.body.gather()).await;
+        // What is left of the body is not worth waiting for.
+        gathered.unwrap_or(Err(Ended(Reason::RequestTimeout))).map_err(|Ended(reason)| match reason {
+            Reason::Memory => arrival::no_memory(client, chosen).closing(),
+            _ => Reject::new(reason, explain(reason)).closing(),
+        })
+    }
+}
+
+/// A gRPC call: either side may speak first, and be silent for long.
+fn is_call(parts: &Parts) -> bool {
+    let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let grpc = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
+    parts.version == Version::HTTP_2 && grpc.is_some_and(|rest| !rest.starts_with(b"-"))
+}
+
+fn explain(reason: Reason) -> &'static str {
+    match reason {
+        Reason::ClientTooSlow => "the request's body came too slowly",
+        Reason::RequestTimeout => "the request's body took longer than the route waits for an answer",
+        Reason::BodyTooLarge => "the request's body is too large",
+        _ => "the request's body did not come to its end",
+    }
+}
+
+/// Sends the request with its permits, and writes down who answered and when.
+///
+/// # Errors
+/// What the last try ended with.
+pub async fn send(
+    client: &Client,
+    gate: &RouteGate,
+    (mut parts, mut outgoing): (Parts, Outgoing),
+    granted: Granted,
+    (record, deadline): (&mut Record, Deadline),
+) -> Result<Sent<Granted>, Reject> {
+    let interim = interim::listen(client, &mut parts, &mut outgoing.body);
+    let progress = outgoing.progress;
     record.entry.iter().for_each(|entry| entry.sends(&progress));
-    let mut outgoing = RequestBody::streamed(body, progress.clone(), settings.filters.max_body);
-    let interim = interim::listen(client, &mut parts, &mut outgoing);
-    let mut request = Request::from_parts(parts, outgoing);
+    let mut request = Request::from_parts(parts, outgoing.body);
     interim.attach(&mut request);
     // Who was tried, for the log, should nobody answer.
     record.backend = Some(granted.place().backend().settings.name.clone());
+    let is_stream = granted.is_stream();
     let sent = balancing::send(&client.station.exchanges, &progress, request, granted, deadline).await?;
     let took = sent.ended - sent.began;
-    if !settings.streaming {
+    if !is_stream {
         gate.answered(took);
     }
     record.relayed();

@@ -21,11 +21,14 @@ pub struct Listening {
     queue: Option<Interim>,
 }
 
+/// The client waits for leave to send its body.
+pub fn expected(parts: &Parts) -> bool {
+    parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// Holds the body back if the client waits for permission to send it.
 pub fn listen(client: &Client, parts: &mut Parts, body: &mut RequestBody) -> Listening {
-    let expects =
-        parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let go = (expects && !body.is_empty()).then(|| Arc::new(AtomicBool::new(false)));
+    let go = (expected(parts) && !body.is_empty()).then(|| Arc::new(AtomicBool::new(false)));
     if let Some(go) = &go {
         body.hold(go.clone());
     }

@@ -21,6 +21,9 @@ pub const MAX_TOLD: usize = 65_536;
 /// How far a request has come, as operators see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
+    /// The beginning of its body is waited for, before it asks for anything of an upstream. Holds the process's
+    /// permit only.
+    Gathering,
     /// Its head is here and it was not sent yet: mostly, it waits in the queue.
     Waiting,
     /// It has its place at a backend, and no connection yet.
@@ -47,6 +50,7 @@ impl Phase {
     /// The word in the admin API.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Phase::Gathering => "gathering",
             Phase::Waiting => "waiting",
             Phase::Connecting => "connecting",
             Phase::Sending => "sending",
@@ -115,6 +119,8 @@ struct Row {
 /// What the client was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
+    /// Nothing yet; it is the client that is waited for.
+    Gathering,
     /// Nothing yet.
     Unanswered,
     /// The answer's head.
@@ -189,6 +195,7 @@ fn phase(side: Side, progress: Option<&Progress>) -> Phase {
     let open = progress.filter(|progress| progress.cause().is_none());
     match (side, open.map(Progress::stage)) {
         (Side::Tunnel, _) => Phase::Tunnel,
+        (Side::Gathering, _) => Phase::Gathering,
         (Side::Answered, Some(Stage::Open)) => Phase::Receiving,
         (Side::Answered, _) | (_, Some(Stage::Over)) => Phase::Reading,
         (Side::Unanswered, None) => Phase::Waiting,
@@ -204,6 +211,16 @@ impl Entry {
     /// A route took it.
     pub fn chose(&self, chosen: &Chosen) {
         self.write(|row| row.chosen = Some(chosen.clone()));
+    }
+
+    /// The beginning of its body is waited for.
+    pub fn gathers(&self) {
+        self.write(|row| row.side = Side::Gathering);
+    }
+
+    /// Nothing of the client is waited for any more.
+    pub fn waits(&self) {
+        self.write(|row| row.side = Side::Unanswered);
     }
 
     /// It is on its way to a backend.
@@ -241,7 +258,7 @@ mod tests {
     use super::*;
     use crate::reject::Reason;
     use crate::runtime::clock::Clock;
-    use crate::upstream::progress::Patience;
+    use crate::upstream::progress::{Judged, Patience};
     use std::time::Duration;
 
     fn holder() -> Holder {
@@ -249,7 +266,12 @@ mod tests {
     }
 
     fn progress() -> Rc<Progress> {
-        let patience = Patience { body_idle: Duration::MAX, ends: None, after_leave: Duration::MAX };
+        let patience = Patience {
+            body_idle: Duration::MAX,
+            ends: None,
+            after_leave: Duration::MAX,
+            judged: Judged::All,
+        };
         Rc::new(Progress::new(Rc::new(Clock::new(Instant::now())), patience))
     }
 
@@ -264,6 +286,10 @@ mod tests {
     fn a_request_is_seen_in_every_phase_and_gone_at_its_end() {
         let ledger = Rc::new(Ledger::default());
         let entry = ledger.enter(holder());
+        assert_eq!(seen(&ledger), [Phase::Waiting]);
+        entry.gathers();
+        assert_eq!(seen(&ledger), [Phase::Gathering]);
+        entry.waits();
         assert_eq!(seen(&ledger), [Phase::Waiting]);
         let progress = progress();
         progress.expect_upload();

@@ -8,11 +8,12 @@ use crate::reject::{Reason, Reject};
 use crate::routing::view::View;
 use crate::server::arrival::{self, Arrival};
 use crate::server::client::Client;
+use crate::server::ledger::Entry;
 use crate::server::record::{Pending, Record};
 use crate::server::upgrade::Upgrade;
 use crate::server::{departure, own, unread, upgrade};
 use crate::upstream::answer::Answer;
-use crate::upstream::progress::{Patience, Progress, Waiting};
+use crate::upstream::progress::{Judged, Patience, Progress, Waiting};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, TE, TRAILER};
@@ -23,6 +24,7 @@ use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// The body of everything that clients are answered with.
 pub type EdgeBody = Answer<Granted, Pending>;
@@ -104,6 +106,7 @@ async fn walk(
     }
     let chosen = arrival.choose(client, view, &parts, record)?;
     record.entry.iter().for_each(|entry| entry.chose(&chosen));
+    arrival::check_memory(client, &chosen)?;
     let settings = &chosen.route().settings;
     let authority = departure::authority_text(&parts);
     if let Some(answer) = own::answer(&settings.action, &parts.uri, authority, client.tls.is_some()) {
@@ -120,15 +123,29 @@ async fn walk(
     departure::check_length(&parts, incoming, settings.filters.max_body)?;
 
     let deadline = deadline::of(record.started, settings.timeout, &parts.headers);
+    let Some(incoming) = body.take() else { return Err(Reject::new(Reason::Internal, "no body")) };
+    let mut outgoing = departure::outgoing(client, gate, &chosen, &parts, incoming, record);
+    record.entry.iter().for_each(Entry::gathers);
+    outgoing.gather(client, &chosen, deadline).await?;
+    record.entry.iter().for_each(Entry::waits);
+    let asked = Instant::now();
     let granted = if settings.streaming {
         // Among the streams from here on, in the process too.
-        record.permit = Some(arrival::enter_stream(client, &chosen)?);
-        gate.admit_stream(record.client_ip)
+        arrival::enter_stream(client, &chosen).and_then(|permit| {
+            record.permit = Some(permit);
+            gate.admit_stream(record.client_ip)
+        })
     } else {
         gate.admit(deadline.at, record.client_ip).await
     };
-    record.queued = record.started.elapsed();
-    let mut granted = granted?;
+    record.queued = asked.elapsed();
+    let mut granted = match granted {
+        Ok(granted) => granted,
+        Err(reject) => {
+            *body = outgoing.body.into_unread();
+            return Err(reject);
+        }
+    };
     granted.held_since(record.started);
     let upgrade = match upgrade {
         Some(upgrade) if granted.is_stream() => Some((upgrade, None)),
@@ -136,9 +153,7 @@ async fn walk(
         None => None,
     };
 
-    let Some(body) = body.take() else { return Err(Reject::new(Reason::Internal, "no body")) };
-    let request = (parts, body);
-    let mut sent = departure::send(client, gate, &chosen, request, granted, (record, deadline)).await?;
+    let mut sent = departure::send(client, gate, (parts, outgoing), granted, (record, deadline)).await?;
     if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade::switch(client, &chosen, sent, upgrade, pending).map(Outcome::Own);
     }
@@ -220,7 +235,7 @@ fn refusal(reject: &Reject, asked: &Asked, pending: &mut Pending) -> Response<By
 /// An HTTP/2 client that keeps its window closed must not hold even the gateway's own words for ever.
 fn watch_own(client: &Client, pending: &mut Pending) {
     let idle = client.settings.idle_timeout;
-    let patience = Patience { body_idle: idle, ends: None, after_leave: idle };
+    let patience = Patience { body_idle: idle, ends: None, after_leave: idle, judged: Judged::Download };
     let progress = Rc::new(Progress::new(client.station.clock.clone(), patience));
     progress.download_waits_for(Waiting::Client);
     client.watch(&progress);

@@ -1,5 +1,6 @@
 //! What the whole process holds, over all cores: requests, streams, and whether it is on its way out.
 
+use crate::memory::Memory;
 use crate::permit::{Counted, Counter, Permit};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -12,6 +13,8 @@ pub struct Process {
     pub in_flight: Counter,
     /// Tunnels, and requests of streaming routes from admission to their last byte.
     pub streams: Counter,
+    /// Bytes that are buffered.
+    pub memory: Arc<Memory>,
     draining: AtomicBool,
     closing: AtomicBool,
     goodbyes: OnceLock<Goodbyes>,

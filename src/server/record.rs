@@ -148,7 +148,12 @@ impl Record {
 
     /// The connection ended before the client had the last byte.
     pub(super) fn cut(self) {
-        let reason = self.progress.as_ref().and_then(|progress| progress.cause());
+        self.cut_for(None);
+    }
+
+    /// The same, and why, unless something ended the exchange before.
+    pub(super) fn cut_for(self, why: Option<Reason>) {
+        let reason = self.progress.as_ref().and_then(|progress| progress.cause()).or(why);
         if self.client.station.shared.process.is_over() {
             // Cut by us: what looks like a client that left is our own end.
             let reason = reason.filter(|reason| *reason != Reason::ClientGone).unwrap_or(Reason::Draining);
@@ -165,6 +170,9 @@ impl Record {
         let station = self.client.station.clone();
         let elapsed = self.started.elapsed();
         let ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(reason) = reason.filter(|reason| self.reason.is_none() && *reason != Reason::ClientGone) {
+            station.shared.metrics.process().refused(station.core, reason);
+        }
         self.reason = self.reason.or(reason);
         // Nobody was told a status: the line says what would have been.
         if !self.answered {

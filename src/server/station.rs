@@ -2,6 +2,7 @@
 //! the little that cores share.
 
 use crate::admission::Granted;
+use crate::memory::CoreMemory;
 use crate::routing::table::Live;
 use crate::routing::view::{Furniture, View};
 use crate::runtime::bells::Bells;
@@ -48,6 +49,8 @@ pub struct Station {
     pub exchanges: Rc<Exchanges<Granted>>,
     /// Who is here.
     pub ledger: Rc<Ledger>,
+    /// The core's share in the budget of buffered bytes.
+    pub memory: Rc<CoreMemory>,
     /// The core's end of the access log.
     pub log: CoreLog,
     /// Where requests that match no route count.
@@ -69,13 +72,16 @@ impl Station {
         let janitor = Rc::new(Janitor::default());
         let mut furniture = Furniture::new(core, clock.clone(), shared.bells.clone(), janitor.clone());
         let epoch = Cell::new(shared.live.epoch());
-        let view = RefCell::new(furniture.arrange(shared.live.load()));
+        let view = furniture.arrange(shared.live.load());
+        let memory = CoreMemory::new(shared.process.memory.clone(), view.table.max_buffered);
+        let view = RefCell::new(view);
         let unrouted = shared.metrics.route(NONE);
         Rc::new(Station {
             core,
             clock,
-            exchanges: Rc::default(),
+            exchanges: Exchanges::new(memory.clone()),
             ledger: Rc::default(),
+            memory,
             log,
             unrouted,
             unrouted_sheds: shared.metrics.upstream(NONE),
@@ -94,6 +100,7 @@ impl Station {
         if epoch != self.epoch.get() {
             self.epoch.set(epoch);
             let view = self.furniture.borrow_mut().arrange(self.shared.live.load());
+            self.memory.set_limit(view.table.max_buffered);
             *self.view.borrow_mut() = view;
         }
         self.view.borrow().clone()
@@ -120,6 +127,7 @@ impl Station {
         self.exchanges.sweep(now);
         let clients: Vec<_> = self.clients.borrow().iter().map(|(_, client)| client.clone()).collect();
         clients.iter().for_each(|client| client.sweep(now));
+        self.memory.settle();
         self.log.flush();
     }
 

@@ -29,7 +29,7 @@ impl Upgraded {
         let carried = tunnel.carry(client, told_to_leave(owner)).await;
         let Some(record) = self.record.take() else { return };
         if let Some(progress) = &record.progress {
-            progress.uploaded(usize::try_from(carried.bytes_in).unwrap_or(usize::MAX));
+            progress.received(usize::try_from(carried.bytes_in).unwrap_or(usize::MAX));
             progress.downloaded(usize::try_from(carried.bytes_out).unwrap_or(usize::MAX));
         }
         record.tunnel_ended(carried.ended);

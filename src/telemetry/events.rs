@@ -4,14 +4,18 @@
 //! Rooms say what happened; how it looks, and how often it may be said, is decided here. Counting is done by
 //! the metrics, so that a line left out loses nothing.
 
-pub mod certificates;
+mod certificates;
+mod ramps;
+mod sheds;
 pub mod stream;
 
-use crate::reject::Reason;
+pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
+pub use ramps::{RampChanged, RampConflict};
+pub use sheds::ShedNotices;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use stream::{Kind, Record};
 
 /// The process begins.
@@ -163,6 +167,7 @@ impl AcceptFailed<'_> {
         let pause_ms = self.pause.as_millis() as u64;
         tracing::warn!(listener = self.listener, error = %self.error, pause_ms, "accept failed; pausing");
         Record::new(Kind::Listener, "accept failed; pausing")
+            .with("what", "accept_failed")
             .with("listener", self.listener)
             .with("error", self.error.to_string())
             .with("pause_ms", pause_ms)
@@ -192,14 +197,18 @@ pub enum ListenerChanged<'a> {
 impl ListenerChanged<'_> {
     /// Logs it.
     pub fn emit(self) {
-        match self {
-            ListenerChanged::Opened { listener, address } => {
-                tracing::info!(listener, %address, "listener opened");
-            }
+        let (listener, address, message, what) = match self {
+            ListenerChanged::Opened { listener, address } => (listener, address, "listener opened", "opened"),
             ListenerChanged::Closed { listener, address } => {
-                tracing::info!(listener, %address, "listener closed; its connections finish");
+                (listener, address, "listener closed; its connections finish", "closed")
             }
-        }
+        };
+        tracing::info!(listener, %address, "{message}");
+        Record::new(Kind::Listener, format!("{listener}: {message}"))
+            .with("what", what)
+            .with("listener", listener)
+            .with("address", address.to_string())
+            .hand_on();
     }
 }
 
@@ -224,63 +233,6 @@ impl CoreStuck {
             true => ("core turns again", "core_recovered"),
         };
         Record::new(Kind::Process, message).with("step", step).with("worker", self.worker).hand_on();
-    }
-}
-
-/// A ramp or a drain was set, cleared or went a step on.
-#[derive(Clone, Copy, Debug)]
-pub struct RampChanged<'a> {
-    /// `set`, `cleared`, `paused`, `resumed`, `step`, `drained` or `ready`.
-    pub what: &'a str,
-    /// An upstream, or upstream/backend.
-    pub target: &'a str,
-    /// What it is now; nothing where that did not change.
-    pub percent: Option<f64>,
-    /// Who did it.
-    pub by: &'a str,
-    /// Why.
-    pub reason: &'a str,
-}
-
-impl RampChanged<'_> {
-    /// Logs it.
-    pub fn emit(self) {
-        let RampChanged { what, target, percent, by, reason } = self;
-        tracing::info!(what, target, percent, by, reason, "ramp");
-        let to = percent.map(|percent| format!(" to {percent} %")).unwrap_or_default();
-        let message = match what {
-            "drained" | "ready" => format!("{target} is {what}"),
-            "step" => format!("the ramp of {target} went{to}"),
-            _ => format!("the ramp of {target} was {what}{to}"),
-        };
-        let record = of_target(Record::new(Kind::Ramp, message), target).with("what", what);
-        let record = record.with("by", by).with("reason", reason);
-        match percent {
-            Some(percent) => record.with("percent", percent).hand_on(),
-            None => record.hand_on(),
-        }
-    }
-}
-
-/// A new version means something else under a lever. The log has it among the version's notices.
-#[derive(Clone, Copy, Debug)]
-pub struct RampConflict<'a> {
-    /// What and how; a sentence.
-    pub notice: &'a str,
-}
-
-impl RampConflict<'_> {
-    /// Tells it.
-    pub fn emit(self) {
-        Record::new(Kind::Ramp, self.notice).with("what", "conflict").hand_on();
-    }
-}
-
-/// An upstream, or upstream/backend, as fields; names hold no `/`.
-fn of_target(record: Record, target: &str) -> Record {
-    match target.split_once('/') {
-        Some((upstream, backend)) => record.with("upstream", upstream).with("backend", backend),
-        None => record.with("upstream", target),
     }
 }
 
@@ -325,59 +277,5 @@ impl Drain {
                 record(message, "drain_timeout").with("in_flight", in_flight).hand_on();
             }
         }
-    }
-}
-
-/// One upstream's sheds in the log and the stream: at most one of each reason a second, however many are shed.
-#[derive(Debug)]
-pub struct ShedNotices {
-    upstream: Arc<str>,
-    start: Instant,
-    /// For each reason, the second after the start (from 1) in which it was last logged.
-    last: [AtomicU64; Reason::ALL.len()],
-}
-
-impl ShedNotices {
-    /// For an upstream by its name; shared by all cores.
-    pub fn new(upstream: Arc<str>) -> Self {
-        let last = std::array::from_fn(|_| AtomicU64::new(0));
-        ShedNotices { upstream, start: Instant::now(), last }
-    }
-
-    /// Something was shed; logs it unless the same was logged within this second. Cheap when it was: one
-    /// load of a line that seldom changes.
-    pub fn shed(&self, reason: Reason, now: Instant) {
-        if self.is_due(reason, now) {
-            let (upstream, reason) = (&*self.upstream, reason.as_str());
-            tracing::warn!(upstream, reason, "shedding");
-            Record::new(Kind::Shed, format!("{upstream} is shedding: {reason}"))
-                .with("upstream", upstream)
-                .with("reason", reason)
-                .hand_on();
-        }
-    }
-
-    fn is_due(&self, reason: Reason, now: Instant) -> bool {
-        let second = now.saturating_duration_since(self.start).as_secs() + 1;
-        let last = &self.last[reason as usize];
-        let seen = last.load(Relaxed);
-        seen < second && last.compare_exchange(seen, second, Relaxed, Relaxed).is_ok()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_storm_of_sheds_is_one_line_a_second_for_each_reason() {
-        let notices = ShedNotices::new("orders".into());
-        let start = notices.start;
-        let due = |reason, ms| notices.is_due(reason, start + Duration::from_millis(ms));
-        assert!(due(Reason::QueueFull, 0));
-        assert!(!due(Reason::QueueFull, 999));
-        assert!(due(Reason::UpstreamLimit, 999));
-        assert!(due(Reason::QueueFull, 1000));
-        assert!(!due(Reason::QueueFull, 1001));
     }
 }

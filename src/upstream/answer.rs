@@ -2,10 +2,9 @@
 //! exchange as the client reads it.
 
 use crate::reject::Reason;
-use crate::upstream::exchange::{Exchange, Guard};
-use crate::upstream::progress::Waiting;
+use crate::upstream::download::End;
+use crate::upstream::exchange::{Exchange, Guard, Pulled};
 use crate::upstream::request_body::Ended;
-use crate::upstream::trailers;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -30,14 +29,7 @@ pub struct Answer<G: Guard, T> {
 #[derive(Debug)]
 enum Source<G: Guard> {
     Own(Option<Bytes>),
-    Backend(Relay<G>),
-}
-
-/// A backend's answer on its way.
-#[derive(Debug)]
-struct Relay<G: Guard> {
-    incoming: Incoming,
-    exchange: Exchange<G>,
+    Backend(Exchange<G>),
 }
 
 impl<G: Guard, T: Tail> Answer<G, T> {
@@ -53,56 +45,47 @@ impl<G: Guard, T: Tail> Answer<G, T> {
             exchange.complete();
             tail.delivered();
         } else {
-            // Until it is asked for, the client has the move.
-            exchange.progress().download_waits_for(Waiting::Client);
+            exchange.progress().answered();
         }
-        Answer { source: Source::Backend(Relay { incoming, exchange }), tail }
+        exchange.receive(incoming);
+        Answer { source: Source::Backend(exchange), tail }
     }
 }
 
-impl<G: Guard> Relay<G> {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-        tail: &mut impl Tail,
-    ) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
-        if let Some(reason) = self.exchange.progress().cause() {
-            return Poll::Ready(Some(Err(Ended(reason))));
+/// The next frame of a backend's answer.
+fn relay<G: Guard>(
+    exchange: &Exchange<G>,
+    cx: &mut Context<'_>,
+    tail: &mut impl Tail,
+) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
+    let progress = exchange.progress();
+    if let Some(reason) = progress.cause() {
+        return Poll::Ready(Some(Err(Ended(reason))));
+    }
+    match exchange.poll_frame(cx) {
+        Poll::Pending => {
+            progress.download_pending(cx);
+            Poll::Pending
         }
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        if frame.is_pending() {
-            let _ = self.exchange.poll_connection(cx);
-            frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        }
-        match frame {
-            Poll::Pending => {
-                self.exchange.progress().download_pending(cx);
-                Poll::Pending
+        Poll::Ready(Pulled::Frame(frame, last)) => {
+            if frame.is_trailers() {
+                tail.trailers();
             }
-            Poll::Ready(Some(Ok(mut frame))) => {
-                if frame.is_trailers() {
-                    trailers::strip(&mut frame);
-                    tail.trailers();
-                }
-                self.exchange.progress().downloaded(frame.data_ref().map_or(0, Bytes::len));
-                if self.incoming.is_end_stream() {
-                    self.exchange.complete();
-                    tail.delivered();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(None) => {
-                self.exchange.complete();
+            progress.downloaded(frame.data_ref().map_or(0, Bytes::len));
+            if last {
                 tail.delivered();
-                Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => {
-                // The upload's own failure breaks the connection too, and says more.
-                let reason = self.exchange.progress().cause().unwrap_or(Reason::Reset);
-                drop(self.exchange.take());
-                self.exchange.end(reason);
-                Poll::Ready(Some(Err(Ended(reason))))
-            }
+            Poll::Ready(Some(Ok(frame)))
+        }
+        Poll::Ready(Pulled::End(End::Complete)) => {
+            tail.delivered();
+            Poll::Ready(None)
+        }
+        Poll::Ready(Pulled::End(End::Broken)) => {
+            // The upload's own failure breaks the connection too, and says more.
+            let reason = progress.cause().unwrap_or(Reason::Reset);
+            exchange.end(reason);
+            Poll::Ready(Some(Err(Ended(reason))))
         }
     }
 }
@@ -118,21 +101,21 @@ impl<G: Guard, T: Tail> Body for Answer<G, T> {
         let this = &mut *self;
         match &mut this.source {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Backend(relay) => relay.poll_frame(cx, &mut this.tail),
+            Source::Backend(exchange) => relay(exchange, cx, &mut this.tail),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(bytes) => bytes.is_none(),
-            Source::Backend(relay) => relay.incoming.is_end_stream(),
+            Source::Backend(exchange) => exchange.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Source::Backend(relay) => relay.incoming.size_hint(),
+            Source::Backend(exchange) => exchange.size_hint(),
         }
     }
 }

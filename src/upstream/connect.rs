@@ -8,7 +8,7 @@ use crate::upstream::Endpoint;
 use crate::upstream::connection::H1;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::settings::Protocol;
-use crate::upstream::transport::Transport;
+use crate::upstream::transport::{Counted, Transport, keep_little_unsent};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use std::borrow::Cow;
@@ -52,6 +52,7 @@ pub(super) async fn dial(endpoint: &Endpoint) -> Result<Dialled, Reject> {
     let descriptor = endpoint.descriptors.try_dial().ok_or_else(|| failed("no file descriptor left"))?;
     let socket = TcpStream::connect(address).await.map_err(|error| failed(&error.kind().to_string()))?;
     let _ = socket.set_nodelay(true);
+    keep_little_unsent(&socket);
     let (transport, h2) = secure(endpoint, socket).await.map_err(|error| failed(&error.to_string()))?;
     let dialled = if h2 {
         handshake_h2(transport, descriptor).await
@@ -77,9 +78,10 @@ async fn secure(endpoint: &Endpoint, socket: TcpStream) -> io::Result<(Transport
 }
 
 async fn handshake_h1(transport: Transport, descriptor: DescriptorPermit) -> hyper::Result<Dialled> {
+    let (transport, written) = Counted::new(transport);
     let (sender, connection) =
         http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(transport)).await?;
-    Ok(Dialled::H1(Box::new(H1::new(sender, connection, descriptor))))
+    Ok(Dialled::H1(Box::new(H1::new(sender, connection, written, descriptor))))
 }
 
 async fn handshake_h2(transport: Transport, descriptor: DescriptorPermit) -> hyper::Result<Dialled> {

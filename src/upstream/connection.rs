@@ -3,7 +3,7 @@
 use crate::runtime::descriptors::DescriptorPermit;
 use crate::upstream::pool::Pool;
 use crate::upstream::request_body::RequestBody;
-use crate::upstream::transport::Transport;
+use crate::upstream::transport::{Counted, Transport};
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
@@ -17,13 +17,15 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct H1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
-    connection: http1::Connection<TokioIo<Transport>, RequestBody>,
+    connection: http1::Connection<TokioIo<Counted>, RequestBody>,
     /// The engine is through with it; polling it again would be an error.
     done: bool,
     /// When it was last put back.
     pub(super) idle_since: Instant,
     /// It has carried a request before, so it may have been closed by the other side meanwhile.
     pub(super) reused: bool,
+    /// Bytes written to it since it was made.
+    written: Rc<Cell<u64>>,
     /// Dropped after the socket.
     descriptor: DescriptorPermit,
 }
@@ -31,10 +33,17 @@ pub struct H1 {
 impl H1 {
     pub(super) fn new(
         sender: http1::SendRequest<RequestBody>,
-        connection: http1::Connection<TokioIo<Transport>, RequestBody>,
+        connection: http1::Connection<TokioIo<Counted>, RequestBody>,
+        written: Rc<Cell<u64>>,
         descriptor: DescriptorPermit,
     ) -> Self {
-        H1 { sender, connection, done: false, idle_since: Instant::now(), reused: false, descriptor }
+        let idle_since = Instant::now();
+        H1 { sender, connection, done: false, idle_since, reused: false, written, descriptor }
+    }
+
+    /// Bytes written to it since it was made.
+    pub(super) fn written(&self) -> u64 {
+        self.written.get()
     }
 
     /// Lets the engine read and write. Ready when it is through with the connection.
@@ -59,7 +68,7 @@ impl H1 {
     /// Takes the bytes' way back from the engine, with what it read too far.
     pub(super) fn into_transport(self) -> (Transport, Bytes, DescriptorPermit) {
         let parts = self.connection.into_parts();
-        (parts.io.into_inner(), parts.read_buf, self.descriptor)
+        (parts.io.into_inner().into_inner(), parts.read_buf, self.descriptor)
     }
 }
 

@@ -2,19 +2,33 @@
 //! meanwhile: the connection, and a guard (the permits).
 //!
 //! The guard is released the moment the exchange with the backend is over, however slow the client reads the
-//! rest (`design.md`, "Admission"). The exchange can be ended from outside: a core's tick takes connection
-//! and guard away from it, also while nobody polls its body (`hyper-notes.md` 10).
+//! rest (`design.md`, "Admission"): while the client does not take it, the core's tick reads ahead. The exchange
+//! can be ended from outside: a core's tick takes connection and guard away from it, also while nobody polls its
+//! body (`hyper-notes.md` 10).
 
+use crate::memory::CoreMemory;
 use crate::reject::Reason;
+use crate::runtime::clock::TICK;
 use crate::upstream::connection::Connection;
+use crate::upstream::download::{Download, End, Stored};
 use crate::upstream::progress::{Progress, Stage};
 use crate::upstream::tunnel::{Bounds, Tunnel};
-use crate::upstream::zombie;
+use crate::upstream::{trailers, zombie};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
 use slab::Slab;
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+/// A client that has not asked for more for this long is behind.
+const BEHIND: Duration = TICK;
+/// Bytes that one tick of a core reads ahead at most, or it would be late for everybody else.
+const A_TICK: u64 = 4 << 20;
 
 /// A slot kept for an exchange that nobody waits for any more; dropping it frees the slot.
 pub trait Lingering: 'static {
@@ -35,12 +49,18 @@ pub trait Guard: 'static {
 
 /// All exchanges of a core, so that its tick can look after them.
 #[derive(Debug)]
-pub struct Exchanges<G: Guard>(RefCell<Slab<Rc<Shared<G>>>>);
+pub struct Exchanges<G: Guard> {
+    all: RefCell<Slab<Rc<Shared<G>>>>,
+    memory: Rc<CoreMemory>,
+}
 
 #[derive(Debug)]
 struct Shared<G: Guard> {
     progress: Rc<Progress>,
     held: RefCell<Option<Held<G>>>,
+    download: RefCell<Download>,
+    /// What the connection had sent before.
+    sent_before: u64,
 }
 
 #[derive(Debug)]
@@ -48,6 +68,14 @@ struct Held<G> {
     /// Gone when the engine is through with it and the permits are still of use for another try.
     connection: Option<Connection>,
     guard: G,
+}
+
+/// What comes next of an answer.
+pub(super) enum Pulled {
+    /// A frame; true if it is the last and the answer is complete.
+    Frame(Frame<Bytes>, bool),
+    /// The end.
+    End(End),
 }
 
 /// One exchange; dropping it before its end leaves a zombie.
@@ -58,34 +86,132 @@ pub struct Exchange<G: Guard> {
     key: usize,
 }
 
-impl<G: Guard> Default for Exchanges<G> {
-    fn default() -> Self {
-        Exchanges(RefCell::default())
-    }
-}
-
 impl<G: Guard> Exchanges<G> {
-    /// Ends what is overdue.
+    /// None yet; what is read ahead is taken from `memory`.
+    pub fn new(memory: Rc<CoreMemory>) -> Rc<Self> {
+        Rc::new(Exchanges { all: RefCell::default(), memory })
+    }
+
+    /// Ends what is overdue, and reads ahead of clients that do not take their answers.
     pub fn sweep(&self, now: Instant) {
-        let overdue: Vec<_> = self
-            .0
-            .borrow()
-            .iter()
-            .filter_map(|(_, shared)| Some((shared.clone(), shared.progress.overdue(now)?)))
-            .filter(|(shared, _)| shared.progress.cause().is_none())
-            .collect();
+        let overdue: Vec<_> = self.due(|shared| shared.overdue(now));
         for (shared, reason) in &overdue {
             shared.end(*reason);
         }
+        let behind = self.due(|shared| shared.client_is_behind(now).then_some(()));
+        let mut allowance = A_TICK;
+        for (shared, ()) in &behind {
+            shared.read_ahead(&self.memory, &mut allowance);
+        }
+    }
+
+    /// Those of the living that `wanted` returns something for.
+    fn due<T>(&self, wanted: impl Fn(&Shared<G>) -> Option<T>) -> Vec<(Rc<Shared<G>>, T)> {
+        let all = self.all.borrow();
+        let living = all.iter().map(|(_, shared)| shared).filter(|shared| shared.progress.cause().is_none());
+        living.filter_map(|shared| Some((shared.clone(), wanted(shared)?))).collect()
     }
 }
 
 impl<G: Guard> Shared<G> {
+    fn overdue(&self, now: Instant) -> Option<Reason> {
+        match self.held.borrow().as_ref().and_then(|held| held.connection.as_ref()) {
+            Some(Connection::H1(connection, _)) => {
+                self.progress.taken(connection.written().saturating_sub(self.sent_before));
+            }
+            // A stream's window says what the backend takes of it.
+            Some(Connection::H2(_)) => self.progress.taken(self.progress.handed()),
+            None => {}
+        }
+        self.progress.overdue(now)
+    }
+
+    /// The client does not take what there is, and the backend has more.
+    fn client_is_behind(&self, now: Instant) -> bool {
+        let download = self.download.borrow();
+        self.progress.client_is_behind(now, BEHIND) && !download.backend_is_done() && download.has_room()
+    }
+
+    /// Reads what is there, as far as there is room. Nobody is woken by what comes later: the next tick looks
+    /// again, or the client's connection asks for more.
+    fn read_ahead(&self, memory: &Rc<CoreMemory>, allowance: &mut u64) {
+        let read = poll_fn(|cx| {
+            while *allowance > 0 && memory.has_to_spare() && self.download.borrow().has_room() {
+                let Poll::Ready(pulled) = self.pull(cx) else { break };
+                let mut download = self.download.borrow_mut();
+                match pulled {
+                    Pulled::Frame(frame, last) => {
+                        *allowance = allowance.saturating_sub(frame.data_ref().map_or(1, Bytes::len) as u64);
+                        download.store(frame, memory);
+                        if last {
+                            download.store_end(End::Complete, memory);
+                        }
+                    }
+                    Pulled::End(end) => download.store_end(end, memory),
+                }
+            }
+            Poll::Ready(())
+        });
+        // One tick reads for many exchanges: the runtime's share for one task is not meant for that.
+        let mut read = pin!(tokio::task::unconstrained(read));
+        let _ = read.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// The next of the answer from the backend; when it was the last, the exchange with the backend is over and
+    /// what it holds is released.
+    fn pull(&self, cx: &mut Context<'_>) -> Poll<Pulled> {
+        let mut frame = self.download.borrow_mut().poll_backend(cx);
+        if frame.is_pending() {
+            let _ = self.poll_connection(cx);
+            frame = self.download.borrow_mut().poll_backend(cx);
+        }
+        match frame {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(mut frame))) => {
+                trailers::strip(&mut frame);
+                let last = self.download.borrow().backend_is_done();
+                if last {
+                    self.complete();
+                }
+                Poll::Ready(Pulled::Frame(frame, last))
+            }
+            Poll::Ready(None) => {
+                self.complete();
+                Poll::Ready(Pulled::End(End::Complete))
+            }
+            Poll::Ready(Some(Err(_))) => {
+                self.progress.reach(Stage::Over);
+                drop(self.held.borrow_mut().take());
+                Poll::Ready(Pulled::End(End::Broken))
+            }
+        }
+    }
+
+    fn poll_connection(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.held.borrow_mut().as_mut().map(|held| &mut held.connection) {
+            Some(Some(Connection::H1(connection, _))) => connection.poll(cx),
+            Some(Some(Connection::H2(_))) => Poll::Pending,
+            Some(None) | None => Poll::Ready(()),
+        }
+    }
+
+    /// The answer is complete: the guard is released and the connection can serve the next request.
+    fn complete(&self) {
+        self.progress.reach(Stage::Over);
+        let held = self.held.borrow_mut().take();
+        if let Some(Held { connection: Some(Connection::H1(connection, pool)), guard }) = held {
+            pool.put_back(connection, self.progress.upload_done());
+            drop(guard);
+        }
+    }
+
     fn end(&self, reason: Reason) {
         let held = self.held.borrow_mut().take();
         if let Some(held) = held {
             held.abandon(&self.progress, reason);
         }
+        // What was read ahead is for nobody, and a stream of HTTP/2 ends with its body.
+        drop(self.download.take());
         self.progress.end(reason);
     }
 }
@@ -114,11 +240,17 @@ impl<G: Guard> Exchange<G> {
         guard: G,
     ) -> Self {
         progress.reach(Stage::Open);
+        let sent_before = match &connection {
+            Connection::H1(connection, _) => connection.written(),
+            Connection::H2(_) => 0,
+        };
         let shared = Rc::new(Shared {
             progress,
             held: RefCell::new(Some(Held { connection: Some(connection), guard })),
+            download: RefCell::default(),
+            sent_before,
         });
-        let key = registry.0.borrow_mut().insert(shared.clone());
+        let key = registry.all.borrow_mut().insert(shared.clone());
         Exchange { shared, registry: registry.clone(), key }
     }
 
@@ -129,21 +261,37 @@ impl<G: Guard> Exchange<G> {
 
     /// Lets the backend's connection read and write. Ready when the engine is through with it.
     pub(super) fn poll_connection(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.shared.held.borrow_mut().as_mut().map(|held| &mut held.connection) {
-            Some(Some(Connection::H1(connection, _))) => connection.poll(cx),
-            Some(Some(Connection::H2(_))) => Poll::Pending,
-            Some(None) | None => Poll::Ready(()),
+        self.shared.poll_connection(cx)
+    }
+
+    /// The answer's head is there, and its body follows.
+    pub(super) fn receive(&self, incoming: Incoming) {
+        *self.shared.download.borrow_mut() = Download::new(incoming);
+    }
+
+    /// The answer's next frame for the client.
+    pub(super) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Pulled> {
+        let stored = self.shared.download.borrow_mut().next_stored();
+        match stored {
+            Some(Stored::Frame(frame, last)) => Poll::Ready(Pulled::Frame(frame, last)),
+            Some(Stored::End(end)) => Poll::Ready(Pulled::End(end)),
+            None => self.shared.pull(cx),
         }
+    }
+
+    /// The client has been given all of the answer.
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.shared.download.borrow().is_end_stream()
+    }
+
+    /// What the client has not been given of the answer.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.shared.download.borrow().size_hint()
     }
 
     /// The answer is complete: the guard is released and the connection can serve the next request.
     pub(super) fn complete(&self) {
-        self.shared.progress.reach(Stage::Over);
-        let held = self.shared.held.borrow_mut().take();
-        if let Some(Held { connection: Some(Connection::H1(connection, pool)), guard }) = held {
-            pool.put_back(connection, self.shared.progress.upload_done());
-            drop(guard);
-        }
+        self.shared.complete();
     }
 
     /// The engine is through with the connection; the permits are kept.
@@ -180,7 +328,8 @@ impl<G: Guard> Exchange<G> {
 
 impl<G: Guard> Drop for Exchange<G> {
     fn drop(&mut self) {
-        self.registry.0.borrow_mut().remove(self.key);
+        self.registry.all.borrow_mut().remove(self.key);
+        drop(self.shared.download.take());
         let held = self.shared.held.borrow_mut().take();
         if let Some(held) = held {
             self.shared.progress.end(Reason::ClientGone);

@@ -6,6 +6,7 @@
 
 use crate::reject::Reason;
 use crate::runtime::clock::Clock;
+use crate::upstream::rate::Rate;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -29,8 +30,20 @@ pub enum Stage {
     Connecting,
     /// A connection carries it.
     Open,
-    /// It is complete.
+    /// Nothing more comes of it.
     Over,
+}
+
+/// Which parties of an exchange must keep up the least rate ([`crate::upstream::rate`]). A backend that makes an
+/// answer slowly is never among them: that is what long polling does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// The client that sends, the backend that takes, the client that takes.
+    All,
+    /// Only the client that takes: a call's client may be silent between its messages.
+    Download,
+    /// Nobody: idle time and duration bind streams.
+    Nobody,
 }
 
 /// Bounds on the time of one exchange.
@@ -42,6 +55,17 @@ pub struct Patience {
     pub ends: Option<Instant>,
     /// How long the backend may keep a client waiting that has ended its side.
     pub after_leave: Duration,
+    /// Who must keep up the least rate.
+    pub judged: Judged,
+}
+
+/// The rates of an exchange, as of the last look.
+#[derive(Clone, Copy, Debug)]
+struct Rates {
+    at: Instant,
+    client_sends: Rate,
+    backend_takes: Rate,
+    client_takes: Rate,
 }
 
 /// The progress of one exchange with a backend.
@@ -54,8 +78,19 @@ pub struct Progress {
     download: Cell<(Waiting, Instant)>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
+    /// Body bytes handed to the backend's connection.
+    handed: Cell<u64>,
+    /// Bytes that the backend's connection sent.
+    taken: Cell<u64>,
+    /// Bytes that left towards the client.
+    left: Cell<u64>,
+    /// What leaves is told by the transport; else what the engine takes has left.
+    by_transport: Cell<bool>,
+    /// When the client's connection last asked for more.
+    asked: Cell<Instant>,
+    rates: Cell<Rates>,
     upload_done: Cell<bool>,
-    left: Cell<Option<Instant>>,
+    client_left: Cell<Option<Instant>>,
     cause: Cell<Option<(Reason, Instant)>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -72,8 +107,19 @@ impl Progress {
             download: Cell::new((Waiting::Nobody, now)),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
+            handed: Cell::new(0),
+            taken: Cell::new(0),
+            left: Cell::new(0),
+            by_transport: Cell::new(false),
+            asked: Cell::new(now),
+            rates: Cell::new(Rates {
+                at: now,
+                client_sends: Rate::default(),
+                backend_takes: Rate::default(),
+                client_takes: Rate::default(),
+            }),
             upload_done: Cell::new(true),
-            left: Cell::new(None),
+            client_left: Cell::new(None),
             cause: Cell::new(None),
             waker: RefCell::new(None),
         }
@@ -114,11 +160,28 @@ impl Progress {
         self.upload.set((whom, self.clock.coarse()));
     }
 
-    /// Bytes of the request came from the client and now wait for the backend to take them.
-    pub fn uploaded(&self, bytes: usize) -> u64 {
+    /// Bytes of the request came from the client. Returns all that came so far.
+    pub fn received(&self, bytes: usize) -> u64 {
         self.bytes_in.set(self.bytes_in.get() + bytes as u64);
-        self.upload_waits_for(Waiting::Backend);
         self.bytes_in.get()
+    }
+
+    /// Bytes of the request were handed to the backend's connection, which now has to make room.
+    pub fn uploaded(&self, bytes: usize) {
+        self.handed.set(self.handed.get() + bytes as u64);
+        self.upload_waits_for(Waiting::Backend);
+    }
+
+    /// Body bytes handed to the backend's connection.
+    pub fn handed(&self) -> u64 {
+        self.handed.get()
+    }
+
+    /// The backend's connection has taken `bytes` since the exchange began.
+    pub fn taken(&self, bytes: u64) {
+        if bytes > self.taken.replace(bytes) && self.upload.get().0 == Waiting::Backend {
+            self.upload_waits_for(Waiting::Backend);
+        }
     }
 
     /// The client's body ended.
@@ -132,10 +195,48 @@ impl Progress {
         self.download.set((whom, self.clock.coarse()));
     }
 
+    /// The answer's head is there; until its body is asked for, the client has the move.
+    pub fn answered(&self) {
+        self.asked.set(self.clock.coarse());
+        self.download_waits_for(Waiting::Client);
+    }
+
     /// Bytes of the answer were handed to the client's connection, which now has to make room.
     pub fn downloaded(&self, bytes: usize) {
         self.bytes_out.set(self.bytes_out.get() + bytes as u64);
+        self.asked.set(self.clock.coarse());
         self.download_waits_for(Waiting::Client);
+        if !self.by_transport.get() {
+            self.left.set(self.bytes_out.get());
+        }
+    }
+
+    /// From now on [`Progress::has_left`] says what leaves: the client's connection carries one answer at a time.
+    pub fn measure_transport(&self) {
+        self.by_transport.set(true);
+    }
+
+    /// Bytes left on the client's connection.
+    pub fn has_left(&self, bytes: usize) {
+        if self.by_transport.get() {
+            self.left.set(self.left.get() + bytes as u64);
+            if self.download.get().0 == Waiting::Client {
+                self.download_waits_for(Waiting::Client);
+            }
+        }
+    }
+
+    /// Bytes of the answer that the client's connection holds and has not sent, as far as can be known.
+    pub fn unsent(&self) -> u64 {
+        self.bytes_out.get().saturating_sub(self.left.get())
+    }
+
+    /// The client's connection has not asked for more of the answer for `patience`. Never so on streams: what they
+    /// send is meant for now.
+    pub fn client_is_behind(&self, now: Instant, patience: Duration) -> bool {
+        self.download.get().0 == Waiting::Client
+            && self.patience.judged != Judged::Nobody
+            && now.saturating_duration_since(self.asked.get()) >= patience
     }
 
     /// The upload was polled and nothing was there.
@@ -161,12 +262,13 @@ impl Progress {
 
     /// The client has ended its side: it is gone, or it has nothing more to ask and waits.
     pub fn client_left(&self) {
-        self.left.set(Some(self.left.get().unwrap_or(self.clock.coarse())));
+        self.client_left.set(Some(self.client_left.get().unwrap_or(self.clock.coarse())));
     }
 
     /// For how long the client has been gone.
     pub fn gone_for(&self) -> Duration {
-        self.left.get().map_or(Duration::ZERO, |left| self.clock.coarse().saturating_duration_since(left))
+        let left = self.client_left.get();
+        left.map_or(Duration::ZERO, |left| self.clock.coarse().saturating_duration_since(left))
     }
 
     /// Why it was ended, if it was.
@@ -194,7 +296,7 @@ impl Progress {
     /// from who is not before something is written, so patience is short.
     fn waits_for_nobody(&self, now: Instant) -> bool {
         let (whom, since) = self.download.get();
-        let since = self.left.get().map(|left| left.max(since));
+        let since = self.client_left.get().map(|left| left.max(since));
         let waiting = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         whom != Waiting::Client && waiting > self.patience.after_leave
     }
@@ -207,14 +309,39 @@ impl Progress {
         if self.waits_for_nobody(now) {
             return Some(Reason::ClientGone);
         }
-        [self.upload.get(), self.download.get()].into_iter().find_map(|(whom, since)| {
+        let idle = [self.upload.get(), self.download.get()].into_iter().find_map(|(whom, since)| {
             let late = now.saturating_duration_since(since) > self.patience.body_idle;
             match whom {
                 Waiting::Client if late => Some(Reason::ClientTooSlow),
                 Waiting::Backend if late => Some(Reason::BackendTooSlow),
                 _ => None,
             }
-        })
+        });
+        idle.or(self.too_slow(now))
+    }
+
+    /// Who moves below the least rate, if anybody does.
+    fn too_slow(&self, now: Instant) -> Option<Reason> {
+        let mut rates = self.rates.get();
+        let elapsed = now.saturating_duration_since(rates.at);
+        // Core and connection both look; the second look of a tick has nothing to add.
+        if elapsed.is_zero() || self.patience.judged == Judged::Nobody {
+            return None;
+        }
+        rates.at = now;
+        let (upload, download) = (self.upload.get().0, self.download.get().0);
+        let uploads = self.patience.judged == Judged::All;
+        let sends = uploads && upload == Waiting::Client;
+        let takes = uploads && upload == Waiting::Backend;
+        let sends = rates.client_sends.keeps_up(elapsed, sends, self.bytes_in.get());
+        let takes = rates.backend_takes.keeps_up(elapsed, takes, self.taken.get());
+        let client = rates.client_takes.keeps_up(elapsed, download == Waiting::Client, self.left.get());
+        self.rates.set(rates);
+        match (sends && client, takes) {
+            (false, _) => Some(Reason::ClientTooSlow),
+            (_, false) => Some(Reason::BackendTooSlow),
+            _ => None,
+        }
     }
 }
 

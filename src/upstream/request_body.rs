@@ -1,13 +1,17 @@
-//! The request's body on its way to a backend: counted, bounded, and held back while the client waits for
-//! `100 Continue` (RFC 9110, 10.1.1).
+//! The request's body on its way to a backend: counted, bounded, its beginning gathered before the request asks
+//! for permits, and held back while the client waits for `100 Continue` (RFC 9110, 10.1.1).
 
+use crate::memory::CoreMemory;
+use crate::permit::{Counter, Permit};
 use crate::reject::Reason;
-use crate::upstream::progress::Progress;
+use crate::upstream::gathered::Gathered;
+use crate::upstream::progress::{Progress, Waiting};
 use crate::upstream::trailers;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,9 +42,12 @@ pub struct RequestBody(Option<Streamed>);
 #[derive(Debug)]
 struct Streamed {
     incoming: Incoming,
+    gathered: Gathered,
     progress: Rc<Progress>,
     limit: u64,
     held: Option<Held>,
+    /// Sent to a backend before its body was there; given back when the body has ended.
+    expecting: Option<Permit<Arc<Counter>>>,
 }
 
 /// Waiting for the backend's `100 Continue`, or for the end of our patience.
@@ -57,12 +64,30 @@ impl RequestBody {
     }
 
     /// The client's body, at most `limit` bytes of it.
-    pub fn streamed(incoming: Incoming, progress: Rc<Progress>, limit: u64) -> Self {
+    pub fn streamed(incoming: Incoming, progress: Rc<Progress>, limit: u64, memory: &Rc<CoreMemory>) -> Self {
         if incoming.is_end_stream() {
             return RequestBody(None);
         }
         progress.expect_upload();
-        RequestBody(Some(Streamed { incoming, progress, limit, held: None }))
+        let gathered = Gathered::new(memory);
+        RequestBody(Some(Streamed { incoming, gathered, progress, limit, held: None, expecting: None }))
+    }
+
+    /// Waits for the body's beginning: its end, or as much as is kept. Asks the client for it.
+    ///
+    /// # Errors
+    /// Why it will not come, or may not: the client is gone or too slow, the body is too large, or there is no
+    /// memory left to keep it.
+    pub async fn gather(&mut self) -> Result<(), Ended> {
+        let Some(streamed) = &mut self.0 else { return Ok(()) };
+        let gathered = poll_fn(|cx| streamed.poll_gather(cx)).await;
+        streamed.progress.upload_waits_for(Waiting::Nobody);
+        gathered
+    }
+
+    /// What of the client's body was not asked for, when the request ends here.
+    pub fn into_unread(self) -> Option<Incoming> {
+        self.0.map(|streamed| streamed.incoming)
     }
 
     /// Holds the body back until `go` is set, or for a second.
@@ -72,9 +97,76 @@ impl RequestBody {
         }
     }
 
+    /// Keeps the right to be sent before the body is there, until the body has ended.
+    pub fn expect(&mut self, right: Permit<Arc<Counter>>) {
+        if let Some(streamed) = &mut self.0 {
+            streamed.expecting = Some(right);
+        }
+    }
+
     /// There is nothing to send, so the request can be sent again.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+}
+
+impl Streamed {
+    fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        while !self.gathered.ended() {
+            match ready!(self.poll_client(cx)) {
+                None => self.gathered.end(),
+                Some(Err(ended)) => return Poll::Ready(Err(ended)),
+                Some(Ok(frame)) => {
+                    if !self.gathered.add(frame) {
+                        // Passed on half, it would hold a permit while the client takes its time.
+                        return Poll::Ready(Err(Ended(Reason::Memory)));
+                    }
+                    if self.incoming.is_end_stream() {
+                        self.gathered.end();
+                    } else if self.gathered.is_enough() {
+                        break;
+                    }
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next piece from the client.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Ended>>> {
+        if let Some(reason) = self.progress.cause() {
+            return Poll::Ready(Some(Err(Ended(reason))));
+        }
+        let end = |reason| {
+            self.progress.end(reason);
+            Poll::Ready(Some(Err(Ended(reason))))
+        };
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Pending => {
+                self.progress.upload_pending(cx);
+                Poll::Pending
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(_))) => end(Reason::ClientGone),
+            Poll::Ready(Some(Ok(mut frame))) => {
+                trailers::strip(&mut frame);
+                let received = self.progress.received(frame.data_ref().map_or(0, Bytes::len));
+                if received > self.limit {
+                    return end(Reason::BodyTooLarge);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    /// All of it was passed on.
+    fn finish(&mut self) {
+        self.progress.upload_ended();
+        self.expecting = None;
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.gathered.is_empty() && (self.gathered.ended() || self.incoming.is_end_stream())
     }
 }
 
@@ -103,39 +195,41 @@ impl Body for RequestBody {
             ready!(held.poll(cx));
             streamed.held = None;
         }
-        match Pin::new(&mut streamed.incoming).poll_frame(cx) {
-            Poll::Pending => {
-                streamed.progress.upload_pending(cx);
-                Poll::Pending
+        let frame = match streamed.gathered.next() {
+            Some(frame) => frame,
+            None if streamed.gathered.ended() => {
+                streamed.finish();
+                return Poll::Ready(None);
             }
-            Poll::Ready(None) => {
-                streamed.progress.upload_ended();
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(_))) => {
-                streamed.progress.end(Reason::ClientGone);
-                Poll::Ready(Some(Err(Ended(Reason::ClientGone))))
-            }
-            Poll::Ready(Some(Ok(mut frame))) => {
-                trailers::strip(&mut frame);
-                let taken = streamed.progress.uploaded(frame.data_ref().map_or(0, Bytes::len));
-                if taken > streamed.limit {
-                    streamed.progress.end(Reason::BodyTooLarge);
-                    return Poll::Ready(Some(Err(Ended(Reason::BodyTooLarge))));
+            None => match ready!(streamed.poll_client(cx)) {
+                Some(Ok(frame)) => frame,
+                end => {
+                    if end.is_none() {
+                        streamed.finish();
+                    }
+                    return Poll::Ready(end);
                 }
-                if streamed.incoming.is_end_stream() {
-                    streamed.progress.upload_ended();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
+            },
+        };
+        streamed.progress.uploaded(frame.data_ref().map_or(0, Bytes::len));
+        if streamed.is_end_stream() {
+            streamed.finish();
         }
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|streamed| streamed.incoming.is_end_stream())
+        self.0.as_ref().is_none_or(Streamed::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |streamed| streamed.incoming.size_hint())
+        let Some(streamed) = &self.0 else { return SizeHint::with_exact(0) };
+        let mut hint = streamed.incoming.size_hint();
+        let gathered = streamed.gathered.bytes();
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(gathered));
+        }
+        hint.set_lower(hint.lower().saturating_add(gathered));
+        hint
     }
 }

@@ -2,12 +2,28 @@
 //! protocol engine is compiled once.
 
 use rustix::net::{RecvFlags, recv};
+use socket2::SockRef;
+use std::cell::Cell;
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+/// Bytes that the system takes ahead of what it can send.
+const UNSENT: u32 = 16 * 1024;
+
+/// Lets the system take only a little more than it can send: what it takes then says how fast the other side
+/// reads, in small steps, and a slow reader costs kilobytes instead of megabytes of the kernel's memory. A
+/// listening socket passes it on to what it accepts.
+pub fn keep_little_unsent(socket: &impl AsFd) {
+    #[cfg(target_os = "linux")]
+    // Where the system does not know it, rates are judged in larger steps.
+    let _ = SockRef::from(socket).set_tcp_notsent_lowat(UNSENT);
+}
 
 /// A connection's bytes, in clear or under TLS.
 #[derive(Debug)]
@@ -78,5 +94,68 @@ impl AsyncWrite for Transport {
             Transport::Tcp(socket) => socket.is_write_vectored(),
             Transport::Tls(stream) => stream.is_write_vectored(),
         }
+    }
+}
+
+/// A transport that counts what was written to it: what an engine was given tells nothing of what has left.
+#[derive(Debug)]
+pub struct Counted {
+    inner: Transport,
+    written: Rc<Cell<u64>>,
+}
+
+impl Counted {
+    /// Counts from zero, together with whoever holds the counter.
+    pub fn new(inner: Transport) -> (Self, Rc<Cell<u64>>) {
+        let written = Rc::new(Cell::new(0));
+        (Counted { inner, written: written.clone() }, written)
+    }
+
+    /// The transport again.
+    pub fn into_inner(self) -> Transport {
+        self.inner
+    }
+
+    fn note(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &poll {
+            self.written.set(self.written.get() + *bytes as u64);
+        }
+        poll
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.inner).poll_write(cx, buf);
+        this.note(poll)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        this.note(poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
     }
 }

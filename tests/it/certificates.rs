@@ -68,6 +68,8 @@ fn a_renewed_pair_is_shown_at_once_and_nobody_is_cut() {
     }
     assert_eq!(gateway.status()["version"], before, "the text is the same");
     wait_until(PATIENCE, "it is told", || gateway.log().contains("certificate files renewed"));
+    let events = gateway.admin_get("/v1/events?follow=false&kinds=certificate").json();
+    assert_eq!(events["items"][0]["what"], "renewed", "{events}");
 }
 
 /// Puts a pair into a folder as Kubernetes mounts a secret: a version in a folder of its own, behind a link.

@@ -45,8 +45,11 @@ fn every_slot_names_its_holder_and_how_far_it_is() {
         .fold(config, |config, name| config.route(&format!("r-{name}"), &format!("/{name}"), name, patient));
     let gateway = Gateway::start(&config);
 
-    let mut sends = gateway.connect();
-    sends.send("POST /sends HTTP/1.1\r\nHost: edge.test\r\nContent-Length: 1000\r\n\r\nten bytes.");
+    let (mut gathers, mut sends) = (gateway.connect(), gateway.connect());
+    gathers.send("POST /sends HTTP/1.1\r\nHost: edge.test\r\nContent-Length: 1000\r\n\r\nten bytes.");
+    sends.send("POST /sends HTTP/1.1\r\nHost: edge.test\r\nContent-Length: 200000\r\n\r\n");
+    // More than the beginning that is waited for before it takes a slot.
+    sends.send([b'x'; 100_000]);
     let waits = gateway.ask("/waits", 1);
     let receives = gateway.ask("/full", 1);
     let receiving = phase_at(&gateway, "full", "receiving");
@@ -57,6 +60,7 @@ fn every_slot_names_its_holder_and_how_far_it_is() {
     assert_eq!((&receiving["route"], &receiving["class"]), (&"r-full".into(), &"default".into()));
     assert_eq!(receiving["client"], "127.0.0.1");
     assert!(receiving["age_seconds"].as_f64().is_some_and(|age| (0.0..60.0).contains(&age)), "{receiving}");
+    phase_at(&gateway, "sends", "gathering");
     phase_at(&gateway, "sends", "sending");
     phase_at(&gateway, "waits", "waiting_for_backend");
     phase_at(&gateway, "full", "waiting");
@@ -64,10 +68,10 @@ fn every_slot_names_its_holder_and_how_far_it_is() {
     phase_at(&gateway, "connects", "connecting");
 
     let all = permits(&gateway, "");
-    assert_eq!((&all["total"], &all["truncated"]), (&6.into(), &false.into()), "{all}");
+    assert_eq!((&all["total"], &all["truncated"]), (&7.into(), &false.into()), "{all}");
     assert_eq!(all["unanswered"], Value::Array(vec![]));
-    assert_eq!(all["summary"].as_array().map(Vec::len), Some(6));
-    assert_eq!((&all["clients"][0]["client"], &all["clients"][0]["count"]), (&"127.0.0.1".into(), &6.into()));
+    assert_eq!(all["summary"].as_array().map(Vec::len), Some(7));
+    assert_eq!((&all["clients"][0]["client"], &all["clients"][0]["count"]), (&"127.0.0.1".into(), &7.into()));
     let ages: Vec<_> =
         all["items"].as_array().expect("items").iter().map(|i| i["age_seconds"].as_f64()).collect();
     assert!(ages.is_sorted_by(|a, b| a >= b), "the oldest come first: {ages:?}");
@@ -75,7 +79,7 @@ fn every_slot_names_its_holder_and_how_far_it_is() {
     // Whoever leaves with a reset cannot be waiting for the answer.
     waits.into_iter().for_each(Raw::abort);
     assert_eq!(phase_at(&gateway, "waits", "zombie")["client"], "127.0.0.1");
-    drop((sends, receives, queued, tunnel, connects));
+    drop((gathers, sends, receives, queued, tunnel, connects));
     wait_until(Duration::from_secs(30), "everybody is gone", || permits(&gateway, "")["total"] == 0);
     gateway.settles(PATIENCE);
 }

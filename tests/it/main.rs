@@ -36,6 +36,7 @@ mod ramps;
 mod refusals;
 mod roles;
 mod secrets;
+mod slow;
 mod streams;
 mod supervisor;
 mod swap;

@@ -15,6 +15,7 @@ pub mod operator;
 pub mod origin_http2;
 pub mod origins;
 pub mod raw;
+pub mod slow;
 pub mod tls;
 
 use std::future::Future;

@@ -142,7 +142,10 @@ fn informational_answers_pass_to_those_who_know_them() {
 #[test]
 fn an_answer_before_the_body_is_read_passes_and_loses_no_connection_state() {
     let origin = Origin::start(Behaviour::AnswersTooEarly);
-    let gateway = Gateway::start(&Config::simple(origin.address()));
+    // Elsewhere the beginning of a body is waited for before the backend hears of the request.
+    let config =
+        Config::new().upstream("u", &[origin.address()], "").route("r", "/", "u", "streaming = true");
+    let gateway = Gateway::start(&config);
     let mut raw = gateway.connect();
     raw.send("POST /early HTTP/1.1\r\nHost: edge.test\r\nContent-Length: 50000\r\n\r\nfirst bytes");
     let answer = raw.answer(false);

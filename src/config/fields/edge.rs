@@ -4,7 +4,7 @@ use super::{Field, Kind, optional, preset, required, ruled, up_to};
 use std::time::Duration;
 
 /// `[gateway]`.
-pub static GATEWAY: [Field; 6] = [
+pub static GATEWAY: [Field; 7] = [
     preset(
         "workers",
         Kind::Workers,
@@ -18,6 +18,13 @@ pub static GATEWAY: [Field; 6] = [
         Kind::Integer(1, 1_000_000),
         "8192",
         "Tunnels and streams in the process at most.",
+    )
+    .high(),
+    ruled(
+        "max_buffered",
+        Kind::Size(1 << 20, 1 << 40),
+        "a quarter of the memory that the process may use",
+        "Bytes buffered in the process at most: beginnings of bodies, answers read ahead, what clients have not taken.",
     )
     .high(),
     preset(

@@ -4,6 +4,7 @@ use super::{Check, owned};
 use crate::config::operators::{Role, Settings as AdminSettings, Token};
 use crate::config::plan::GatewaySettings;
 use crate::config::value::{Data, Table};
+use crate::runtime::memory;
 use crate::telemetry::settings::{AccessLogSettings, AccessLogTarget};
 use ipnet::IpNet;
 use std::thread::available_parallelism;
@@ -23,6 +24,7 @@ pub fn gateway(table: &Table, check: &mut Check<'_>) -> Option<GatewaySettings> 
         workers: workers(table.integer("workers")?),
         max_in_flight: table.count("max_in_flight")?,
         max_in_flight_streams: table.count("max_in_flight_streams")?,
+        max_buffered: table.integer("max_buffered").unwrap_or_else(|| memory::limit() / 4),
         drain_timeout: table.duration("drain_timeout")?,
         drain_delay: table.duration("drain_delay")?,
         trusted_proxies: IpNet::aggregate(&trusted_proxies),

@@ -1,6 +1,6 @@
-//! What happens to certificates and their keys.
+//! What happens to certificates and their keys, as typed events. Their contents are never told.
 
-use std::path::Path;
+use super::stream::{Kind, Record};
 
 /// Files of certificates are in use with their new content.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,13 @@ impl CertificateRenewed<'_> {
     /// Logs it.
     pub fn emit(self) {
         tracing::info!(owner = self.owner, not_after = self.not_after, "certificate files renewed");
+        let record = Record::new(Kind::Certificate, format!("{}: certificate files renewed", self.owner))
+            .with("what", "renewed")
+            .with("owner", self.owner);
+        match self.not_after {
+            Some(not_after) => record.with("not_after", not_after).hand_on(),
+            None => record.hand_on(),
+        }
     }
 }
 
@@ -35,6 +42,12 @@ impl CertificateRefused<'_> {
             error = self.error,
             "certificate files are not used; the last good ones stay. They are read again when they change"
         );
+        let message = format!("{}: certificate files are not used; the last good ones stay", self.owner);
+        Record::new(Kind::Certificate, message)
+            .with("what", "refused")
+            .with("owner", self.owner)
+            .with("error", self.error)
+            .hand_on();
     }
 }
 
@@ -55,21 +68,20 @@ impl CertificateExpires<'_> {
     /// Logs it.
     pub fn emit(self) {
         let CertificateExpires { owner, certificate, not_after, expired } = self;
-        if expired {
-            tracing::error!(
-                owner,
-                certificate,
-                not_after,
-                "certificate has expired; put a new one in its place"
-            );
-        } else {
-            tracing::warn!(
-                owner,
-                certificate,
-                not_after,
-                "certificate expires soon; put a new one in its place"
-            );
+        let (message, what) = match expired {
+            true => ("certificate has expired; put a new one in its place", "expired"),
+            false => ("certificate expires soon; put a new one in its place", "expires"),
+        };
+        match expired {
+            true => tracing::error!(owner, certificate, not_after, "{message}"),
+            false => tracing::warn!(owner, certificate, not_after, "{message}"),
         }
+        Record::new(Kind::Certificate, format!("{owner}: {message}"))
+            .with("what", what)
+            .with("owner", owner)
+            .with("certificate", certificate)
+            .with("not_after", not_after)
+            .hand_on();
     }
 }
 
@@ -77,7 +89,7 @@ impl CertificateExpires<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct KeyReadable<'a> {
     /// The file.
-    pub key: &'a Path,
+    pub key: &'a std::path::Path,
     /// Its permissions.
     pub mode: u32,
 }

@@ -100,6 +100,13 @@ impl Http2 {
         self.send(request, Bytes::new()).await
     }
 
+    /// Sends a request without a body and reads the head of its answer.
+    pub async fn begin(&mut self, request: http::request::Builder) -> hyper::Result<Response<Incoming>> {
+        let request = request.body(Full::new(Bytes::new()).boxed_unsync()).expect("a valid request");
+        self.sender.ready().await?;
+        self.sender.send_request(request).await
+    }
+
     /// Sends a head and keeps the request's body open.
     pub async fn open(&mut self, request: http::request::Builder) -> hyper::Result<Call> {
         let (messages, mut queue) = mpsc::channel::<Frame<Bytes>>(8);

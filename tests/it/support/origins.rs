@@ -37,6 +37,10 @@ pub enum Behaviour {
     AnswersTooEarly,
     /// Sends ten bytes more than declared.
     SendsMoreThanDeclared,
+    /// Reads the head and nothing more, and waits for the end.
+    NeverReadsTheBody,
+    /// Promises 1,000,000 bytes, sends so many, and closes.
+    BreaksOffAfter(usize),
     /// Closes ten bytes short of what it declared.
     SendsLessThanDeclared,
     ClosesAfterEachAnswer,

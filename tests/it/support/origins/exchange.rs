@@ -99,6 +99,15 @@ impl Wire {
                 self.send(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\nshort").await?;
                 Ok(Next::Close)
             }
+            Behaviour::NeverReadsTheBody => {
+                std::future::pending::<()>().await;
+                Ok(Next::Close)
+            }
+            Behaviour::BreaksOffAfter(bytes) => {
+                self.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await?;
+                self.send(&pattern(bytes)).await?;
+                Ok(Next::Close)
+            }
             Behaviour::ClosesAfterEachAnswer => {
                 self.body(head).await?;
                 self.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await?;

@@ -1,0 +1,206 @@
+//! A backend's answer on its way to the client. As long as the client takes it, whoever writes to the client pulls
+//! it frame by frame; when the client does not, the core's tick reads ahead, within bounds, so that the backend
+//! is done with it and its permits come free. Frames, trailers and a break in the middle come out in the order
+//! in which they came in, and none of them earlier because of it.
+
+use crate::memory::{CoreMemory, Held};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Bytes that are read ahead for one exchange at most, and one frame.
+pub const MOST: u64 = 1 << 20;
+/// What a frame costs beside its bytes, or answers in pieces of one byte would be read ahead for nothing.
+const FRAME: u64 = 128;
+
+/// How an answer ended at the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With its last byte.
+    Complete,
+    /// In the middle.
+    Broken,
+}
+
+/// The answer's body, and what was read of it ahead of the client.
+#[derive(Debug, Default)]
+pub(super) struct Download {
+    incoming: Option<Incoming>,
+    ahead: Option<Box<Ahead>>,
+}
+
+#[derive(Debug)]
+struct Ahead {
+    frames: VecDeque<Frame<Bytes>>,
+    /// Of the data among them.
+    bytes: u64,
+    memory: Held,
+    end: Option<End>,
+}
+
+/// What was read ahead.
+pub(super) enum Stored {
+    /// A frame; true if it was the last and the answer is complete.
+    Frame(Frame<Bytes>, bool),
+    /// The end.
+    End(End),
+}
+
+impl Download {
+    /// The body begins.
+    pub(super) fn new(incoming: Incoming) -> Self {
+        Download { incoming: Some(incoming), ahead: None }
+    }
+
+    /// Asks the backend for the next frame.
+    pub(super) fn poll_backend(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// Nothing more will come from the backend.
+    pub(super) fn backend_is_done(&self) -> bool {
+        let read = self.ahead.as_ref().is_some_and(|ahead| ahead.end.is_some());
+        read || self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    /// Another frame may be read ahead.
+    pub(super) fn has_room(&self) -> bool {
+        self.ahead.as_ref().is_none_or(|ahead| ahead.memory.bytes() < MOST && ahead.end.is_none())
+    }
+
+    /// Keeps a frame that was read ahead.
+    pub(super) fn store(&mut self, frame: Frame<Bytes>, memory: &Rc<CoreMemory>) {
+        let ahead = self.ahead.get_or_insert_with(|| Ahead::new(memory));
+        ahead.memory.set(ahead.memory.bytes() + cost(&frame));
+        ahead.bytes += length(&frame);
+        ahead.frames.push_back(frame);
+    }
+
+    /// Keeps the end that was read ahead.
+    pub(super) fn store_end(&mut self, end: End, memory: &Rc<CoreMemory>) {
+        self.ahead.get_or_insert_with(|| Ahead::new(memory)).end = Some(end);
+    }
+
+    /// What comes next of what was read ahead. With nothing left, the backend is asked directly again.
+    pub(super) fn next_stored(&mut self) -> Option<Stored> {
+        let ahead = self.ahead.as_mut()?;
+        if let Some(frame) = ahead.frames.pop_front() {
+            ahead.memory.shrink(cost(&frame));
+            ahead.bytes -= length(&frame);
+            let last = ahead.frames.is_empty() && ahead.end == Some(End::Complete);
+            return Some(Stored::Frame(frame, last));
+        }
+        match ahead.end {
+            Some(end) => Some(Stored::End(end)),
+            None => {
+                self.ahead = None;
+                None
+            }
+        }
+    }
+
+    /// The client has been given all of it.
+    pub(super) fn is_end_stream(&self) -> bool {
+        match &self.ahead {
+            Some(ahead) => ahead.frames.is_empty() && ahead.end == Some(End::Complete),
+            None => self.incoming.as_ref().is_some_and(Body::is_end_stream),
+        }
+    }
+
+    /// What the client has not been given yet.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        let mut hint = self.incoming.as_ref().map_or_else(SizeHint::default, Body::size_hint);
+        let stored = self.ahead.as_ref().map_or(0, |ahead| ahead.bytes);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(stored));
+        }
+        hint.set_lower(hint.lower().saturating_add(stored));
+        hint
+    }
+}
+
+impl Ahead {
+    fn new(memory: &Rc<CoreMemory>) -> Box<Self> {
+        Box::new(Ahead { frames: VecDeque::new(), bytes: 0, memory: Held::new(memory), end: None })
+    }
+}
+
+fn length(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.len() as u64)
+}
+
+fn cost(frame: &Frame<Bytes>) -> u64 {
+    length(frame) + FRAME
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Memory;
+    use http::HeaderMap;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_was_read_ahead_comes_out_in_order_and_costs_nothing_afterwards(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..2_000), 1..30),
+            broken in any::<bool>(),
+            limit in 0..100_000u64,
+        ) {
+            let shared = Arc::new(Memory::default());
+            let core = CoreMemory::new(shared.clone(), limit);
+            let mut download = Download::default();
+            for piece in &pieces {
+                download.store(Frame::data(Bytes::from(piece.clone())), &core);
+            }
+            download.store(Frame::trailers(HeaderMap::new()), &core);
+            prop_assert!(!download.is_end_stream());
+            let end = if broken { End::Broken } else { End::Complete };
+            download.store_end(end, &core);
+            prop_assert!(!download.has_room() && download.backend_is_done());
+            prop_assert_eq!(download.size_hint().lower() as usize, pieces.concat().len());
+            let mut came = Vec::new();
+            loop {
+                match download.next_stored() {
+                    Some(Stored::Frame(frame, last)) => {
+                        prop_assert_eq!(last, frame.is_trailers() && !broken);
+                        came.extend(frame.into_data().unwrap_or_default());
+                    }
+                    Some(Stored::End(came)) => { prop_assert_eq!(came, end); break }
+                    None => prop_assert!(false, "it has an end"),
+                }
+            }
+            prop_assert_eq!(came, pieces.concat());
+            prop_assert_eq!(download.is_end_stream(), !broken);
+            core.settle();
+            prop_assert_eq!(shared.used(), 0);
+        }
+    }
+
+    #[test]
+    fn reading_ahead_stops_at_its_bound_also_in_small_pieces() {
+        let core = CoreMemory::new(Arc::default(), 64 << 20);
+        for piece in [1, 64 * 1024] {
+            let mut download = Download::default();
+            let mut stored = 0;
+            while download.has_room() {
+                download.store(Frame::data(Bytes::from(vec![0; piece])), &core);
+                stored += 1;
+            }
+            assert!(stored as u64 <= MOST / (piece as u64 + FRAME) + 1, "{stored} pieces of {piece}");
+        }
+    }
+}
