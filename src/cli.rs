@@ -35,12 +35,14 @@ struct Cli {
 #[derive(Debug, clap::Args)]
 struct Globals {
     /// Print JSON instead of text.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     json: bool,
-    /// Where the gateway's admin side is: http://HOST:PORT, or the path of its socket.
+    /// Where the gateway's admin side is: http://HOST:PORT, or the path of its socket. TIDEGATE_TOKEN carries the
+    /// token where one is needed.
     #[arg(
         long,
         global = true,
+        help_heading = "Everywhere",
         value_name = "URL",
         env = "TIDEGATE_ADMIN",
         default_value = "http://127.0.0.1:9900"
@@ -65,7 +67,7 @@ enum Verb {
         /// The configuration file.
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
-        /// Where history, the last good version and other state are kept.
+        /// Where the last good version, ramps and drains are kept.
         #[arg(long, value_name = "DIR", env = "TIDEGATE_STATE_DIR")]
         state_dir: Option<PathBuf>,
     },
@@ -93,7 +95,7 @@ enum Verb {
         /// UPSTREAM/BACKEND.
         target: ramp::BackendTarget,
         /// Why.
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// Bring a drained backend back.
@@ -101,7 +103,7 @@ enum Verb {
         /// UPSTREAM/BACKEND.
         target: ramp::BackendTarget,
         /// Why.
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// Hash an admin token for `[admin] tokens`; reads it from standard input.

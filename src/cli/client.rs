@@ -236,7 +236,7 @@ fn target(written: &str) -> Result<Target, &'static str> {
     if let Some(path) = written.strip_prefix("unix:") {
         return Ok(Target::Socket(path.strip_prefix("//").unwrap_or(path).into()));
     }
-    if written.starts_with(['/', '.']) {
+    if written.starts_with(['/', '.']) || (written.ends_with(".sock") && !written.contains("://")) {
         return Ok(Target::Socket(written.into()));
     }
     let uri: Uri = written.parse().map_err(|_| "it cannot be read")?;
@@ -270,6 +270,7 @@ mod tests {
         assert_eq!(target("http://[::1]:9900/"), Ok(Target::Tcp("[::1]:9900".into())));
         assert_eq!(target("/var/lib/x/admin.sock"), Ok(Target::Socket("/var/lib/x/admin.sock".into())));
         assert_eq!(target("unix:///x/admin.sock"), Ok(Target::Socket("/x/admin.sock".into())));
+        assert_eq!(target("state/admin.sock"), Ok(Target::Socket("state/admin.sock".into())));
         for bad in ["https://x", "127.0.0.1:9900", "", "http://", "not an address"] {
             assert!(target(bad).is_err(), "{bad}");
         }

@@ -89,7 +89,7 @@ fn line(event: &Value, json: bool) -> String {
     }
     let text = |key: &str| plain(event[key].as_str().unwrap_or_default());
     let mut line = format!("{}  {:<11}  {}", text("at"), text("kind"), text("message"));
-    for key in ["error", "reason", "by"] {
+    for key in ["error", "certificate", "not_after", "reason", "by"] {
         if let Some(value) = event[key].as_str().filter(|value| !value.is_empty()) {
             let first = value.lines().next().unwrap_or_default();
             line += &format!("  {key}={}", plain(first));
