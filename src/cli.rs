@@ -4,9 +4,11 @@
 //! that answers prints one JSON document on standard output, also when it fails. It holds no logic of the
 //! gateway: `run` and `demo` call the app, the rest reads files or asks the admin side.
 
+mod apply;
 mod check;
 pub mod client;
 mod events;
+mod permits;
 mod ramp;
 mod status;
 mod table;
@@ -83,6 +85,10 @@ enum Verb {
     Schema,
     /// Show what the gateway is doing.
     Status,
+    /// Show who holds the slots: counted, and the oldest.
+    Permits(permits::PermitsArgs),
+    /// Make a configuration active through the admin side.
+    Apply(apply::ApplyArgs),
     /// Print what happened lately, or what happens (--follow).
     Events(events::EventsArgs),
     /// Move and show ramps: how much an upstream or a backend may carry.
@@ -138,6 +144,8 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Status => status::status(&globals.client()?, globals.json),
+        Verb::Permits(wanted) => permits::permits(&globals.client()?, &wanted, globals.json),
+        Verb::Apply(wanted) => apply::apply(&globals.client()?, &wanted, globals.json),
         Verb::Events(wanted) => events::events(&globals.client()?, &wanted, globals.json),
         Verb::Ramp { verb } => ramp::ramp(&globals.client()?, verb, globals.json),
         Verb::Drain { target, reason } => {

@@ -6,6 +6,7 @@
 )]
 
 mod stream;
+pub mod text;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};

@@ -209,7 +209,11 @@ mod tests {
             ..Default::default()
         };
         GatewayView {
-            version: VersionView { number: 3, hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b".into() },
+            version: VersionView {
+                number: 3,
+                hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b".into(),
+                ..Default::default()
+            },
             degraded: true,
             reasons: vec!["line 4: unknown key `path_prefx`".into()],
             ready: true,
