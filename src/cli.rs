@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 /// An edge gateway that cannot be exhausted.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, max_term_width = 100)]
+#[command(name = "tidegate", version, max_term_width = 80)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -228,6 +228,18 @@ mod tests {
     #[test]
     fn the_arguments_make_sense_to_clap() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_verb_fits_80_columns() {
+        fn fits(command: &mut clap::Command) {
+            let help = command.render_help().to_string();
+            assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+            command.get_subcommands_mut().for_each(fits);
+        }
+        let mut command = Cli::command();
+        command.build();
+        fits(&mut command);
     }
 
     #[test]

@@ -334,11 +334,13 @@ fn recovery_every_command_in_its_comments_does_what_it_says() {
             }
             ["status"] => assert!(told.contains("checkout"), "{told}"),
             ["events"] => assert!(told.contains("ready"), "{told}"),
+            ["permits"] => assert!(told.contains("nobody holds a slot"), "{told}"),
             _ => panic!("{words:?}: nothing here knows what it should do"),
         }
         done.push(words[..words.len().min(2)].join(" "));
     }
-    let all = ["status", "events", "ramp set", "ramp pause", "ramp resume", "ramp clear", "ramp set"];
+    let all =
+        ["status", "events", "permits", "ramp set", "ramp pause", "ramp resume", "ramp clear", "ramp set"];
     assert_eq!(done[..all.len()], all);
     assert_eq!(done[all.len()..], ["drain checkout/b", "ready checkout/b", "ramp show"]);
 }
