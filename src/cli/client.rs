@@ -94,7 +94,9 @@ impl ClientError {
             ClientError::Unreachable { .. } => {
                 "is it running? `--admin` or TIDEGATE_ADMIN says where its admin side is".to_owned()
             }
-            ClientError::Refused { status: 401, .. } => "TIDEGATE_TOKEN carries the token".to_owned(),
+            ClientError::Refused { status: 401, .. } => {
+                "TIDEGATE_TOKEN carries the token; its hash is in `[admin] tokens`".to_owned()
+            }
             ClientError::Unreadable { .. } => "is this another program's address?".to_owned(),
             ClientError::Refused { hint, .. } => return hint.clone(),
         })

@@ -197,13 +197,13 @@ fn list(client: &Client, json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every lever, and under it the reason.
+/// Every lever, and under it who moved it and why.
 fn table(levers: &[LeverView], now: Timestamp) -> String {
     if levers.is_empty() {
         return "no ramps, and nothing is drained\n".to_owned();
     }
     let mut out = String::new();
-    row(&mut out, "upstream / backend", ["ramp", "then", "since", "by", "sheds"]);
+    row(&mut out, "upstream / backend", ["ramp", "then", "since", "sheds"]);
     for lever in levers {
         let ramp = if lever.kind == "drain" { "drain".to_owned() } else { percent_text(lever.percent) };
         let then = lever.then.as_ref().map(then_text).unwrap_or_default();
@@ -212,11 +212,11 @@ fn table(levers: &[LeverView], now: Timestamp) -> String {
             .parse()
             .map_or("-".to_owned(), |since: Timestamp| span(now.duration_since(since).as_secs_f64()));
         let sheds = lever.forecast.map_or("-".to_owned(), |forecast| percent_text(forecast.shed_percent));
-        row(&mut out, &name(lever), [&ramp, &then, &since, &plain(&lever.by), &sheds]);
-        if !lever.reason.is_empty() {
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "{}", fit(&format!("  {}", plain(&lever.reason)), WIDTH));
-        }
+        row(&mut out, &name(lever), [&ramp, &then, &since, &sheds]);
+        let why = if lever.reason.is_empty() { "" } else { ": " };
+        let signed = format!("  by {}{why}{}", plain(&lever.by), plain(&lever.reason));
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{}", fit(&signed, WIDTH));
         if lever.forecast.is_none() && lever.kind == "ramp" {
             out += "  waits: the active version has no such name\n";
         }
@@ -224,9 +224,9 @@ fn table(levers: &[LeverView], now: Timestamp) -> String {
     out
 }
 
-fn row(out: &mut String, name: &str, [ramp, then, since, by, sheds]: [&str; 5]) {
-    let (name, then, by) = (fit(name, 25), fit(then, 20), fit(by, 9));
-    let line = format!("{name:<25} {ramp:>6} {then:<20} {since:>7} {by:<9} {sheds:>6}");
+fn row(out: &mut String, name: &str, [ramp, then, since, sheds]: [&str; 4]) {
+    let (name, then) = (fit(name, 32), fit(then, 21));
+    let line = format!("{name:<32} {ramp:>6}  {then:<21} {since:>8} {sheds:>7}");
     let _ = writeln!(out, "{}", fit(line.trim_end(), WIDTH));
 }
 
@@ -330,12 +330,13 @@ mod tests {
         };
         let gone = LeverView { forecast: None, then: None, ..lever("gone", None) };
         let expected = "\
-upstream / backend          ramp then                   since by         sheds
-orders/a                     25% 100% paused, 9m 58s    1m 3s ops        75.8%
-  release 1.2 ?[31mis cold
-users/b                    drain                        1m 3s ops            -
-gone                         25%                        1m 3s ops            -
-  release 1.2 ?[31mis cold
+upstream / backend                 ramp  then                     since   sheds
+orders/a                            25%  100% paused, 9m 58s      1m 3s   75.8%
+  by ops: release 1.2 ?[31mis cold
+users/b                           drain                           1m 3s       -
+  by ops
+gone                                25%                           1m 3s       -
+  by ops: release 1.2 ?[31mis cold
   waits: the active version has no such name
 ";
         assert_eq!(table(&[lever("orders", Some("a")), drained, gone], now), expected);
