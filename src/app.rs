@@ -186,7 +186,7 @@ fn start(
         run_background(control.clone(), directory, (heard, orders), news.clone(), stop_rest.clone())?,
     ];
     observatory.ready.store(true, Relaxed);
-    boot.announce(&options.config, admin, &listeners.bound());
+    boot.announce(options, admin, &listeners.bound());
     let feeder = supervisor.feed(Health::new(hearts, beats))?;
     supervisor.ready(&news.status());
     Ok(Running {

@@ -113,5 +113,7 @@ async fn status(State(state): State<Arc<AdminState>>) -> Json<GatewayView> {
 }
 
 async fn nothing() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path.")
+    const DETAIL: &str = "There is nothing at this path. hint: /v1/status, /v1/upstreams, /v1/levers, /v1/permits, \
+                          /v1/events, /readyz and /metrics are there to read";
+    Problem::new(StatusCode::NOT_FOUND, DETAIL)
 }

@@ -120,9 +120,11 @@ impl Boot {
         let Some(((text, plan), store)) = found else {
             anyhow::bail!("{why}\nhint: there is no last good version to start with; correct the file");
         };
-        let first = why.lines().next().unwrap_or("the file is invalid").to_owned();
-        BootDegraded { reason: why, hash: &plan.hash }.emit();
-        let degraded = Some(format!("running the last good version, because the file is refused: {first}"));
+        // What is wrong, without remarks and pictures; what else keeps a file from running is such a line already.
+        let errors = read.as_deref().map(|text| config::check(text, &options.config, environment).errors());
+        let why = errors.map_or_else(|| why.to_owned(), |errors| errors.join("\n"));
+        BootDegraded { reason: &why, hash: &plan.hash }.emit();
+        let degraded = Some(format!("running the last good version, because the file is refused: {why}"));
         Ok(Boot { again: true, ..Self::with(plan, store, read, text, degraded) })
     }
 
@@ -136,8 +138,11 @@ impl Boot {
     }
 
     /// Writes down where the state is and where this process can be reached.
-    pub fn announce(&self, file: &Path, admin: SocketAddr, listeners: &[(Arc<str>, SocketAddr)]) {
-        if let Err(error) = self.store.leave_pointer(file) {
+    pub fn announce(&self, options: &RunOptions, admin: SocketAddr, listeners: &[(Arc<str>, SocketAddr)]) {
+        // Whoever is told where the state is needs no word beside the file, whose folder is often read-only.
+        if let Err(error) = self.store.leave_pointer(&options.config)
+            && options.state_dir.is_none()
+        {
             tracing::warn!(
                 %error,
                 "no word can be left beside the file; give --state-dir, or a broken file hides the last good version"
