@@ -116,9 +116,9 @@ fn start(
     builder.commit(plan);
     let live = Arc::new(Live::new(Arc::new(table)));
     // Before the first request: a ramp outlives a restart.
-    let steering = Steering::new(live.clone(), Kept::read(&boot.store));
-    let process = Arc::new(Process::default());
     let bells = Arc::new(Bells::new(cores));
+    let steering = Steering::new(live.clone(), bells.clone(), Kept::read(&boot.store));
+    let process = Arc::new(Process::default());
     let shared =
         Shared { live: live.clone(), process: process.clone(), metrics: metrics.clone(), bells, started };
 

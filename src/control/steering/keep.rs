@@ -223,16 +223,13 @@ impl Steering {
             (steering, ReferencesFile { backends: backends.collect() })
         };
         let written = write(store, STEERING, &steering).and_then(|()| write(store, REFERENCES, &references));
-        let trouble = written.as_ref().err().map(|error| format!("ramps and drains are not stored: {error}"));
-        if let Some(trouble) = &trouble {
-            tracing::warn!("{trouble}; they act, but a restart may not know them");
+        let unkept = written.as_ref().err().map(|error| format!("ramps and drains are not stored: {error}"));
+        if let Some(unkept) = &unkept {
+            tracing::warn!("{unkept}; they act, but a restart may not know them");
         } else {
             self.kept.send_replace(change);
         }
-        let mut state = self.state();
-        if written.is_err() || state.trouble.as_ref().is_some_and(|old| old.starts_with("ramps and drains")) {
-            state.trouble = trouble;
-        }
+        self.state().unkept = unkept;
         written.is_ok()
     }
 }
