@@ -364,13 +364,17 @@ fn lever(order: RampOrder, by: &str) -> Result<Lever, Refusal> {
     if then.is_some_and(|(_, after)| after < Duration::from_secs(1) || after > MAX_AFTER) {
         return Err(Refusal::Invalid("the time to the next step is 1 s to 30 days".to_owned()));
     }
-    if reference.is_some_and(|reference| !(reference > 0.0 && reference <= 1e6)) {
+    if reference.is_some_and(|reference| !is_reference(reference)) {
         return Err(Refusal::Invalid(
             "a reference is a number of requests in flight, above 0 and at most 1,000,000".to_owned(),
         ));
     }
     let then = then.map(|(percent, after)| Then { percent, after, due: Due::At(Instant::now() + after) });
     Ok(Lever { percent, then, reference, signature: sign(&reason, by)? })
+}
+
+fn is_reference(reference: f64) -> bool {
+    reference > 0.0 && reference <= 1e6
 }
 
 fn sign(reason: &str, by: &str) -> Result<Signature, Refusal> {

@@ -9,7 +9,7 @@
 use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Target, Then};
 use crate::control::ramp::reference::Learner;
 use crate::control::steering::watchman::Place;
-use crate::control::steering::{Steering, unix_ms};
+use crate::control::steering::{MAX_AFTER, Steering, is_reference, unix_ms};
 use crate::control::store::Store;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -37,7 +37,9 @@ pub struct Kept {
     pub trouble: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+// A field that is not there is no reason to set the other levers aside, and an unknown one is a newer program's.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct SteeringFile {
     ramps: Vec<RampEntry>,
     drained: Vec<DrainEntry>,
@@ -161,7 +163,9 @@ impl SteeringFile {
             };
             let signature = Signature { by: entry.by, reason: entry.reason, since_ms: entry.since_ms };
             let then = entry.then.map(|then| then.at(now, now_ms));
-            levers.set(target, Lever { percent: entry.percent, then, reference: entry.reference, signature });
+            let reference = entry.reference.filter(|reference| is_reference(*reference));
+            levers
+                .set(target, Lever { percent: entry.percent.clamp(0.0, 100.0), then, reference, signature });
         }
         for entry in self.drained {
             let signature = Signature { by: entry.by, reason: entry.reason, since_ms: entry.since_ms };
@@ -179,15 +183,15 @@ impl ThenEntry {
 
     /// A clock that jumped cannot make it later than was ordered.
     fn at(&self, now: Instant, now_ms: i64) -> Then {
-        let after = Duration::from_millis(self.after_ms);
+        let after = Duration::from_millis(self.after_ms).min(MAX_AFTER);
         let due = match self.due_ms {
             Some(due_ms) => {
-                let left = u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0).min(self.after_ms);
-                Due::At(now + Duration::from_millis(left))
+                let left = u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0);
+                Due::At(now + Duration::from_millis(left).min(after))
             }
-            None => Due::Paused(Duration::from_millis(self.left_ms.min(self.after_ms))),
+            None => Due::Paused(Duration::from_millis(self.left_ms).min(after)),
         };
-        Then { percent: self.percent, after, due }
+        Then { percent: self.percent.clamp(0.0, 100.0), after, due }
     }
 }
 

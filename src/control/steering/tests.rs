@@ -315,3 +315,44 @@ fn what_could_not_be_read_stays_told_when_a_full_disk_has_room_again() {
     assert!(house.steering.keep_now(&store));
     assert_eq!(reasons(), ["it was broken"]);
 }
+
+#[test]
+fn a_file_of_another_program_or_hand_leaves_no_lever_outside_its_range() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = crate::control::store::Store::open(home.path()).expect("made");
+    let entry = |backend: &str, more: &str| {
+        format!(
+            "{{\"upstream\":\"u\",\"backend\":\"{backend}\",\"by\":\"x\",\"reason\":\"\",\"since_ms\":0,{more}}}"
+        )
+    };
+    let text = [
+        entry("a", "\"percent\":-5"),
+        entry("b", "\"percent\":50,\"reference\":-1e308,\"steps\":[25,50]"),
+        entry(
+            "c",
+            "\"percent\":1e308,\"then\":{\"percent\":-1,\"after_ms\":18446744073709551615,\
+             \"due_ms\":9223372036854775807,\"left_ms\":0}",
+        ),
+    ];
+    let text = format!("{{\"ramps\":[{}],\"kind\":\"new\"}}", text.join(","));
+    store.keep_file("steering.json", text.as_bytes()).expect("written");
+    let house = House::with(keep::Kept::read(&store));
+    assert!(house.steering.reasons(&house.live.load()).is_empty());
+    let levers = house.steering.levers();
+    let seen: Vec<_> = levers.iter().map(|lever| (lever.percent, lever.reference)).collect();
+    assert_eq!(seen, [(0.0, None), (50.0, None), (100.0, None)]);
+    let then = levers[2].then.expect("it has a step");
+    assert!(then.percent == 0.0 && then.in_seconds <= 30.0 * 86_400.0, "{then:?}");
+}
+
+#[test]
+fn of_many_levers_without_a_name_the_first_are_told_and_the_rest_counted() {
+    let house = House::new();
+    let signature = Signature { by: "ops".into(), reason: String::new(), since_ms: 0 };
+    for n in 0..500 {
+        house.steering.state().levers.drain("gone".into(), n.to_string().into(), signature.clone());
+    }
+    let reasons = house.steering.reasons(&house.live.load());
+    assert_eq!(reasons.len(), 21);
+    assert!(reasons[20].starts_with("480 more levers"), "{}", reasons[20]);
+}
