@@ -1,7 +1,7 @@
 //! Steering by hand: who sets which lever, what it means for every table that still serves, and what is kept.
 //!
 //! One lock, held for arithmetic only, never over a file or a socket: the admin thread takes it to set, show and
-//! tick, the background thread to swap tables and to copy what it then writes. No core takes it; a core reads
+//! tick, the background thread to swap tables, the keeper to copy what it then writes. No core takes it; a core reads
 //! [`Shares`](crate::balancing::shares::Shares) that are put into its cluster.
 //!
 //! A lever acts before the answer to whoever set it: on the next request of every core, on the active table and

@@ -4,7 +4,7 @@
 //! references that it is a percentage of; `references.json` also once a minute. Times are wall clock, because a
 //! restart knows no other; a step that fell due meanwhile is taken at the start, as was ordered. What cannot be
 //! read is set aside, not overwritten, and said.
-#![expect(clippy::disallowed_methods, reason = "on the background thread, and at start")]
+#![expect(clippy::disallowed_methods, reason = "on the keeper's thread, and at start")]
 
 use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Target, Then};
 use crate::control::ramp::reference::Learner;
@@ -199,7 +199,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Keeps levers and references for as long as the process lives. On the background thread, which may block.
+/// Keeps levers and references for as long as the process lives. On a thread of its own, which a disk may block.
 pub async fn keep(steering: Arc<Steering>, store: Store) {
     let mut kept = true;
     loop {
