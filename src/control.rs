@@ -241,12 +241,13 @@ impl Control {
 
     /// What is active is what the file says.
     fn settle(&self, text: &str) {
-        let persisted = self.store.keep(text);
-        let mut state = self.state();
-        state.refused = None;
-        state.degraded = None;
-        drop(state);
-        if let Err(error) = persisted {
+        {
+            // Before the disk is asked: it may take its time, and the version is active already.
+            let mut state = self.state();
+            state.refused = None;
+            state.degraded = None;
+        }
+        if let Err(error) = self.store.keep(text) {
             self.not_kept(&error);
         }
     }
