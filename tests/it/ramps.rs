@@ -7,6 +7,7 @@ use crate::support::load::Load;
 use crate::support::origins::{Behaviour, Origin};
 use crate::support::raw::{Raw, get};
 use crate::support::{PATIENCE, wait_until};
+use crate::tunnels::websocket;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -180,6 +181,20 @@ fn a_backend_is_drained_and_brought_back_under_load_without_a_failed_request() {
     told(&gateway, &["ready", "u/u2"]);
     wait_until(PATIENCE, "it has work again", || origins[2].requests() > then + 20);
     load.stop().only(&[200]);
+}
+
+#[test]
+fn a_backend_is_drained_only_when_its_last_tunnel_is_closed() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let tunnel = websocket(&gateway, "/x");
+    told(&gateway, &["drain", "u/u0"]);
+    let backend = || upstream(&gateway)["backends"][0].clone();
+    wait_until(PATIENCE, "no request is there", || backend()["in_flight"] == 0);
+    let before = backend();
+    assert_eq!((&before["state"], &before["streams"]), (&"draining".into(), &1.into()), "{before}");
+    tunnel.abort();
+    wait_until(PATIENCE, "it is empty", || backend()["state"] == "drained");
 }
 
 #[test]
