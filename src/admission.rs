@@ -334,7 +334,11 @@ impl RouteGate {
         if !self.counts.in_flight.try_acquire(self.max_in_flight) {
             // A route alone with its upstream has no bound of its own: what is full is the upstream.
             let own = self.max_in_flight < self.gate.settings.max_in_flight;
-            return if own { no(Reason::RouteLimit, false) } else { no(Reason::UpstreamLimit, true) };
+            return if own {
+                no(Reason::RouteLimit, false)
+            } else {
+                Err(self.upstream_is_full(self.gate.state.shared.line.in_flight.get()))
+            };
         }
         let line = &self.gate.state.shared.line;
         let (limit, class_limit) = self.limits();
@@ -343,11 +347,8 @@ impl RouteGate {
             let in_flight = line.in_flight.get();
             return if class_limit < limit && in_flight < limit {
                 no(Reason::ClassLimit, false)
-            } else if limit < self.gate.settings.max_in_flight && in_flight < self.gate.settings.max_in_flight
-            {
-                no(Reason::Ramp, self.gate.cluster.may_wait_for_ramp())
             } else {
-                no(Reason::UpstreamLimit, true)
+                Err(self.upstream_is_full(in_flight))
             };
         }
         match self.gate.cluster.reserve(Bound::Requests, None) {
@@ -364,6 +365,18 @@ impl RouteGate {
                 no(reason, may_wait)
             }
         }
+    }
+
+    /// What stopped a request at the upstream with so many in flight: its cap, or below that a ramp. Where every
+    /// backend is ramped or drained it is the ramp also above the cap: what ends there makes no room below the
+    /// ramp, so nobody waits for it.
+    fn upstream_is_full(&self, in_flight: u32) -> Full {
+        let cap = self.gate.settings.max_in_flight;
+        let ramped = self.gate.limit() < cap;
+        let may_wait = !ramped || self.gate.cluster.may_wait_for_ramp();
+        let reason =
+            if ramped && (in_flight < cap || !may_wait) { Reason::Ramp } else { Reason::UpstreamLimit };
+        Full { reason, may_wait }
     }
 
     /// What the upstream may hold now, and what the route's class may fill of it. While something is ramped,

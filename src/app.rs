@@ -17,6 +17,7 @@ use crate::control::build::Builder;
 use crate::control::observe::Observatory;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::{Kept, keep};
+use crate::control::store::Store;
 use crate::control::watch::watch;
 use crate::control::{Cause, Control, Outcome, Parts};
 use crate::listener::Listeners;
@@ -49,9 +50,9 @@ use supervisor::{Feeder, Health, Supervisor};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Runtimes beside the cores, which need descriptors of their own: admin, background, acceptor, signals; and
-/// two to spare.
-const OTHER_RUNTIMES: usize = 6;
+/// Runtimes beside the cores, which need descriptors of their own: admin, background, keeper, acceptor, signals;
+/// and two to spare.
+const OTHER_RUNTIMES: usize = 7;
 
 /// What `run` was told.
 #[derive(Clone, Debug)]
@@ -118,9 +119,9 @@ fn start(
     builder.commit(plan);
     let live = Arc::new(Live::new(Arc::new(table)));
     // Before the first request: a ramp outlives a restart.
-    let steering = Steering::new(live.clone(), Kept::read(&boot.store));
-    let process = Arc::new(Process::default());
     let bells = Arc::new(Bells::new(cores));
+    let steering = Steering::new(live.clone(), bells.clone(), Kept::read(&boot.store));
+    let process = Arc::new(Process::default());
     let shared =
         Shared { live: live.clone(), process: process.clone(), metrics: metrics.clone(), bells, started };
 
@@ -182,6 +183,7 @@ fn start(
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
     let news = Newsreader { supervisor: supervisor.clone(), observatory: observatory.clone(), admin };
     let rest = vec![
+        run_keeper(steering.clone(), boot.store.clone(), stop_rest.clone())?,
         serve_admin(admin_socket, socket_home, (state, steering), beating, stop_rest.clone())?,
         run_background(control.clone(), directory, (heard, orders), news.clone(), stop_rest.clone())?,
     ];
@@ -349,14 +351,24 @@ fn run_background(
             }
             Err(error) => tracing::error!(error, "names cannot be resolved; addresses can"),
         }
-        let (steering, store) = (control.steering().clone(), control.store().clone());
-        tokio::task::spawn_local(keep(steering.clone(), store.clone()));
         tokio::select! {
             () = watch(control, told, move |cause, outcome| news.tell(cause, outcome)) => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("background", main).map(|(_, thread)| thread)
+}
+
+/// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither
+/// names nor changes.
+fn run_keeper(steering: Arc<Steering>, store: Store, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = keep(steering.clone(), store.clone()) => {}
             () = stop.cancelled() => {}
         }
         // What was learned since it was last kept.
         steering.keep_now(&store);
     };
-    runtime::spawn("background", main).map(|(_, thread)| thread)
+    runtime::spawn("keeper", main).map(|(_, thread)| thread)
 }

@@ -1,6 +1,6 @@
-//! Threads: one single-threaded runtime per core for traffic, and two beside them, `admin` and `background`,
-//! each with a runtime of its own, so that a resolver that blocks or a core that is full never locks the
-//! operators out.
+//! Threads: one single-threaded runtime per core for traffic, and beside them `admin`, `background` and `keeper`,
+//! each with a runtime of its own, so that a resolver or a disk that blocks or a core that is full never locks
+//! the operators out.
 //!
 //! Nothing here knows HTTP.
 

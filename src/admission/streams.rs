@@ -27,6 +27,7 @@ impl RouteGate {
             Reason::NoBackend | Reason::Ramp => explain(reason),
             _ => "as many streams are open as may be",
         };
-        Reject { retry_after: Some(fastrand::u8(1..=3)), ..Reject::new(reason, detail) }
+        let retry_after = if reason == Reason::Ramp { self.retry_after(reason) } else { fastrand::u8(1..=3) };
+        Reject { retry_after: Some(retry_after), ..Reject::new(reason, detail) }
     }
 }

@@ -1,8 +1,9 @@
 //! How many requests a second a ramped backend may begin: a leaky bucket in one number, exact over all cores
 //! (the generic cell rate algorithm, ITU-T I.371).
 //!
-//! The number is the time at which the bucket will be empty. Rate and burst come from the caller, because they
-//! belong to the ramp and the number to the backend: a ramp that changes neither forgets nor repeats what went.
+//! The number is the time that the last request would have had in an even stream. Rate and burst come from the
+//! caller, because they belong to the ramp and the number to the backend: a ramp that changes neither forgets nor
+//! repeats what went, and what is left to wait is always at the rate that holds now.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -13,29 +14,27 @@ pub const BURST_NS: u64 = 50_000_000;
 /// What one backend was sent lately.
 #[derive(Debug, Default)]
 pub struct Rate {
-    /// Nanoseconds of the common clock at which everything sent so far is paid for.
-    paid_at: AtomicU64,
+    /// Nanoseconds of the common clock at which the last one was due; 0 before the first.
+    last: AtomicU64,
 }
 
 impl Rate {
     /// One more may begin at `now` (nanoseconds), with one in `interval_ns` allowed.
     pub fn has_room(&self, now: u64, interval_ns: u64) -> bool {
-        fits(self.paid_at.load(Relaxed), now, interval_ns)
+        due(self.last.load(Relaxed), now, interval_ns).is_some()
     }
 
     /// Begins one, if it may.
     pub fn take(&self, now: u64, interval_ns: u64) -> bool {
-        let next = |paid_at: u64| {
-            fits(paid_at, now, interval_ns).then(|| paid_at.max(now).saturating_add(interval_ns))
-        };
-        self.paid_at.fetch_update(Relaxed, Relaxed, next).is_ok()
+        self.last.fetch_update(Relaxed, Relaxed, |last| due(last, now, interval_ns)).is_ok()
     }
 }
 
-/// A bucket that is empty takes one whatever its interval; one that is not, up to the burst.
-fn fits(paid_at: u64, now: u64, interval_ns: u64) -> bool {
-    let ahead = paid_at.saturating_sub(now);
-    ahead == 0 || ahead.saturating_add(interval_ns) <= BURST_NS
+/// When one more is due, if it may begin now: after a pause whatever the interval, else up to the burst ahead.
+fn due(last: u64, now: u64, interval_ns: u64) -> Option<u64> {
+    let next = if last == 0 { now } else { last.saturating_add(interval_ns) };
+    let ahead = next.saturating_sub(now);
+    (ahead == 0 || ahead.saturating_add(interval_ns) <= BURST_NS).then_some(next.max(now))
 }
 
 #[cfg(test)]
@@ -79,6 +78,18 @@ mod tests {
         assert!(!rate.has_room(SECOND + minute - 1, minute));
         assert!(!rate.take(SECOND + minute - 1, minute));
         assert!(rate.take(SECOND + minute, minute));
+    }
+
+    #[test]
+    fn a_higher_rate_holds_at_once_and_not_when_the_lower_one_would_be_paid_off() {
+        let rate = Rate::default();
+        // A hundredth of a percent of one a second, and then half of it.
+        assert!(rate.take(SECOND, 10_000 * SECOND));
+        assert!(!rate.has_room(3 * SECOND - 1, 2 * SECOND) && rate.has_room(3 * SECOND, 2 * SECOND));
+        assert!(rate.take(3 * SECOND, 2 * SECOND));
+        assert!(!rate.take(5 * SECOND - 1, 2 * SECOND) && rate.take(5 * SECOND, 2 * SECOND));
+        // A rate of next to nothing, whose interval is larger than any number, is not for ever either.
+        assert!(!rate.take(6 * SECOND, u64::MAX) && rate.take(8 * SECOND, 2 * SECOND));
     }
 
     #[test]

@@ -216,10 +216,13 @@ fn backend_view(backend: &Backend, sight: BackendSight, now: u64) -> BackendView
 /// `ready`, or why it is not picked: what the name service said is what the person on call needs.
 fn state(backend: &Backend, sight: &BackendSight, up: bool) -> String {
     match backend.endpoint.addresses.failure() {
-        _ if sight.drain.is_some() || sight.percent <= 0.0 => match backend.in_flight.get() {
-            0 => "drained".to_owned(),
-            _ => "draining".to_owned(),
-        },
+        // Whoever reads this is about to switch it off: a tunnel that is open counts.
+        _ if sight.drain.is_some() || sight.percent <= 0.0 => {
+            match (backend.in_flight.get(), backend.streams.get()) {
+                (0, 0) => "drained".to_owned(),
+                _ => "draining".to_owned(),
+            }
+        }
         _ if up => "ready".to_owned(),
         Some(why) => format!("the name has not resolved: {why}"),
         None => "the name has not resolved yet".to_owned(),

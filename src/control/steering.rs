@@ -1,11 +1,11 @@
 //! Steering by hand: who sets which lever, what it means for every table that still serves, and what is kept.
 //!
 //! One lock, held for arithmetic only, never over a file or a socket: the admin thread takes it to set, show and
-//! tick, the background thread to swap tables and to copy what it then writes. No core takes it; a core reads
+//! tick, the background thread to swap tables, the keeper to copy what it then writes. No core takes it; a core reads
 //! [`Shares`](crate::balancing::shares::Shares) that are put into its cluster.
 //!
 //! A lever acts before the answer to whoever set it: on the next request of every core, on the active table and
-//! on those that were replaced and still have requests (promise 8).
+//! on those that were replaced and still have requests (promise 8). Those who wait are asked again at once.
 
 pub mod conflict;
 pub mod forecast;
@@ -15,6 +15,7 @@ mod watchman;
 
 use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Stuck, Target, Then};
 use crate::routing::table::{Live, Table, Upstream};
+use crate::runtime::bells::Bells;
 use crate::telemetry::events::RampChanged;
 use forecast::Forecast;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -76,6 +77,7 @@ pub struct Receipt {
 /// The levers, the tables that they act on, and what was learned.
 pub struct Steering {
     live: Arc<Live>,
+    bells: Arc<Bells>,
     state: Mutex<State>,
     /// Changes so far; what is kept follows them.
     changes: AtomicU64,
@@ -88,21 +90,26 @@ struct State {
     watchman: Watchman,
     /// Tables that serve or may still serve.
     tables: Vec<Weak<Table>>,
-    /// Why what is on disk is not what is here, if it is not.
+    /// What an earlier process left and could not be read.
     trouble: Option<String>,
+    /// Why what is on disk is not what is here, if it is not.
+    unkept: Option<String>,
 }
 
 impl Steering {
-    /// Takes over the levers and references of an earlier process. The active table follows them from now on.
-    pub fn new(live: Arc<Live>, kept: keep::Kept) -> Arc<Self> {
+    /// Takes over the levers and references of an earlier process. The active table follows them from now on;
+    /// the bells are of the cores that serve it.
+    pub fn new(live: Arc<Live>, bells: Arc<Bells>, kept: keep::Kept) -> Arc<Self> {
         let state = State {
             levers: kept.levers,
             watchman: Watchman::new(kept.learners),
             tables: vec![Arc::downgrade(&live.load())],
             trouble: kept.trouble,
+            unkept: None,
         };
         let steering = Steering {
             live,
+            bells,
             state: Mutex::new(state),
             changes: AtomicU64::new(0),
             changed: Notify::new(),
@@ -267,7 +274,7 @@ impl Steering {
         let table = self.live.load();
         let upstream = known(&table, target)?;
         let mut state = self.state();
-        if state.levers.len() >= MAX_LEVERS {
+        if state.levers.len() >= MAX_LEVERS && !state.levers.has(target) {
             return Err(Refusal::Conflict(format!("{MAX_LEVERS} levers are set; clear some first")));
         }
         act(&mut state)?;
@@ -299,7 +306,9 @@ impl Steering {
         Ok(Receipt { forecast, change: self.note_change() })
     }
 
+    /// After what the levers mean was put into the tables: those who wait look again, and it is kept.
     fn note_change(&self) -> u64 {
+        self.bells.ring_all();
         let change = self.changes.fetch_add(1, Relaxed) + 1;
         self.changed.notify_one();
         change
@@ -355,13 +364,17 @@ fn lever(order: RampOrder, by: &str) -> Result<Lever, Refusal> {
     if then.is_some_and(|(_, after)| after < Duration::from_secs(1) || after > MAX_AFTER) {
         return Err(Refusal::Invalid("the time to the next step is 1 s to 30 days".to_owned()));
     }
-    if reference.is_some_and(|reference| !(reference > 0.0 && reference <= 1e6)) {
+    if reference.is_some_and(|reference| !is_reference(reference)) {
         return Err(Refusal::Invalid(
             "a reference is a number of requests in flight, above 0 and at most 1,000,000".to_owned(),
         ));
     }
     let then = then.map(|(percent, after)| Then { percent, after, due: Due::At(Instant::now() + after) });
     Ok(Lever { percent, then, reference, signature: sign(&reason, by)? })
+}
+
+fn is_reference(reference: f64) -> bool {
+    reference > 0.0 && reference <= 1e6
 }
 
 fn sign(reason: &str, by: &str) -> Result<Signature, Refusal> {

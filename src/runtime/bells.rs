@@ -19,6 +19,11 @@ impl Bells {
         self.0[core].notify_one();
     }
 
+    /// Wakes every core: what those who wait anywhere wait for has changed.
+    pub fn ring_all(&self) {
+        self.0.iter().for_each(Notify::notify_one);
+    }
+
     /// Waits for a ring.
     pub async fn heard(&self, core: usize) {
         self.0[core].notified().await;

@@ -7,6 +7,7 @@ use crate::support::operator::{Listener, ask, change};
 use crate::support::origins::Origin;
 use crate::support::raw::Answer;
 use crate::support::{PATIENCE, wait_until};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -322,4 +323,20 @@ fn a_thousand_backends_make_no_lever_slow() {
     }
     assert_eq!(gateway.admin_get("/v1/status").status(), 200);
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_neither_a_lever_nor_a_change_nor_the_end() {
+    let origin = Origin::well_behaved();
+    let service = || Config::new().gateway("drain_delay = \"0s\"").upstream("u", &[origin.address()], "");
+    let mut gateway = Gateway::start(&service().route("r", "/", "u", ""));
+    // Whoever opens a pipe for writing waits for a reader, who never comes.
+    let hung = gateway.folder().join("state/steering.new");
+    mknodat(CWD, hung, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    let answer = put(&gateway, OF_UPSTREAM, json!({ "percent": 25 }));
+    assert_eq!((answer.status(), &answer.json()["persisted"]), (200, &false.into()), "{}", answer.text());
+    gateway.change(&service().route("other", "/", "u", ""));
+    assert_eq!(show(&gateway, OF_UPSTREAM)["percent"], 25.0);
+    gateway.term();
+    assert!(gateway.exit(PATIENCE).success());
 }

@@ -5,8 +5,9 @@ use crate::support::config::Config;
 use crate::support::gateway::{Gateway, Launch};
 use crate::support::load::Load;
 use crate::support::origins::{Behaviour, Origin};
-use crate::support::raw::get;
+use crate::support::raw::{Raw, get};
 use crate::support::{PATIENCE, wait_until};
+use crate::tunnels::websocket;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -183,6 +184,20 @@ fn a_backend_is_drained_and_brought_back_under_load_without_a_failed_request() {
 }
 
 #[test]
+fn a_backend_is_drained_only_when_its_last_tunnel_is_closed() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let tunnel = websocket(&gateway, "/x");
+    told(&gateway, &["drain", "u/u0"]);
+    let backend = || upstream(&gateway)["backends"][0].clone();
+    wait_until(PATIENCE, "no request is there", || backend()["in_flight"] == 0);
+    let before = backend();
+    assert_eq!((&before["state"], &before["streams"]), (&"draining".into(), &1.into()), "{before}");
+    tunnel.abort();
+    wait_until(PATIENCE, "it is empty", || backend()["state"] == "drained");
+}
+
+#[test]
 fn what_an_edited_file_changes_under_a_lever_is_told() {
     let (origins, spare) = (four(HEALTHY), Origin::start(HEALTHY));
     let gateway = Gateway::start(&service(&origins));
@@ -242,4 +257,74 @@ fn a_ramped_upstream_sheds_at_once_and_lower_classes_first() {
         raw.ask(get("/urgent"));
         asked.elapsed() < Duration::from_millis(40)
     });
+}
+
+/// One request in flight that is never answered, at the last of `origins`, and one that waits behind it for up to
+/// half a minute.
+fn one_waits(gateway: &Gateway, origins: &[Origin]) -> (Raw, Raw) {
+    let ask = || {
+        let mut raw = gateway.connect();
+        raw.send(get("/x"));
+        raw
+    };
+    let first = ask();
+    wait_until(PATIENCE, "the first is there", || origins.last().is_some_and(|last| last.in_flight() == 1));
+    let second = ask();
+    let depth = || gateway.metrics().value("tidegate_upstream_queue_depth", &[("upstream", "u")]);
+    wait_until(PATIENCE, "the second waits", || depth() == 1.0);
+    (first, second)
+}
+
+fn patient(origins: &[Origin], lines: &str) -> Config {
+    let addresses: Vec<SocketAddr> = origins.iter().map(Origin::address).collect();
+    let queue = "queue = { max_wait = \"30s\" }\nmax_in_flight_per_backend = 1";
+    Config::new().upstream("u", &addresses, &format!("{queue}\n{lines}")).route(
+        "r",
+        "/",
+        "u",
+        "timeout = \"60s\"",
+    )
+}
+
+#[test]
+fn a_backend_that_is_brought_back_takes_those_who_wait_at_once() {
+    let origins = [Origin::start(HEALTHY), Origin::start(HANGS)];
+    let gateway = Gateway::start(&patient(&origins, ""));
+    told(&gateway, &["drain", "u/u0"]);
+    let (_first, mut second) = one_waits(&gateway, &origins);
+    let before = Instant::now();
+    told(&gateway, &["ready", "u/u0"]);
+    assert_eq!(second.answer(false).status(), 200);
+    assert!(before.elapsed() < PATIENCE);
+}
+
+#[test]
+fn who_waits_when_the_last_backend_is_drained_is_refused_at_once() {
+    for full in ["", "max_in_flight = 1"] {
+        let origins = [Origin::start(HANGS)];
+        let gateway = Gateway::start(&patient(&origins, full));
+        let (_first, mut second) = one_waits(&gateway, &origins);
+        let before = Instant::now();
+        told(&gateway, &["drain", "u/u0"]);
+        let answer = second.answer(false);
+        assert_eq!((answer.status(), answer.reason()), (503, Some("ramp")), "{full}");
+        assert!(before.elapsed() < PATIENCE, "{full}");
+        // And whoever comes now does not wait for a release that helps nobody.
+        let before = Instant::now();
+        assert_eq!(gateway.get("/x").reason(), Some("ramp"), "{full}");
+        assert!(before.elapsed() < PATIENCE, "{full}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_refused_for_a_ramp_is_told_when_to_come_again_like_any_request() {
+    let origins = four(HEALTHY);
+    let gateway = Gateway::start(&service(&origins).route("s", "/s", "u", "streaming = true"));
+    told(&gateway, &["ramp", "set", "u", "0", "--then", "100", "--after", "25s"]);
+    for path in ["/x", "/s"] {
+        let answer = gateway.get(path);
+        let seconds: u64 = answer.get("retry-after").and_then(|text| text.parse().ok()).expect("a time");
+        assert_eq!((answer.status(), answer.reason()), (503, Some("ramp")), "{path}");
+        assert!((15..=30).contains(&seconds), "{path}: {seconds}");
+    }
 }

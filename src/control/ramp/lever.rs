@@ -213,12 +213,12 @@ impl Levers {
         own.into_iter().chain(whole).map(|lever| lever.percent).fold(100.0, f64::min)
     }
 
-    /// When something of an upstream eases next.
+    /// When something of an upstream eases next; a step down is none.
     pub fn eases_at(&self, upstream: &str) -> Option<Instant> {
         let own = self.ramps.iter().filter(|(target, _)| &**target.upstream() == upstream);
-        own.filter_map(|(_, lever)| match lever.then?.due {
-            Due::At(at) => Some(at),
-            Due::Paused(_) => None,
+        own.filter_map(|(_, lever)| match lever.then? {
+            Then { percent, due: Due::At(at), .. } if percent > lever.percent => Some(at),
+            _ => None,
         })
         .min()
     }
@@ -226,6 +226,12 @@ impl Levers {
     /// A ramp.
     pub fn get(&self, target: &Target) -> Option<&Lever> {
         self.ramps.get(target)
+    }
+
+    /// There is a lever at this target, of either kind.
+    pub fn has(&self, target: &Target) -> bool {
+        let drained = |backend: &Arc<str>| self.drained_by(target.upstream(), backend).is_some();
+        self.get(target).is_some() || target.backend().is_some_and(drained)
     }
 
     /// Who drained a backend.
@@ -315,6 +321,15 @@ mod tests {
         assert_eq!(levers.eases_at("orders"), Some(at(1_040)));
         assert_eq!(levers.advance(at(1_040)).len(), 1);
         assert_eq!(levers.get(&orders()).map(|lever| lever.percent), Some(50.0));
+    }
+
+    #[test]
+    fn a_step_down_eases_nothing() {
+        let (mut levers, now) = (Levers::default(), Instant::now());
+        levers.set(Target::Backend("orders".into(), "a".into()), lever(50.0, Some((0.0, 2)), now));
+        assert_eq!(levers.eases_at("orders"), None);
+        levers.set(orders(), lever(25.0, Some((100.0, 60)), now));
+        assert_eq!(levers.eases_at("orders"), Some(now + Duration::from_secs(60)));
     }
 
     #[test]

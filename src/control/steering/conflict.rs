@@ -8,20 +8,31 @@ use crate::control::ramp::lever::{Levers, Target};
 use crate::routing::table::{Table, Upstream};
 use std::sync::Arc;
 
-/// A sentence for each lever that means something else in `after` than in `before`.
+/// At once, in sentences.
+const MOST_TOLD: usize = 20;
+
+/// A sentence for each lever that means something else in `after` than in `before`, for the first of them if
+/// there are many.
 pub fn conflicts(levers: &Levers, before: &Table, after: &Table) -> Vec<String> {
-    all(levers).filter_map(|(target, lever)| conflict(&target, &lever, before, after)).collect()
+    let sentences = all(levers).filter_map(|(target, lever)| conflict(&target, &lever, before, after));
+    the_first(sentences, "levers mean something else in this version")
 }
 
-/// A sentence for each lever that acts on nothing in `table`.
+/// A sentence for each lever that acts on nothing in `table`, for the first of them if there are many.
 pub fn dormant(levers: &Levers, table: &Table) -> Vec<String> {
     let gone = |target: &Target| find(table, target).is_none();
-    all(levers)
-        .filter(|(target, _)| gone(target))
-        .map(|(target, lever)| {
-            format!("{target} is {lever}, but the active version has no such name: it waits, or clear it")
-        })
-        .collect()
+    let sentences = all(levers).filter(|(target, _)| gone(target)).map(|(target, lever)| {
+        format!("{target} is {lever}, but the active version has no such name: it waits, or clear it")
+    });
+    the_first(sentences, "levers wait for a name that the active version does not have")
+}
+
+/// Ten thousand levers are nothing that a person reads, and `/readyz` is asked every second.
+fn the_first(mut sentences: impl Iterator<Item = String>, what: &str) -> Vec<String> {
+    let mut first: Vec<String> = sentences.by_ref().take(MOST_TOLD).collect();
+    let more = sentences.count();
+    first.extend((more > 0).then(|| format!("{more} more {what}")));
+    first
 }
 
 /// Every lever as its target and words for it.

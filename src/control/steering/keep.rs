@@ -4,12 +4,12 @@
 //! references that it is a percentage of; `references.json` also once a minute. Times are wall clock, because a
 //! restart knows no other; a step that fell due meanwhile is taken at the start, as was ordered. What cannot be
 //! read is set aside, not overwritten, and said.
-#![expect(clippy::disallowed_methods, reason = "on the background thread, and at start")]
+#![expect(clippy::disallowed_methods, reason = "on the keeper's thread, and at start")]
 
 use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Target, Then};
 use crate::control::ramp::reference::Learner;
 use crate::control::steering::watchman::Place;
-use crate::control::steering::{Steering, unix_ms};
+use crate::control::steering::{MAX_AFTER, Steering, is_reference, unix_ms};
 use crate::control::store::Store;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -37,7 +37,9 @@ pub struct Kept {
     pub trouble: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+// A field that is not there is no reason to set the other levers aside, and an unknown one is a newer program's.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct SteeringFile {
     ramps: Vec<RampEntry>,
     drained: Vec<DrainEntry>,
@@ -161,7 +163,9 @@ impl SteeringFile {
             };
             let signature = Signature { by: entry.by, reason: entry.reason, since_ms: entry.since_ms };
             let then = entry.then.map(|then| then.at(now, now_ms));
-            levers.set(target, Lever { percent: entry.percent, then, reference: entry.reference, signature });
+            let reference = entry.reference.filter(|reference| is_reference(*reference));
+            levers
+                .set(target, Lever { percent: entry.percent.clamp(0.0, 100.0), then, reference, signature });
         }
         for entry in self.drained {
             let signature = Signature { by: entry.by, reason: entry.reason, since_ms: entry.since_ms };
@@ -179,15 +183,15 @@ impl ThenEntry {
 
     /// A clock that jumped cannot make it later than was ordered.
     fn at(&self, now: Instant, now_ms: i64) -> Then {
-        let after = Duration::from_millis(self.after_ms);
+        let after = Duration::from_millis(self.after_ms).min(MAX_AFTER);
         let due = match self.due_ms {
             Some(due_ms) => {
-                let left = u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0).min(self.after_ms);
-                Due::At(now + Duration::from_millis(left))
+                let left = u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0);
+                Due::At(now + Duration::from_millis(left).min(after))
             }
-            None => Due::Paused(Duration::from_millis(self.left_ms.min(self.after_ms))),
+            None => Due::Paused(Duration::from_millis(self.left_ms).min(after)),
         };
-        Then { percent: self.percent, after, due }
+        Then { percent: self.percent.clamp(0.0, 100.0), after, due }
     }
 }
 
@@ -195,7 +199,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Keeps levers and references for as long as the process lives. On the background thread, which may block.
+/// Keeps levers and references for as long as the process lives. On a thread of its own, which a disk may block.
 pub async fn keep(steering: Arc<Steering>, store: Store) {
     let mut kept = true;
     loop {
@@ -223,16 +227,13 @@ impl Steering {
             (steering, ReferencesFile { backends: backends.collect() })
         };
         let written = write(store, STEERING, &steering).and_then(|()| write(store, REFERENCES, &references));
-        let trouble = written.as_ref().err().map(|error| format!("ramps and drains are not stored: {error}"));
-        if let Some(trouble) = &trouble {
-            tracing::warn!("{trouble}; they act, but a restart may not know them");
+        let unkept = written.as_ref().err().map(|error| format!("ramps and drains are not stored: {error}"));
+        if let Some(unkept) = &unkept {
+            tracing::warn!("{unkept}; they act, but a restart may not know them");
         } else {
             self.kept.send_replace(change);
         }
-        let mut state = self.state();
-        if written.is_err() || state.trouble.as_ref().is_some_and(|old| old.starts_with("ramps and drains")) {
-            state.trouble = trouble;
-        }
+        self.state().unkept = unkept;
         written.is_ok()
     }
 }

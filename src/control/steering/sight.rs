@@ -100,7 +100,7 @@ impl Steering {
     pub fn reasons(&self, table: &Table) -> Vec<String> {
         let state = self.state();
         let mut reasons = dormant(&state.levers, table);
-        reasons.extend(state.trouble.clone());
+        reasons.extend(state.trouble.iter().chain(&state.unkept).cloned());
         reasons
     }
 

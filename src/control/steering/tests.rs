@@ -8,6 +8,7 @@ use crate::balancing::shares::whole;
 use crate::config::plan::Plan;
 use crate::config::{self, ProcessEnvironment};
 use crate::control::build::Builder;
+use crate::control::ramp::reference::{Learner, Second};
 use crate::routing::view::{Furniture, View};
 use crate::runtime::bells::Bells;
 use crate::runtime::clock::Clock;
@@ -54,14 +55,18 @@ struct House {
 
 impl House {
     fn new() -> Self {
+        House::with(keep::Kept::default())
+    }
+
+    fn with(kept: keep::Kept) -> Self {
         let (metrics, descriptors) = (Arc::new(Metrics::new(2)), Arc::new(Descriptors::with_budget(64)));
         let mut builder = Builder::new(2, metrics, Arc::new(Directory::default()), descriptors);
         let plan = plan(0, 64);
         let table = builder.build(&plan).expect("no file is needed");
         builder.commit(&plan);
         let live = Arc::new(Live::new(Arc::new(table)));
-        let steering = Steering::new(live.clone(), keep::Kept::default());
         let bells = Arc::new(Bells::new(2));
+        let steering = Steering::new(live.clone(), bells.clone(), kept);
         let core = |id| {
             let clock = Rc::new(Clock::new(Instant::now()));
             Furniture::new(CoreId(id), clock, bells.clone(), Rc::default())
@@ -216,7 +221,7 @@ fn levers_and_references_survive_a_restart_and_what_is_broken_is_set_aside() {
     house.steering.set_drain("u", "c", true, "disk", "ops").expect("it exists");
     assert!(house.steering.keep_now(&store));
 
-    let again = Steering::new(house.live.clone(), keep::Kept::read(&store));
+    let again = Steering::new(house.live.clone(), Arc::new(Bells::new(2)), keep::Kept::read(&store));
     let [before, after] = [&house.steering, &again].map(|steering| {
         let mut levers = steering.levers();
         // A second may pass between the two.
@@ -295,4 +300,93 @@ fn cores_that_race_for_the_last_place_never_both_get_it() {
     std::thread::scope(|scope| (0..8).for_each(|id| drop(scope.spawn(move || core(id % 2)))));
     assert!((1..=2).contains(&most.load(Relaxed)), "{most:?}");
     assert_eq!(live.load().upstreams[0].shared.line.in_flight.get(), 0);
+}
+
+#[test]
+fn with_as_many_levers_as_there_may_be_those_that_are_set_can_still_be_moved() {
+    let house = House::new();
+    house.ramp(None, 50.0);
+    let signature = Signature { by: "ops".into(), reason: String::new(), since_ms: 0 };
+    for n in 1..MAX_LEVERS {
+        house.steering.state().levers.drain("gone".into(), n.to_string().into(), signature.clone());
+    }
+    house.ramp(None, 25.0);
+    let more = house.steering.set_drain("u", "a", true, "", "ops");
+    assert!(matches!(more, Err(Refusal::Conflict(_))), "{more:?}");
+    house.steering.clear_ramp(&target(None), "ops").expect("it is set");
+    house.steering.set_drain("u", "a", true, "", "ops").expect("there is room");
+}
+
+#[test]
+fn addresses_that_come_and_go_under_a_ramp_that_is_forgotten_do_not_fill_the_memory() {
+    let learner = |at| {
+        let second = Second { in_flight: 1.0, requests: 10, failures: 0, unbound: true };
+        let mut learner = Learner::default();
+        (0..5).for_each(|_| learner.live(second, at));
+        learner
+    };
+    let old = (0..20_000).map(|n| (("u".into(), format!("10.0.0.1:{n}")), learner(n)));
+    let house = House::with(keep::Kept { learners: old.collect(), ..keep::Kept::default() });
+    house.ramp(None, 50.0);
+    let now = Instant::now();
+    (0..=10).for_each(|tenth| house.steering.tick(now + Duration::from_millis(100 * tenth)));
+    let state = house.steering.state();
+    let kept = state.watchman.learners();
+    assert!(kept.len() <= 4_096, "{}", kept.len());
+    assert!(kept.contains_key(&("u".into(), "10.0.0.1:19999".to_owned())), "the newest stay");
+    assert!(kept.contains_key(&("u".into(), "127.0.0.1:1".to_owned())), "and those in use");
+}
+
+#[test]
+fn what_could_not_be_read_stays_told_when_a_full_disk_has_room_again() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = crate::control::store::Store::at(&home.path().join("later"));
+    let house = House::with(keep::Kept { trouble: Some("it was broken".into()), ..keep::Kept::default() });
+    let reasons = || house.steering.reasons(&house.live.load());
+    assert!(!house.steering.keep_now(&store));
+    assert!(reasons()[0] == "it was broken" && reasons()[1].contains("not stored"), "{:?}", reasons());
+    std::fs::create_dir(home.path().join("later")).expect("made");
+    assert!(house.steering.keep_now(&store));
+    assert_eq!(reasons(), ["it was broken"]);
+}
+
+#[test]
+fn a_file_of_another_program_or_hand_leaves_no_lever_outside_its_range() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = crate::control::store::Store::open(home.path()).expect("made");
+    let entry = |backend: &str, more: &str| {
+        format!(
+            "{{\"upstream\":\"u\",\"backend\":\"{backend}\",\"by\":\"x\",\"reason\":\"\",\"since_ms\":0,{more}}}"
+        )
+    };
+    let text = [
+        entry("a", "\"percent\":-5"),
+        entry("b", "\"percent\":50,\"reference\":-1e308,\"steps\":[25,50]"),
+        entry(
+            "c",
+            "\"percent\":1e308,\"then\":{\"percent\":-1,\"after_ms\":18446744073709551615,\
+             \"due_ms\":9223372036854775807,\"left_ms\":0}",
+        ),
+    ];
+    let text = format!("{{\"ramps\":[{}],\"kind\":\"new\"}}", text.join(","));
+    store.keep_file("steering.json", text.as_bytes()).expect("written");
+    let house = House::with(keep::Kept::read(&store));
+    assert!(house.steering.reasons(&house.live.load()).is_empty());
+    let levers = house.steering.levers();
+    let seen: Vec<_> = levers.iter().map(|lever| (lever.percent, lever.reference)).collect();
+    assert_eq!(seen, [(0.0, None), (50.0, None), (100.0, None)]);
+    let then = levers[2].then.expect("it has a step");
+    assert!(then.percent == 0.0 && then.in_seconds <= 30.0 * 86_400.0, "{then:?}");
+}
+
+#[test]
+fn of_many_levers_without_a_name_the_first_are_told_and_the_rest_counted() {
+    let house = House::new();
+    let signature = Signature { by: "ops".into(), reason: String::new(), since_ms: 0 };
+    for n in 0..500 {
+        house.steering.state().levers.drain("gone".into(), n.to_string().into(), signature.clone());
+    }
+    let reasons = house.steering.reasons(&house.live.load());
+    assert_eq!(reasons.len(), 21);
+    assert!(reasons[20].starts_with("480 more levers"), "{}", reasons[20]);
 }

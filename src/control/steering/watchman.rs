@@ -9,7 +9,7 @@ use crate::control::ramp::lever::{Levers, Target};
 use crate::control::ramp::reference::{Learner, Load, Reference, Second, median};
 use crate::control::steering::forecast::{Demand, Forecast, forecast};
 use crate::routing::table::{Table, Upstream};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ type Names = (Arc<str>, Arc<str>);
 
 /// At least; a thread that is late looks less often.
 const SECOND: Duration = Duration::from_secs(1);
-/// References of addresses that the active version does not use are kept up to this many in all.
-const MAX_LEARNERS: usize = 4_096;
+/// References of addresses that the active version does not use are kept up to this many.
+const MAX_SPARE: usize = 4_096;
 /// A backend without any history is taken to have held this part of its cap.
 const UNKNOWN: f64 = 0.25;
 
@@ -149,11 +149,6 @@ impl Watchman {
 
     /// What no table uses any more goes, the references when there are too many of them.
     fn forget(&mut self, table: &Table, levers: &Levers) {
-        let used = |(name, address): &Place| {
-            let upstream = table.upstreams.iter().find(|upstream| upstream.name == *name);
-            upstream
-                .is_some_and(|it| it.cluster.backends.iter().any(|backend| address_of(backend) == *address))
-        };
         let total: usize = table.upstreams.iter().map(|upstream| upstream.cluster.backends.len()).sum();
         if self.looks.len() > total {
             self.looks.retain(|(name, backend), _| {
@@ -162,10 +157,27 @@ impl Watchman {
             });
             self.demands.retain(|name, _| table.upstreams.iter().any(|upstream| upstream.name == *name));
         }
-        if self.learners.len() > MAX_LEARNERS.max(total) {
-            let ramped = |key: &Place| levers.ramps().any(|(target, _)| *target.upstream() == key.0);
-            self.learners.retain(|key, _| used(key) || ramped(key));
+        if self.learners.len() > total + MAX_SPARE {
+            self.forget_references(table, levers);
         }
+    }
+
+    /// The older half of the references that the active version does not use goes; those of a ramped upstream
+    /// last, for its ramp may be of them. (But go they do: a ramp may be left for months while addresses change.)
+    fn forget_references(&mut self, table: &Table, levers: &Levers) {
+        let of = |upstream: &Upstream| -> Vec<Place> {
+            upstream.cluster.backends.iter().map(|backend| place(upstream, backend)).collect()
+        };
+        let used: HashSet<Place> = table.upstreams.iter().flat_map(of).collect();
+        let ramped: HashSet<&Arc<str>> = levers.ramps().map(|(target, _)| target.upstream()).collect();
+        let spare = self.learners.iter().filter(|(key, _)| !used.contains(*key));
+        let mut spare: Vec<_> = spare
+            .map(|(key, learner)| (ramped.contains(&key.0), learner.learned_at(), key.clone()))
+            .collect();
+        spare.sort_unstable();
+        // To a half, so that this is not done again every second.
+        let many = spare.len().saturating_sub(MAX_SPARE / 2);
+        spare.drain(..many).for_each(|(_, _, key)| drop(self.learners.remove(&key)));
     }
 
     /// The shares of an upstream's backends under `levers`.
