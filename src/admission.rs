@@ -24,6 +24,7 @@ use crate::admission::patience::Patience;
 use crate::admission::queue::Queue;
 use crate::admission::settings::Settings;
 use crate::admission::wait::Waiter;
+use crate::balancing::shares::Shares;
 use crate::balancing::{Bound, CoreCluster, NoPlace};
 use crate::permit::{Counter, Permit};
 use crate::reject::{Reason, Reject};
@@ -191,8 +192,13 @@ impl Gate {
 
     /// What the upstream may hold now: its cap, or what ramps leave of it.
     fn limit(&self) -> u32 {
+        self.limit_within(&self.cluster.shares())
+    }
+
+    /// The same, for whoever has looked at the shares already.
+    fn limit_within(&self, shares: &Shares) -> u32 {
         let cap = self.settings.max_in_flight;
-        self.cluster.shares().total.map_or(cap, |total| total.min(cap))
+        shares.total.map_or(cap, |total| total.min(cap))
     }
 
     /// Counts a shed, and tells the log, at most once a second for each reason.
@@ -337,7 +343,8 @@ impl RouteGate {
             return if own { no(Reason::RouteLimit, false) } else { no(Reason::UpstreamLimit, true) };
         }
         let line = &self.gate.state.shared.line;
-        let (limit, class_limit) = self.limits();
+        let shares = self.gate.cluster.shares();
+        let (limit, class_limit) = self.limits(&shares);
         if !line.in_flight.try_acquire(class_limit) {
             self.counts.in_flight.release();
             let in_flight = line.in_flight.get();
@@ -345,12 +352,12 @@ impl RouteGate {
                 no(Reason::ClassLimit, false)
             } else if limit < self.gate.settings.max_in_flight && in_flight < self.gate.settings.max_in_flight
             {
-                no(Reason::Ramp, self.gate.cluster.may_wait_for_ramp())
+                no(Reason::Ramp, self.gate.cluster.has_warm(&shares))
             } else {
                 no(Reason::UpstreamLimit, true)
             };
         }
-        match self.gate.cluster.reserve(Bound::Requests, None) {
+        match self.gate.cluster.reserve_within(&shares, Bound::Requests, None) {
             Ok(place) => {
                 let granted = &self.gate.state.granted;
                 granted.set(granted.get() + 1);
@@ -368,9 +375,9 @@ impl RouteGate {
 
     /// What the upstream may hold now, and what the route's class may fill of it. While something is ramped,
     /// classes share what the ramp leaves.
-    fn limits(&self) -> (u32, u32) {
+    fn limits(&self, shares: &Shares) -> (u32, u32) {
         let cap = self.gate.settings.max_in_flight;
-        match self.gate.limit() {
+        match self.gate.limit_within(shares) {
             limit if limit < cap => (limit, class_limit(limit, self.class, self.gate.highest)),
             _ => (cap, self.class_limit),
         }
