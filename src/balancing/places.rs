@@ -109,6 +109,7 @@ impl CoreCluster {
     }
 
     /// What ramps leave now. One atomic load, unless an operator has just moved a lever.
+    #[inline]
     pub fn shares(&self) -> Ref<'_, Arc<Shares>> {
         let epoch = self.shared.shares.epoch.load(Ordering::Acquire);
         if epoch != self.epoch.get() {
@@ -156,6 +157,7 @@ impl CoreCluster {
     }
 
     /// Takes a place at one backend, if its bounds allow it now.
+    #[inline]
     fn try_place(
         self: &Rc<Self>,
         bound: Bound,
