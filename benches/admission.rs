@@ -9,6 +9,7 @@ mod meter;
 
 use futures_util::FutureExt;
 use meter::Meter;
+use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -85,14 +86,10 @@ fn main() {
     }
     let narrow = gate("narrow");
     let held = admit(&narrow, deadline).expect("there is room for one");
-    meter.assert_free_of_allocations("refused: route_limit", |_| {
-        assert_eq!(admit(&narrow, deadline).map_err(|reject| reject.reason).err(), Some(Reason::RouteLimit));
-    });
+    refuse(&meter, "refused: route_limit", (&narrow, deadline), Reason::RouteLimit);
     drop(held);
     let gone = gate("gone");
-    meter.assert_free_of_allocations("refused: no_backend", |_| {
-        assert_eq!(admit(&gone, deadline).map_err(|reject| reject.reason).err(), Some(Reason::NoBackend));
-    });
+    refuse(&meter, "refused: no_backend", (&gone, deadline), Reason::NoBackend);
 
     let line = Arc::new(Line::new(2));
     meter.assert_free_of_allocations("line: take, release", |_| pass(&line));
@@ -104,6 +101,16 @@ fn main() {
 /// Nobody waits here, so the answer is there at once.
 fn admit(gate: &Rc<RouteGate>, deadline: Instant) -> Result<Granted, Reject> {
     gate.admit(deadline, CLIENT).now_or_never().expect("refused or admitted at once")
+}
+
+/// Never allocates, but that the stream of events is told once a second: a dozen times, over millions of calls.
+fn refuse(meter: &Meter, case: &str, (gate, deadline): (&Rc<RouteGate>, Instant), reason: Reason) {
+    meter.assert_allocations(case, 0.001, |calls| {
+        for _ in 0..calls {
+            let refused = admit(black_box(gate), deadline).map_err(|reject| reject.reason);
+            assert_eq!(refused.err(), Some(reason));
+        }
+    });
 }
 
 fn pass(line: &Line) {

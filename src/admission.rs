@@ -24,6 +24,7 @@ use crate::admission::patience::Patience;
 use crate::admission::queue::Queue;
 use crate::admission::settings::Settings;
 use crate::admission::wait::Waiter;
+use crate::balancing::shares::Shares;
 use crate::balancing::{Bound, CoreCluster, NoPlace};
 use crate::permit::{Counter, Permit};
 use crate::reject::{Reason, Reject};
@@ -191,8 +192,13 @@ impl Gate {
 
     /// What the upstream may hold now: its cap, or what ramps leave of it.
     fn limit(&self) -> u32 {
+        self.limit_within(&self.cluster.shares())
+    }
+
+    /// The same, for whoever has looked at the shares already.
+    fn limit_within(&self, shares: &Shares) -> u32 {
         let cap = self.settings.max_in_flight;
-        self.cluster.shares().total.map_or(cap, |total| total.min(cap))
+        shares.total.map_or(cap, |total| total.min(cap))
     }
 
     /// Counts a shed, and tells the log, at most once a second for each reason.
@@ -337,21 +343,21 @@ impl RouteGate {
             return if own {
                 no(Reason::RouteLimit, false)
             } else {
-                Err(self.upstream_is_full(self.gate.state.shared.line.in_flight.get()))
+                Err(self.upstream_is_full(&self.gate.cluster.shares()))
             };
         }
         let line = &self.gate.state.shared.line;
-        let (limit, class_limit) = self.limits();
+        let shares = self.gate.cluster.shares();
+        let (limit, class_limit) = self.limits(&shares);
         if !line.in_flight.try_acquire(class_limit) {
             self.counts.in_flight.release();
-            let in_flight = line.in_flight.get();
-            return if class_limit < limit && in_flight < limit {
+            return if class_limit < limit && line.in_flight.get() < limit {
                 no(Reason::ClassLimit, false)
             } else {
-                Err(self.upstream_is_full(in_flight))
+                Err(self.upstream_is_full(&shares))
             };
         }
-        match self.gate.cluster.reserve(Bound::Requests, None) {
+        match self.gate.cluster.reserve_within(&shares, Bound::Requests, None) {
             Ok(place) => {
                 let granted = &self.gate.state.granted;
                 granted.set(granted.get() + 1);
@@ -367,13 +373,15 @@ impl RouteGate {
         }
     }
 
-    /// What stopped a request at the upstream with so many in flight: its cap, or below that a ramp. Where every
+    /// What stopped a request at the upstream: its cap, or below that a ramp. Where every
     /// backend is ramped or drained it is the ramp also above the cap: what ends there makes no room below the
     /// ramp, so nobody waits for it.
-    fn upstream_is_full(&self, in_flight: u32) -> Full {
+    #[cold]
+    fn upstream_is_full(&self, shares: &Shares) -> Full {
+        let in_flight = self.gate.state.shared.line.in_flight.get();
         let cap = self.gate.settings.max_in_flight;
-        let ramped = self.gate.limit() < cap;
-        let may_wait = !ramped || self.gate.cluster.may_wait_for_ramp();
+        let ramped = self.gate.limit_within(shares) < cap;
+        let may_wait = !ramped || self.gate.cluster.has_warm(shares);
         let reason =
             if ramped && (in_flight < cap || !may_wait) { Reason::Ramp } else { Reason::UpstreamLimit };
         Full { reason, may_wait }
@@ -381,9 +389,9 @@ impl RouteGate {
 
     /// What the upstream may hold now, and what the route's class may fill of it. While something is ramped,
     /// classes share what the ramp leaves.
-    fn limits(&self) -> (u32, u32) {
+    fn limits(&self, shares: &Shares) -> (u32, u32) {
         let cap = self.gate.settings.max_in_flight;
-        match self.gate.limit() {
+        match self.gate.limit_within(shares) {
             limit if limit < cap => (limit, class_limit(limit, self.class, self.gate.highest)),
             _ => (cap, self.class_limit),
         }

@@ -84,7 +84,7 @@ impl Backend {
 
     /// It has an address, so it can be tried.
     pub fn is_present(&self) -> bool {
-        !self.endpoint.addresses.load().list.is_empty()
+        self.endpoint.addresses.is_known()
     }
 }
 

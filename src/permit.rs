@@ -60,6 +60,7 @@ pub struct Permit<O: Counted>(O);
 
 impl<O: Counted> Permit<O> {
     /// Takes one of `owner`'s counter if fewer than `limit` are taken.
+    #[inline]
     pub fn try_new(owner: O, limit: u32) -> Option<Self> {
         owner.counter().try_acquire(limit).then(|| Permit(owner))
     }

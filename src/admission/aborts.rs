@@ -40,6 +40,7 @@ impl Default for Aborts {
 impl Aborts {
     /// Whether `client` has more zombies from its own aborts than max(2, 5 % of `cap`). One load while there
     /// are few.
+    #[inline]
     pub fn too_many(&self, client: IpAddr, cap: u32) -> bool {
         let most = (cap / 20).max(2);
         self.total.get() > most && self.of(client) > most

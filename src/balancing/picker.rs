@@ -56,7 +56,8 @@ const CLEARLY: f64 = 3.0;
 /// to 36 times, and `n` times more when the drawn ones are at their caps. Allocates nothing.
 pub fn pick(rng: &mut Rng, n: usize, load: impl Fn(usize) -> Load, not: Option<usize>) -> Picked {
     let load = |index| Candidate { index, load: load(index) };
-    let mut window = Window::read(rng, n, not, &load);
+    let mut window = Window { drawable: [(0, 0); WINDOW], len: 0, total: 0 };
+    window.read(rng, n, not, &load);
     for _ in 0..PAIRS {
         let Some(first) = window.draw(rng) else { break };
         let first = load(first);
@@ -114,14 +115,14 @@ struct Window {
 }
 
 impl Window {
-    fn read(rng: &mut Rng, n: usize, not: Option<usize>, load: &impl Fn(usize) -> Candidate) -> Self {
-        let mut window = Window { drawable: [(0, 0); WINDOW], len: 0, total: 0 };
+    /// Fills an empty one where it stands: returned, it would be copied.
+    fn read(&mut self, rng: &mut Rng, n: usize, not: Option<usize>, load: &impl Fn(usize) -> Candidate) {
         let mut look = |index| {
             let candidate = load(index);
             if candidate.may_be_picked() && Some(index) != not {
-                window.drawable[window.len] = (index as u32, candidate.load.weight);
-                window.len += 1;
-                window.total += u64::from(candidate.load.weight);
+                self.drawable[self.len] = (index as u32, candidate.load.weight);
+                self.len += 1;
+                self.total += u64::from(candidate.load.weight);
             }
         };
         if n <= WINDOW {
@@ -129,7 +130,6 @@ impl Window {
         } else {
             sample(rng, n).for_each(&mut look);
         }
-        window
     }
 
     /// One of those left, by weight; it is not drawn again.

@@ -5,7 +5,7 @@
 //! would help is part of a refusal.
 
 use crate::balancing::picker::{self, Load, Picked};
-use crate::balancing::shares::{Ramped, Shares, whole};
+use crate::balancing::shares::{Ramped, Share, Shares, whole};
 use crate::balancing::{Backend, Bound, Cluster};
 use crate::permit::{Counted, Counter, Permit};
 use crate::reject::Reason;
@@ -109,6 +109,7 @@ impl CoreCluster {
     }
 
     /// What ramps leave now. One atomic load, unless an operator has just moved a lever.
+    #[inline]
     pub fn shares(&self) -> Ref<'_, Arc<Shares>> {
         let epoch = self.shared.shares.epoch.load(Ordering::Acquire);
         if epoch != self.epoch.get() {
@@ -128,14 +129,26 @@ impl CoreCluster {
     /// # Errors
     /// Why there is none. `ramp`, when there would be one without a ramp.
     pub fn reserve(self: &Rc<Self>, bound: Bound, not: Option<usize>) -> Result<Permit<Place>, NoPlace> {
-        let shares = self.shares();
-        let now = self.now(&shares);
+        self.reserve_within(&self.shares(), bound, not)
+    }
+
+    /// The same, for whoever has looked at the shares already.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn reserve_within(
+        self: &Rc<Self>,
+        shares: &Shares,
+        bound: Bound,
+        not: Option<usize>,
+    ) -> Result<Permit<Place>, NoPlace> {
+        let now = self.now(shares);
         let mut ramp_is_full = false;
         loop {
-            let load = |index: usize| self.look(bound, &shares, index, now, ramp_is_full);
+            let load = |index: usize| self.look(bound, shares, index, now, ramp_is_full);
             let picked = picker::pick(&mut self.rng.borrow_mut(), self.shared.backends.len(), load, not);
-            let Picked::Backend(index) = picked else { return Err(self.no_place(bound, picked, &shares)) };
-            match self.try_place(bound, index, &shares, now) {
+            let Picked::Backend(index) = picked else { return Err(self.no_place(bound, picked, shares)) };
+            match self.try_place(bound, index, shares, now) {
                 Ok(place) => return Ok(place),
                 // Another core has taken the last place since the look; then the look is repeated.
                 Err(denied) => ramp_is_full |= denied == Denied::RampIsFull,
@@ -144,6 +157,7 @@ impl CoreCluster {
     }
 
     /// Takes a place at one backend, if its bounds allow it now.
+    #[inline]
     fn try_place(
         self: &Rc<Self>,
         bound: Bound,
@@ -165,7 +179,7 @@ impl CoreCluster {
 
     /// Ramps count in real time; response times are compared by the tick's.
     fn now(&self, shares: &Shares) -> u64 {
-        self.clock.nanos(if shares.are_bound() { Instant::now() } else { self.clock.coarse() })
+        if shares.are_bound() { self.clock.nanos(Instant::now()) } else { self.clock.coarse_nanos() }
     }
 
     /// What a backend may hold now within a bound: of requests what ramps leave, of streams what is configured.
@@ -176,14 +190,14 @@ impl CoreCluster {
         }
     }
 
+    /// A backend as the picker sees it; twice and more for each request, so what only ramps need stays out of it.
+    #[inline]
     fn look(&self, bound: Bound, shares: &Shares, index: usize, now: u64, ramp_is_full: bool) -> Load {
         let backend = &self.shared.backends[index];
         let share = &shares.of[index];
-        let ramped = share.ramped.filter(|_| bound == Bound::Requests);
-        let held = ramped.is_some_and(|ramped| {
-            let slow = ramped.interval_ns.is_some_and(|interval| !backend.rate.has_room(now, interval));
-            ramp_is_full || slow
-        });
+        let held = share.ramped.is_some()
+            && bound == Bound::Requests
+            && (ramp_is_full || is_ahead(backend, share, now));
         Load {
             inflight: if held { u32::MAX } else { backend.held(bound).get() },
             cap: self.most(bound, index, shares),
@@ -218,7 +232,7 @@ impl CoreCluster {
     fn no_place(&self, bound: Bound, picked: Picked, shares: &Shares) -> NoPlace {
         let present = || self.shared.backends.iter().zip(&shares.of).filter(|(it, _)| it.is_present());
         if picked == Picked::NoneEligible {
-            let drained = present().any(|(_, share)| share.cap == 0);
+            let drained = shares.are_bound() && present().any(|(_, share)| share.cap == 0);
             return NoPlace {
                 reason: if drained { Reason::Ramp } else { Reason::NoBackend },
                 may_wait: false,
@@ -233,15 +247,10 @@ impl CoreCluster {
         NoPlace { reason, may_wait: !denied || self.has_warm(shares) }
     }
 
-    /// A backend that is neither ramped nor drained, and can be reached.
-    fn has_warm(&self, shares: &Shares) -> bool {
+    /// There is a backend that is neither ramped nor drained, and can be reached: waiting may help.
+    pub fn has_warm(&self, shares: &Shares) -> bool {
         let mut each = self.shared.backends.iter().zip(&shares.of);
         each.any(|(backend, share)| share.cap > 0 && share.ramped.is_none() && backend.is_present())
-    }
-
-    /// Waiting may help while the ramp binds the upstream.
-    pub fn may_wait_for_ramp(&self) -> bool {
-        self.has_warm(&self.shares())
     }
 
     /// Another backend. The same one again only if it is alone and a connection to it had died while idle: one
@@ -250,4 +259,11 @@ impl CoreCluster {
         let again = self.shared.backends.len() == 1 && why == Reason::Reset;
         self.reserve(bound, (!again).then_some(not)).ok()
     }
+}
+
+/// A ramped backend was sent what its rate allows.
+#[cold]
+fn is_ahead(backend: &Backend, share: &Share, now: u64) -> bool {
+    let interval = share.ramped.and_then(|ramped| ramped.interval_ns);
+    interval.is_some_and(|interval| !backend.rate.has_room(now, interval))
 }

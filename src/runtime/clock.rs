@@ -12,12 +12,14 @@ pub const TICK: Duration = Duration::from_millis(100);
 pub struct Clock {
     started: Instant,
     now: Cell<Instant>,
+    now_nanos: Cell<u64>,
 }
 
 impl Clock {
     /// A clock whose zero is `started`, which all cores share.
     pub fn new(started: Instant) -> Self {
-        Clock { started, now: Cell::new(Instant::now()) }
+        let now = Instant::now();
+        Clock { started, now: Cell::new(now), now_nanos: Cell::new(nanos(started, now)) }
     }
 
     /// The instant of the last tick, at most [`TICK`] old on a turning core.
@@ -27,12 +29,23 @@ impl Clock {
 
     /// Called by the core's tick.
     pub fn tick(&self) -> Instant {
-        self.now.set(Instant::now());
-        self.now.get()
+        let now = Instant::now();
+        self.now.set(now);
+        self.now_nanos.set(self.nanos(now));
+        now
+    }
+
+    /// [`Clock::coarse`] as [`Clock::nanos`], worked out once a tick.
+    pub fn coarse_nanos(&self) -> u64 {
+        self.now_nanos.get()
     }
 
     /// Nanoseconds from the common zero, for values that cores share.
     pub fn nanos(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
+        nanos(self.started, at)
     }
+}
+
+fn nanos(started: Instant, at: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(started).as_nanos()).unwrap_or(u64::MAX)
 }

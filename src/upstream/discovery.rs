@@ -17,6 +17,8 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::system_conf::read_system_conf;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -33,6 +35,8 @@ const MAX_REMEMBERED: usize = 4096;
 #[derive(Debug)]
 pub struct AddressSet {
     now: ArcSwap<Addresses>,
+    /// There is at least one; asked for each backend with each request.
+    known: AtomicBool,
     failure: ArcSwapOption<String>,
     tried: watch::Sender<bool>,
 }
@@ -54,6 +58,7 @@ impl AddressSet {
 
     fn starting_with(list: Box<[SocketAddr]>, tried: bool) -> Self {
         AddressSet {
+            known: AtomicBool::new(!list.is_empty()),
             now: ArcSwap::from_pointee(Addresses { version: 0, list }),
             failure: ArcSwapOption::empty(),
             tried: watch::Sender::new(tried),
@@ -63,6 +68,12 @@ impl AddressSet {
     /// The addresses of the moment. Do not hold the guard across an await.
     pub fn load(&self) -> Guard<Arc<Addresses>> {
         self.now.load()
+    }
+
+    /// There is at least one address.
+    #[inline]
+    pub fn is_known(&self) -> bool {
+        self.known.load(Acquire)
     }
 
     /// Why the last lookup failed, if it did; the addresses may then be old.
@@ -79,7 +90,10 @@ impl AddressSet {
     fn found(&self, list: Box<[SocketAddr]>) {
         let before = self.now.load();
         if before.list != list {
+            let known = !list.is_empty();
             self.now.store(Arc::new(Addresses { version: before.version + 1, list }));
+            // Whoever sees it finds the addresses.
+            self.known.store(known, Release);
         }
         self.failure.store(None);
         self.tried.send_replace(true);
