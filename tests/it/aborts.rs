@@ -115,6 +115,20 @@ fn a_deadline_is_not_the_clients_fault() {
 }
 
 #[test]
+fn a_backend_that_breaks_the_rules_is_not_the_clients_fault() {
+    let unclear = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
+    let unasked = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for answer in [unclear, unasked] {
+        let origin = Origin::start(Behaviour::SaysAndStays(answer));
+        let gateway = gateway(&origin, "");
+        for _ in 0..6 {
+            let told = ask(&gateway, [127, 0, 0, 2]);
+            assert_eq!((told.status(), told.reason()), (502, Some("bad_response")));
+        }
+    }
+}
+
+#[test]
 fn clients_whose_patience_ends_at_a_hung_upstream_are_told_that_it_is_full() {
     let origin = Origin::start(Behaviour::AcceptsAndNeverAnswers);
     let gateway = gateway(&origin, "");
