@@ -2,7 +2,7 @@
 
 use crate::support::config::Config;
 use crate::support::gateway::Gateway;
-use crate::support::origins::{Behaviour, Origin};
+use crate::support::origins::{Behaviour, Origin, refused};
 use crate::support::raw::{End, Raw, get};
 use crate::support::{PATIENCE, wait_until};
 use std::time::{Duration, Instant};
@@ -129,4 +129,22 @@ fn a_busy_tunnel_outlives_the_idle_timeout_of_connections_and_is_told_between_tw
     raw.send(CLOSES);
     assert_eq!(raw.end(PATIENCE), End::Eof);
     assert!(gateway.exit(PATIENCE).success(), "the process ends with its last tunnel");
+}
+
+#[test]
+fn a_tunnel_that_went_to_another_backend_has_its_place_there() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let backends = [refused(), origin.address()];
+    let config = Config::new().upstream("u", &backends, "max_streams = 2").route("r", "/", "u", "");
+    let gateway = Gateway::start(&config);
+    let mut open: Vec<Raw> = (0..2).map(|_| websocket(&gateway, "/chat")).collect();
+    let beyond = gateway.connect().ask(handshake("/chat", "websocket"));
+    assert_eq!((beyond.status(), beyond.reason()), (503, Some("backend_limit")));
+    let streams = |backend| {
+        gateway.metrics().value("tidegate_backend_streams", &[("upstream", "u"), ("backend", backend)])
+    };
+    assert_eq!((streams("u0"), streams("u1")), (0.0, 2.0));
+    open.iter_mut().for_each(|raw| echoes(raw, b"\x82\x02hi"));
+    drop(open);
+    wait_until(PATIENCE, "the places are free", || streams("u1") == 0.0);
 }
