@@ -20,6 +20,7 @@ mod drain;
 mod examples;
 mod external;
 mod floods;
+mod gathered;
 mod http2;
 mod hung;
 mod instruments;
