@@ -16,6 +16,8 @@ use std::task::{Context, Poll};
 pub const MOST: u64 = 1 << 20;
 /// What a frame costs beside its bytes, or answers in pieces of one byte would be read ahead for nothing.
 const FRAME: u64 = 128;
+/// Below so many bytes a piece is copied out of the buffer that it came in.
+const SMALL: usize = 4096;
 
 /// How an answer ended at the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +82,7 @@ impl Download {
 
     /// Keeps a frame that was read ahead.
     pub(super) fn store(&mut self, frame: Frame<Bytes>, memory: &Rc<CoreMemory>) {
+        let frame = frame.map_data(alone);
         let ahead = self.ahead.get_or_insert_with(|| Ahead::new(memory));
         ahead.memory.set(ahead.memory.bytes() + cost(&frame));
         ahead.bytes += length(&frame);
@@ -135,6 +138,12 @@ impl Ahead {
     }
 }
 
+/// A small piece without the buffer that it came in, which would live as long as the piece and is many times what
+/// the piece is counted with.
+fn alone(data: Bytes) -> Bytes {
+    if data.len() < SMALL { Bytes::copy_from_slice(&data) } else { data }
+}
+
 fn length(frame: &Frame<Bytes>) -> u64 {
     frame.data_ref().map_or(0, |data| data.len() as u64)
 }
@@ -188,6 +197,17 @@ mod tests {
             core.settle();
             prop_assert_eq!(shared.used(), 0);
         }
+    }
+
+    #[test]
+    fn a_small_piece_does_not_keep_the_buffer_that_it_came_in() {
+        let core = CoreMemory::new(Arc::default(), 64 << 20);
+        let mut download = Download::default();
+        let buffer = Bytes::from(vec![7; 128 * 1024]);
+        download.store(Frame::data(buffer.slice(..1)), &core);
+        assert!(buffer.is_unique(), "nothing else holds it");
+        let Some(Stored::Frame(piece, false)) = download.next_stored() else { panic!("it is stored") };
+        assert_eq!(piece.into_data().ok().as_deref(), Some(&[7][..]));
     }
 
     #[test]
