@@ -104,6 +104,8 @@ pub struct Client {
     killed: Cell<Option<Reason>>,
     refused: Cell<Option<Refusal>>,
     mid_answer: Cell<bool>,
+    /// The answer under way has no length and no chunks.
+    by_closing: Cell<bool>,
     /// It is a tunnel now: its idle time and its end are the tunnel's.
     tunnelling: Cell<bool>,
     /// When it is told to leave, as a tunnel, once the process does.
@@ -149,6 +151,7 @@ impl Client {
             killed: Cell::new(None),
             refused: Cell::new(None),
             mid_answer: Cell::new(false),
+            by_closing: Cell::new(false),
             tunnelling: Cell::new(false),
             told_at: Cell::new(None),
             left: Cell::new(false),
@@ -246,6 +249,16 @@ impl Client {
     /// Part of an answer may have been written, and not all of it.
     pub(super) fn is_mid_answer(&self) -> bool {
         self.mid_answer.get()
+    }
+
+    /// Only the connection's end tells the client where the answer under way ends.
+    pub(super) fn ends_answer_by_closing(&self) {
+        self.by_closing.set(true);
+    }
+
+    /// An answer was cut that would look whole if the connection ended in order.
+    pub(super) fn would_look_whole(&self) -> bool {
+        self.mid_answer.get() && self.by_closing.get()
     }
 
     /// A head has begun and is not complete.

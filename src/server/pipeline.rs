@@ -15,7 +15,7 @@ use crate::upstream::answer::Answer;
 use crate::upstream::progress::{Judged, Patience, Progress, Waiting};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, TE, TRAILER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TE, TRAILER};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -184,6 +184,9 @@ fn conclude(
     // What a client was told that it may switch to, it switches to; tunnels are told later.
     if close && asked.http1 && head.status() != StatusCode::SWITCHING_PROTOCOLS {
         head.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if asked.http10 && relay.is_some() && !head.headers().contains_key(CONTENT_LENGTH) {
+        client.ends_answer_by_closing();
     }
     if asked.http10 && head.status().is_informational() {
         *head.status_mut() = StatusCode::BAD_GATEWAY;
