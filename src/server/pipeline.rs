@@ -28,6 +28,10 @@ use std::time::Instant;
 /// The body of everything that clients are answered with.
 pub type EdgeBody = Answer<Granted, Pending>;
 
+/// Bytes that an HTTP/2 client's stream is given at once at most: the engine asks for more as soon as the window is
+/// open by one byte, and keeps what does not fit where no budget sees it.
+const PIECE: usize = 16 * 1024;
+
 /// What the walk ends with when nobody objects.
 enum Outcome {
     /// The gateway's own words.
@@ -201,7 +205,7 @@ fn conclude(
             if asked.http1 && !(asked.te_trailers && parts.headers.contains_key(TRAILER)) {
                 pending.loses_trailers();
             }
-            Answer::relay(incoming, exchange, pending)
+            Answer::relay(incoming, exchange, (!asked.http1).then_some(PIECE), pending)
         }
         None => {
             if !asked.http1 && !bytes.is_empty() {
