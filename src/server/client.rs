@@ -108,7 +108,7 @@ pub struct Client {
     by_closing: Cell<bool>,
     /// It is a tunnel now: its idle time and its end are the tunnel's.
     tunnelling: Cell<bool>,
-    /// When it is told to leave, as a tunnel, once the process does.
+    /// When it is told to leave, as a tunnel, once it should.
     told_at: Cell<Option<Instant>>,
     /// The client ended its side.
     left: Cell<bool>,
@@ -290,22 +290,6 @@ impl Client {
             self.leave_when_quiet(now);
         }
         self.weigh();
-    }
-
-    /// Draws the moment at which a tunnel is told to leave, and wakes it then.
-    fn sweep_tunnel(&self, now: Instant) {
-        let Some(goodbyes) = self.station.shared.process.goodbyes() else { return };
-        let at = self.told_at.get().unwrap_or_else(|| goodbyes.moment());
-        self.told_at.set(Some(at));
-        if now >= at {
-            let waker = self.waker.borrow_mut().take();
-            waker.into_iter().for_each(Waker::wake);
-        }
-    }
-
-    /// As a tunnel it is told to leave now.
-    pub(super) fn is_told(&self) -> bool {
-        self.told_at.get().is_some_and(|at| self.station.clock.coarse() >= at)
     }
 
     /// All that is left to do is to flush, and the client takes it below the least rate: whatever is not flushed

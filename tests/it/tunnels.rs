@@ -148,3 +148,28 @@ fn a_tunnel_that_went_to_another_backend_has_its_place_there() {
     drop(open);
     wait_until(PATIENCE, "the places are free", || streams("u1") == 0.0);
 }
+
+#[test]
+fn a_side_that_has_said_everything_still_hears_the_other() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let mut raw = websocket(&gateway, "/chat");
+    let last = vec![b'x'; 200_000];
+    raw.send(&last);
+    raw.half_close();
+    assert!(raw.exactly(last.len()).expect("all of it comes back") == last);
+    assert_eq!(raw.end(PATIENCE), End::Eof);
+    wait_until(PATIENCE, "the backend's side is closed too", || origin.in_flight() == 0);
+    gateway.settles(Duration::from_secs(15));
+}
+
+#[test]
+fn http10_has_no_upgrades() {
+    for route in ["", "streaming = true"] {
+        let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+        let gateway =
+            Gateway::start(&Config::new().upstream("u", &[origin.address()], "").route("r", "/", "u", route));
+        let answer = gateway.connect().ask(handshake("/chat", "websocket").replace("HTTP/1.1", "HTTP/1.0"));
+        assert_eq!(answer.status(), 200, "an answer like any other");
+    }
+}
