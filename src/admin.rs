@@ -13,6 +13,7 @@ mod gauges;
 mod pages;
 pub mod problem;
 mod process;
+pub mod reach;
 mod scrape;
 pub mod settings;
 pub mod socket;
@@ -26,6 +27,7 @@ pub use connections::AdminListener;
 use events::Events;
 use http::StatusCode;
 use problem::Problem;
+use reach::Reach;
 use scrape::Scrape;
 use settings::Settings;
 use std::fmt;
@@ -54,8 +56,8 @@ pub struct AdminState {
     sources: Sources,
     access: ArcSwap<Access>,
     scrape: Scrape,
-    /// The levers; not there before the process is up.
-    steering: OnceLock<Arc<Steering>>,
+    /// Not there before the process is up.
+    reach: OnceLock<Reach>,
 }
 
 impl fmt::Debug for AdminState {
@@ -88,7 +90,7 @@ impl AdminState {
         let sources = Sources { metrics, view, events: Arc::default() };
         let access = ArcSwap::from_pointee(Access::new(settings)?);
         let scrape = Scrape::new(sources.clone())?;
-        Ok(Arc::new(AdminState { sources, access, scrape, steering: OnceLock::new() }))
+        Ok(Arc::new(AdminState { sources, access, scrape, reach: OnceLock::new() }))
     }
 
     /// Takes over the tokens of a new configuration, for requests from now on. If they are others, streams
@@ -104,14 +106,21 @@ impl AdminState {
         Ok(())
     }
 
-    /// From here on operators can move levers. Only the first call counts.
-    pub fn steer_by(&self, steering: Arc<Steering>) {
-        let _ = self.steering.set(steering);
+    /// From here on operators reach more than numbers: the cores, and what changes the gateway. Only the first
+    /// call counts.
+    pub fn connect(&self, reach: Reach) {
+        let _ = self.reach.set(reach);
     }
 
-    fn steering(&self) -> Result<&Arc<Steering>, Problem> {
+    /// What operators reach beyond numbers.
+    fn reach(&self) -> Result<&Reach, Problem> {
         let starting = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway is starting.");
-        self.steering.get().ok_or_else(starting)
+        self.reach.get().ok_or_else(starting)
+    }
+
+    /// The levers.
+    fn steering(&self) -> Result<&Arc<Steering>, Problem> {
+        Ok(self.reach()?.control.steering())
     }
 
     fn view(&self) -> GatewayView {

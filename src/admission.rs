@@ -41,6 +41,8 @@ use std::time::{Duration, Instant};
 /// What outlives versions of one upstream, shared by all cores.
 #[derive(Debug)]
 pub struct Shared {
+    /// The upstream's name.
+    pub name: Arc<str>,
     /// In flight and waiting.
     pub line: Line,
     /// Permits whose client or deadline is gone; part of those in flight.
@@ -58,6 +60,7 @@ impl Shared {
     pub fn new(name: &Arc<str>, cores: usize) -> Self {
         let notices = ShedNotices::new(name.clone());
         Shared {
+            name: name.clone(),
             line: Line::new(cores),
             zombies: Counter::default(),
             stream_zombies: Counter::default(),
@@ -222,6 +225,7 @@ pub struct RouteCounts {
 /// One route's way through its upstream's gate.
 #[derive(Debug)]
 pub struct RouteGate {
+    name: Arc<str>,
     gate: Rc<Gate>,
     counts: Arc<RouteCounts>,
     max_in_flight: u32,
@@ -238,9 +242,15 @@ struct Full {
 
 impl RouteGate {
     /// A route's way: `counts` live under the route's name.
-    pub fn new(gate: Rc<Gate>, counts: Arc<RouteCounts>, max_in_flight: u32, class: Class) -> Rc<Self> {
+    pub fn new(
+        name: Arc<str>,
+        gate: Rc<Gate>,
+        counts: Arc<RouteCounts>,
+        max_in_flight: u32,
+        class: Class,
+    ) -> Rc<Self> {
         let class_limit = class_limit(gate.settings.max_in_flight, class, gate.highest);
-        Rc::new(RouteGate { gate, counts, max_in_flight, class, class_limit })
+        Rc::new(RouteGate { name, gate, counts, max_in_flight, class, class_limit })
     }
 
     /// The upstream's gate.

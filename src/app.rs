@@ -8,9 +8,11 @@ mod supervisor;
 
 pub use demo::demo;
 
+use crate::admin::reach::Reach;
 use crate::admin::{self, AdminState, ViewSource};
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::{Environment, ProcessEnvironment};
+use crate::control::apply::{Desk, Job};
 use crate::control::build::Builder;
 use crate::control::observe::Observatory;
 use crate::control::steering::Steering;
@@ -98,7 +100,7 @@ fn start(
     Started { program: env!("CARGO_PKG_VERSION") }.emit();
     let supervisor = Supervisor::from_environment();
     let boot = Boot::read(options, &*environment)?;
-    let plan = &boot.plan;
+    let plan = &boot.active.plan;
     let cores = plan.gateway.workers;
 
     let (descriptors, warning) = Descriptors::at_start(cores + OTHER_RUNTIMES);
@@ -150,14 +152,15 @@ fn start(
         access_log: access_log.clone(),
         admin: tokens_for(admin_side.clone()),
     };
-    let control = Arc::new(Control::new(parts, boot.read.as_deref(), plan.clone(), boot.degraded.clone()));
+    let control =
+        Arc::new(Control::new(parts, boot.read.as_deref(), boot.active.clone(), boot.degraded.clone()));
     if let Err(error) = boot.keep() {
         control.not_kept(&error);
     }
     let observatory = Arc::new(Observatory {
         control: control.clone(),
         process,
-        workers,
+        workers: workers.clone(),
         hearts: hearts.clone(),
         cores,
         started,
@@ -168,10 +171,11 @@ fn start(
         Arc::new(move || observatory.view())
     };
     let state = AdminState::new(metrics, view, &plan.admin)?;
-    state.steer_by(steering.clone());
     // It was empty: nobody else has it.
     let _ = admin_side.set(state.clone());
 
+    let (desk, orders) = Desk::open(&control);
+    state.connect(Reach::new(workers, control.clone(), desk));
     let (wishes, heard) = mpsc::channel(1);
     let socket_home = plan.admin.socket.then(|| boot.store.directory().to_owned());
     let beats = Arc::new(AtomicU64::new(0));
@@ -179,10 +183,10 @@ fn start(
     let news = Newsreader { supervisor: supervisor.clone(), observatory: observatory.clone(), admin };
     let rest = vec![
         serve_admin(admin_socket, socket_home, (state, steering), beating, stop_rest.clone())?,
-        run_background(control.clone(), directory, heard, news.clone(), stop_rest.clone())?,
+        run_background(control.clone(), directory, (heard, orders), news.clone(), stop_rest.clone())?,
     ];
     observatory.ready.store(true, Relaxed);
-    boot.announce(&options.config, admin, &listeners.bound());
+    boot.announce(options, admin, &listeners.bound());
     let feeder = supervisor.feed(Health::new(hearts, beats))?;
     supervisor.ready(&news.status());
     Ok(Running {
@@ -232,7 +236,9 @@ impl Newsreader {
             // Whatever came of it, reloading is over.
             Cause::Signal => self.supervisor.ready(&status),
             Cause::Watch if outcome != Outcome::Unchanged => self.supervisor.status(&status),
-            Cause::Watch => {}
+            // A refusal is for whoever asked: the line is of what was asked of the process by file and signal.
+            Cause::Api if outcome == Outcome::Applied => self.supervisor.status(&status),
+            Cause::Boot | Cause::Watch | Cause::Api => {}
         }
     }
 }
@@ -257,12 +263,13 @@ fn watch_cores(hearts: &Arc<Heartbeats>, metrics: &Arc<Metrics>) -> io::Result<W
 
 /// Opens the street doors of the first plan; its warnings are logged.
 fn open_doors(listeners: &Listeners, boot: &Boot) -> anyhow::Result<()> {
-    let wanted = &boot.plan.listeners;
+    let plan = &boot.active.plan;
+    let wanted = &plan.listeners;
     let opened = if boot.again { listeners.start_again(wanted) } else { listeners.apply(wanted) };
     let warnings = opened.map_err(|errors| {
         anyhow::Error::msg(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
-    boot.plan.notices.iter().chain(&warnings).for_each(|notice| tracing::warn!("{notice}"));
+    plan.notices.iter().chain(&warnings).for_each(|notice| tracing::warn!("{notice}"));
     Ok(())
 }
 
@@ -331,7 +338,7 @@ async fn steer(steering: Arc<Steering>) {
 fn run_background(
     control: Arc<Control>,
     directory: Arc<Directory>,
-    wishes: mpsc::Receiver<()>,
+    told: (mpsc::Receiver<()>, mpsc::Receiver<Job>),
     news: Newsreader,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
@@ -345,7 +352,7 @@ fn run_background(
         let (steering, store) = (control.steering().clone(), control.store().clone());
         tokio::task::spawn_local(keep(steering.clone(), store.clone()));
         tokio::select! {
-            () = watch(control, wishes, move |cause, outcome| news.tell(cause, outcome)) => {}
+            () = watch(control, told, move |cause, outcome| news.tell(cause, outcome)) => {}
             () = stop.cancelled() => {}
         }
         // What was learned since it was last kept.

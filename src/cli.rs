@@ -4,9 +4,11 @@
 //! that answers prints one JSON document on standard output, also when it fails. It holds no logic of the
 //! gateway: `run` and `demo` call the app, the rest reads files or asks the admin side.
 
+mod apply;
 mod check;
 pub mod client;
 mod events;
+mod permits;
 mod ramp;
 mod status;
 mod table;
@@ -23,7 +25,7 @@ use std::process::ExitCode;
 
 /// An edge gateway that cannot be exhausted.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, max_term_width = 100)]
+#[command(name = "tidegate", version, max_term_width = 80)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -35,12 +37,14 @@ struct Cli {
 #[derive(Debug, clap::Args)]
 struct Globals {
     /// Print JSON instead of text.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     json: bool,
-    /// Where the gateway's admin side is: http://HOST:PORT, or the path of its socket.
+    /// Where the gateway's admin side is: http://HOST:PORT, or the path of its socket. TIDEGATE_TOKEN carries the
+    /// token where one is needed.
     #[arg(
         long,
         global = true,
+        help_heading = "Everywhere",
         value_name = "URL",
         env = "TIDEGATE_ADMIN",
         default_value = "http://127.0.0.1:9900"
@@ -65,7 +69,7 @@ enum Verb {
         /// The configuration file.
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
-        /// Where history, the last good version and other state are kept.
+        /// Where the last good version, ramps and drains are kept.
         #[arg(long, value_name = "DIR", env = "TIDEGATE_STATE_DIR")]
         state_dir: Option<PathBuf>,
     },
@@ -81,6 +85,10 @@ enum Verb {
     Schema,
     /// Show what the gateway is doing.
     Status,
+    /// Show who holds the slots: counted, and the oldest.
+    Permits(permits::PermitsArgs),
+    /// Make a configuration active through the admin side.
+    Apply(apply::ApplyArgs),
     /// Print what happened lately, or what happens (--follow).
     Events(events::EventsArgs),
     /// Move and show ramps: how much an upstream or a backend may carry.
@@ -93,7 +101,7 @@ enum Verb {
         /// UPSTREAM/BACKEND.
         target: ramp::BackendTarget,
         /// Why.
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// Bring a drained backend back.
@@ -101,7 +109,7 @@ enum Verb {
         /// UPSTREAM/BACKEND.
         target: ramp::BackendTarget,
         /// Why.
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// Hash an admin token for `[admin] tokens`; reads it from standard input.
@@ -136,6 +144,8 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Status => status::status(&globals.client()?, globals.json),
+        Verb::Permits(wanted) => permits::permits(&globals.client()?, &wanted, globals.json),
+        Verb::Apply(wanted) => apply::apply(&globals.client()?, &wanted, globals.json),
         Verb::Events(wanted) => events::events(&globals.client()?, &wanted, globals.json),
         Verb::Ramp { verb } => ramp::ramp(&globals.client()?, verb, globals.json),
         Verb::Drain { target, reason } => {
@@ -218,6 +228,18 @@ mod tests {
     #[test]
     fn the_arguments_make_sense_to_clap() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_verb_fits_80_columns() {
+        fn fits(command: &mut clap::Command) {
+            let help = command.render_help().to_string();
+            assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+            command.get_subcommands_mut().for_each(fits);
+        }
+        let mut command = Cli::command();
+        command.build();
+        fits(&mut command);
     }
 
     #[test]

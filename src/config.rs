@@ -20,7 +20,7 @@ mod value;
 mod walk;
 
 pub use diagnostics::{Finding, Severity};
-pub use interpolate::{Environment, ProcessEnvironment};
+pub use interpolate::{Environment, ProcessEnvironment, unfill};
 pub use schema::schema;
 
 use diagnostics::Source;

@@ -5,9 +5,13 @@
 //! and a text that fails changes nothing but what the operators are told.
 #![expect(clippy::disallowed_methods, reason = "on the background thread")]
 
+mod activate;
+pub mod apply;
 pub mod build;
 pub mod certificates;
 pub mod observe;
+pub mod origin;
+pub mod permits;
 pub mod ramp;
 pub mod steering;
 pub mod renew;
@@ -18,36 +22,43 @@ pub mod watch;
 
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
-use crate::config::{self, Environment};
+use crate::config::{self, Checked, Environment};
+use crate::control::apply::Turns;
 use crate::control::build::Builder;
 use crate::control::certificates::Ledger;
+use crate::control::origin::{Kept, Origin};
 use crate::control::steering::Steering;
 use crate::control::store::Store;
-use crate::listener::{BindError, Change, Listeners};
+use crate::listener::Listeners;
 use crate::routing::table::{Live, Table};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::events::{ConfigApplied, ConfigRefused, RampConflict};
+use crate::telemetry::events::ConfigRefused;
 use crate::telemetry::metrics::{ApplyOutcome, Metrics};
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where a change came from, as the log says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
+    /// The start of the process.
+    Boot,
     /// The file changed.
     Watch,
     /// HUP.
     Signal,
+    /// Somebody through the admin side.
+    Api,
 }
 
 impl Cause {
     /// The word in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Cause::Boot => "boot",
             Cause::Watch => "watch",
             Cause::Signal => "signal",
+            Cause::Api => "api",
         }
     }
 }
@@ -63,13 +74,35 @@ pub enum Outcome {
     Refused,
 }
 
+/// What is active.
+#[derive(Clone, Debug)]
+pub struct Active {
+    /// What it says.
+    pub plan: Plan,
+    /// Its text, which is checked again when somebody wishes: what fills its placeholders may be new.
+    pub text: Arc<str>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The file's text that it stands over: as long as the file says that, the file is no change.
+    pub overruled: Option<blake3::Hash>,
+}
+
+impl Active {
+    /// What a restart has to know of it.
+    pub fn kept(&self) -> Kept {
+        Kept::of(&self.text, &self.origin, self.overruled)
+    }
+}
+
 /// What changes, and what is told of changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// Hash of the content that was last read, good or bad.
+    /// Hash of the content that was last read, good or bad. Forgotten when the same text may do better later.
     last_read: Option<blake3::Hash>,
+    /// The same, and never forgotten.
+    last_seen: Option<blake3::Hash>,
     /// What is active.
-    active: Option<Plan>,
+    active: Active,
     /// Why the last change was refused, if it was.
     refused: Option<String>,
     /// Why the process runs something else than it was told to, if it does.
@@ -93,6 +126,7 @@ pub struct Control {
     access_log: AccessLog,
     /// Takes over the admin side's tokens.
     admin: Box<dyn Fn(&AdminSettings) + Send + Sync>,
+    turns: Turns,
     state: Mutex<State>,
 }
 
@@ -123,10 +157,12 @@ pub struct Parts {
 impl Control {
     /// Begins where the boot ended: `read` is the content of the file as it was read then, `degraded` why
     /// another text is active, if one is.
-    pub fn new(parts: Parts, read: Option<&str>, active: Plan, degraded: Option<String>) -> Self {
+    pub fn new(parts: Parts, read: Option<&str>, active: Active, degraded: Option<String>) -> Self {
+        let read = read.map(|text| blake3::hash(text.as_bytes()));
         let state = State {
-            active: Some(active),
-            last_read: read.map(|text| blake3::hash(text.as_bytes())),
+            active,
+            last_read: read,
+            last_seen: read,
             refused: degraded.clone(),
             degraded,
             retired: Vec::new(),
@@ -143,6 +179,7 @@ impl Control {
             metrics: parts.metrics,
             access_log: parts.access_log,
             admin: parts.admin,
+            turns: Turns::default(),
             state: Mutex::new(state),
         };
         // So that the first scrape knows of every certificate.
@@ -178,84 +215,61 @@ impl Control {
     /// signal is a wish, so it is read anyway: what fills its placeholders, or a certificate, may be new.
     fn change(&self, text: &str, cause: Cause) -> Result<Outcome, String> {
         let hash = blake3::hash(text.as_bytes());
-        if self.state().last_read.replace(hash) == Some(hash) && cause == Cause::Watch {
-            return Ok(Outcome::Unchanged);
-        }
-        let checked = config::check(text, &self.file, &*self.environment);
-        let errors = checked.errors();
-        let plan = checked.plan.ok_or_else(|| errors.join("\n"))?;
-        if self.state().active.as_ref() == Some(&plan) {
-            self.refresh(&plan, text)?;
-            return Ok(Outcome::Unchanged);
-        }
-        // What failed for want of an address or a certificate may pass, so it is tried again at the next look.
-        self.activate(plan, text, cause).inspect_err(|_| self.state().last_read = None)?;
-        Ok(Outcome::Applied)
-    }
-
-    /// The same plan again: only what is outside the text may be new, certificates and moved log files.
-    fn refresh(&self, plan: &Plan, text: &str) -> Result<(), String> {
-        self.prepare_doors(plan)?.commit();
-        self.renew();
-        self.access_log.reopen();
-        self.settle(text);
-        Ok(())
-    }
-
-    /// Everything about the street doors that can fail.
-    fn prepare_doors(&self, plan: &Plan) -> Result<Change<'_>, String> {
-        let errors =
-            |errors: Vec<BindError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        self.listeners.prepare(&plan.listeners).map_err(errors)
-    }
-
-    fn activate(&self, plan: Plan, text: &str, cause: Cause) -> Result<(), String> {
-        let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = Arc::new(builder.build(&plan)?);
-        let doors = self.prepare_doors(&plan)?;
-        let number = table.number;
-        // Routes before doors: who comes in by a new door finds the routes that name it.
-        let before = self.steering.swap(table.clone());
-        let warnings = doors.commit();
-        builder.commit(&plan);
-        (self.admin)(&plan.admin);
-        self.access_log.retarget(&plan.access_log.target);
-        self.access_log.reopen();
-        let mut notices = plan.notices.clone();
-        notices.extend(warnings);
-        let conflicts = self.steering.conflicts(&before, &table);
-        conflicts.iter().for_each(|notice| RampConflict { notice }.emit());
-        notices.extend(conflicts);
-        notices.extend(self.state().active.iter().flat_map(|before| only_at_start(before, &plan)));
-        ConfigApplied { version: number, hash: &plan.hash, cause: cause.as_str(), notices: &notices }.emit();
         {
             let mut state = self.state();
-            state.retired.push(before);
-            state.active = Some(plan);
+            state.last_seen = Some(hash);
+            let known = state.last_read.replace(hash) == Some(hash);
+            if state.active.overruled == Some(hash) {
+                // Whatever was wrong with the file meanwhile, it says again what somebody decided against.
+                state.refused = None;
+                drop(state);
+                return if cause == Cause::Watch { Ok(Outcome::Unchanged) } else { self.again() };
+            }
+            if known && cause == Cause::Watch {
+                return Ok(Outcome::Unchanged);
+            }
         }
-        drop(builder);
-        self.renew();
-        self.settle(text);
-        Ok(())
+        // The background thread does one thing at a time; this tells others what it is at.
+        let _turn = self.turns.take("the file", Some(cause.as_str()));
+        self.stand_over_nothing();
+        let checked = self.check(text);
+        let errors = checked.errors();
+        let plan = checked.plan.ok_or_else(|| errors.join("\n"))?;
+        let origin = Origin::now(cause, None, None);
+        let active = Active { plan, text: text.into(), origin, overruled: None };
+        // What failed for want of an address or a certificate may pass, so it is tried again at the next look.
+        self.enact(active).inspect_err(|_| self.state().last_read = None)
     }
 
-    /// What is active is what the file says.
-    fn settle(&self, text: &str) {
-        let persisted = self.store.keep(text);
-        let mut state = self.state();
-        state.refused = None;
-        state.degraded = None;
-        drop(state);
-        if let Err(error) = persisted {
-            self.not_kept(&error);
+    /// The active text again, when the file is not what runs: what is outside of it may be new.
+    fn again(&self) -> Result<Outcome, String> {
+        let active = self.state().active.clone();
+        let checked = self.check(&active.text);
+        let errors = checked.errors();
+        let plan = checked
+            .plan
+            .ok_or_else(|| format!("the active version cannot be read again: {}", errors.join("\n")))?;
+        self.enact(Active { plan, ..active })
+    }
+
+    /// The file has another text than the one that the active version stands over: from here on, every text of
+    /// it is a change, also after a restart.
+    fn stand_over_nothing(&self) {
+        let kept = {
+            let mut state = self.state();
+            if state.active.overruled.take().is_none() {
+                return;
+            }
+            state.active.kept()
+        };
+        if let Err(error) = self.store.remember(&kept) {
+            tracing::warn!(%error, "a restart may not know that the file has changed");
         }
     }
 
-    /// The active version is not on disk: a restart may not know it. A reason that was there before stays.
-    pub fn not_kept(&self, error: &io::Error) {
-        tracing::warn!(%error, "the last good version cannot be kept; a restart will not have it");
-        let why = format!("the last good version was not stored: {error}");
-        self.state().degraded.get_or_insert(why);
+    /// What went wrong with a text, without what filled its placeholders.
+    fn unfilled(&self, why: &str, text: &str) -> String {
+        config::unfill(why, text, self.file.parent().unwrap_or(Path::new("")), &*self.environment)
     }
 
     /// Drops replaced tables that no request reads any more.
@@ -267,6 +281,11 @@ impl Control {
         drop(state);
         let done: Vec<Arc<Table>> = done;
         drop(done);
+    }
+
+    /// Checks a text as if it stood in the file. Takes long for a long text, and reads local files.
+    pub fn check(&self, text: &str) -> Checked {
+        config::check(text, &self.file, &*self.environment)
     }
 
     /// The levers.
@@ -297,22 +316,4 @@ impl Control {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What differs between two plans and is only read when the process starts; a sentence each.
-fn only_at_start(before: &Plan, after: &Plan) -> Vec<String> {
-    let (gateway, then) = (&after.gateway, &before.gateway);
-    let (admin, was) = (&after.admin, &before.admin);
-    let drain = (gateway.drain_delay, gateway.drain_timeout) != (then.drain_delay, then.drain_timeout);
-    let changed = [
-        ("gateway.workers", gateway.workers != then.workers),
-        ("gateway.drain_delay and drain_timeout", drain),
-        ("admin.address", admin.address != was.address),
-        ("admin.state_dir", admin.state_dir != was.state_dir),
-        ("admin.socket", admin.socket != was.socket),
-    ];
-    let changed = changed.into_iter().filter(|(_, differs)| *differs);
-    changed
-        .map(|(key, _)| format!("{key} is read at the start only: the change waits for a restart"))
-        .collect()
 }

@@ -13,6 +13,15 @@ pub struct Deadline {
     pub by_client: bool,
 }
 
+/// On whose behalf something is held, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// When the request's head was complete.
+    pub since: Instant,
+    /// The client, proxies looked through.
+    pub client: IpAddr,
+}
+
 /// Who is counted as one: an IPv4 address, or a /64 of IPv6, which is what one subscriber gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod descriptors;
 pub mod local;
 pub mod memory;
+pub mod offload;
 pub mod watchdog;
 
 use std::future::Future;

@@ -8,6 +8,7 @@ pub mod connection;
 pub mod departure;
 pub mod door;
 pub mod interim;
+pub mod ledger;
 pub mod own;
 pub mod pipeline;
 pub mod process;

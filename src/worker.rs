@@ -12,6 +12,7 @@ use crate::runtime::watchdog::Heartbeats;
 use crate::server::client::{Came, Client, TlsFacts};
 use crate::server::connection;
 use crate::server::door::sniff::Protocol;
+use crate::server::ledger::Census;
 use crate::server::station::{Resident, Shared, Station};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::cells::CoreId;
@@ -23,12 +24,18 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::sync::CancellationToken;
 
 /// Connections that may wait for a core to take them.
 const MAILBOX: usize = 1024;
+
+/// Questions of operators that may wait for a core.
+const QUESTIONS: usize = 4;
+
+/// Asks a core who holds slots there.
+type Question = oneshot::Sender<Census>;
 
 /// The cores of the data plane.
 pub struct Workers {
@@ -37,6 +44,7 @@ pub struct Workers {
 
 struct Core {
     mailbox: mpsc::Sender<Delivered>,
+    questions: mpsc::Sender<Question>,
     load: Arc<AtomicU32>,
 }
 
@@ -77,17 +85,28 @@ impl Workers {
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
             let (mailbox, arrivals) = mpsc::channel(MAILBOX);
+            let (questions, asked) = mpsc::channel(QUESTIONS);
             let id = CoreId(u32::try_from(index).unwrap_or(u32::MAX));
             let (shared, log, hearts, stop) = (shared.clone(), log.clone(), hearts.clone(), stop.clone());
             let main = move || async move {
                 let station = Station::new(id, shared, log.core());
-                run(station, arrivals, &hearts, &stop).await;
+                run(station, arrivals, asked, &hearts, &stop).await;
             };
             let (_, thread) = runtime::spawn(&format!("core-{index}"), main)?;
             threads.push(thread);
-            cores.push(Core { mailbox, load: Arc::default() });
+            cores.push(Core { mailbox, questions, load: Arc::default() });
         }
         Ok((Workers { cores }, threads))
+    }
+
+    /// Asks every core who holds slots there; `None` for a core that has too many questions waiting already. A core
+    /// that is stuck never answers: the caller has the deadline.
+    pub fn ask_who_holds(&self) -> Vec<Option<oneshot::Receiver<Census>>> {
+        let ask = |core: &Core| {
+            let (question, answer) = oneshot::channel();
+            core.questions.try_send(question).ok().map(|()| answer)
+        };
+        self.cores.iter().map(ask).collect()
     }
 
     /// Client connections on a core, or in its mailbox.
@@ -115,6 +134,7 @@ impl Cores for Workers {
 async fn run(
     station: Rc<Station>,
     mut arrivals: mpsc::Receiver<Delivered>,
+    mut asked: mpsc::Receiver<Question>,
     hearts: &Heartbeats,
     stop: &CancellationToken,
 ) {
@@ -127,6 +147,12 @@ async fn run(
         tokio::select! {
             Some(delivered) = arrivals.recv() => {
                 tokio::task::spawn_local(welcome(station.clone(), delivered));
+            }
+            Some(question) = asked.recv() => {
+                // Whoever asked may have given up while the core was stuck; then the work is for nobody.
+                if !question.is_closed() {
+                    let _ = question.send(station.census());
+                }
             }
             _ = ticks.tick() => {
                 count += 1;

@@ -171,12 +171,48 @@ tests:
               action: "GET /readyz names the file and says why; the last good ones stay in use until it is mended."
 "#;
 
-#[test]
-fn alerts_about_certificates_come_in_time() {
+/// A fleet that is ramped from minute 11 on and sheds five times as much from minute 62 on, and a drained backend.
+const RAMPS: &str = r#"
+rule_files: [RULES]
+tests:
+  - interval: 1m
+    input_series:
+      - { series: 'tidegate_upstream_ramp_percent{upstream="orders"}', values: '100x10 25x120' }
+      - { series: 'tidegate_upstream_ramp_percent{upstream="users"}', values: '100x130' }
+      - { series: 'tidegate_backend_ramp_percent{upstream="orders",backend="a"}', values: '100x10 25x120' }
+      - { series: 'tidegate_backend_ramp_percent{upstream="users",backend="a"}', values: '100x130' }
+      - { series: 'tidegate_backend_ramp_percent{upstream="users",backend="b"}', values: '0x130' }
+      - { series: 'tidegate_shed_total{upstream="orders",class="default",reason="ramp"}', values: '0x10 0+120x50 6600+600x60' }
+    alert_rule_test:
+      - { eval_time: 55m, alertname: TidegateRampForgotten, exp_alerts: [] }
+      - eval_time: 80m
+        alertname: TidegateRampForgotten
+        exp_alerts:
+          - exp_labels: { severity: ticket, upstream: orders }
+            exp_annotations:
+              summary: "orders has been ramped or drained for an hour, and may carry 25 %"
+              action: "`tidegate ramp show` says who did it and why; `ramp clear` or `ready` ends it."
+          - exp_labels: { severity: ticket, upstream: users, backend: b }
+            exp_annotations:
+              summary: "users/b has been ramped or drained for an hour, and may carry 0 %"
+              action: "`tidegate ramp show` says who did it and why; `ramp clear` or `ready` ends it."
+      - { eval_time: 16m, alertname: TidegateRampShedsMore, exp_alerts: [] }
+      - { eval_time: 50m, alertname: TidegateRampShedsMore, exp_alerts: [] }
+      - eval_time: 68m
+        alertname: TidegateRampShedsMore
+        exp_alerts:
+          - exp_labels: { severity: ticket, upstream: orders }
+            exp_annotations:
+              summary: "orders is ramped as it was, and sheds more and more: 10 requests a second"
+              action: "Clients come again faster than they are let in, or there are more of them. `tidegate ramp show` has a forecast."
+"#;
+
+/// Has promtool run a test of the rules.
+fn promtool_passes(test: &str) {
     let folder = tempfile::tempdir().expect("a folder of its own");
-    let file = folder.path().join("certificates.yml");
+    let file = folder.path().join("test.yml");
     let rules = root().join("deploy/prometheus-rules.yml");
-    fs::write(&file, CERTIFICATES.replace("RULES", &rules.display().to_string())).expect("written");
+    fs::write(&file, test.replace("RULES", &rules.display().to_string())).expect("written");
     match Command::new("promtool").args(["test", "rules"]).arg(&file).output() {
         Ok(test) => assert!(test.status.success(), "{}", String::from_utf8_lossy(&test.stderr)),
         Err(_) if std::env::var_os("TIDEGATE_REQUIRE_EXTERNAL").is_none() => {
@@ -184,6 +220,16 @@ fn alerts_about_certificates_come_in_time() {
         }
         Err(error) => panic!("promtool is required here: {error}"),
     }
+}
+
+#[test]
+fn alerts_about_certificates_come_in_time() {
+    promtool_passes(CERTIFICATES);
+}
+
+#[test]
+fn alerts_about_ramps_come_for_those_that_are_forgotten_or_shed_more_and_more() {
+    promtool_passes(RAMPS);
 }
 
 #[test]

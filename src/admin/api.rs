@@ -4,11 +4,15 @@
 //! request, the check of who asks, and a bound on bodies. Handlers read the view,
 //! or move levers; none waits for more than the disk, and for that only briefly.
 
+pub mod config;
 pub mod events;
 pub mod health;
 mod json;
+pub mod permits;
 mod ramps;
+mod text;
 pub mod upstreams;
+pub mod versions;
 
 use super::access::Peer;
 use super::problem::{self, Problem};
@@ -62,6 +66,9 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/v1/events", get(events::events))
         .route("/v1/upstreams", get(upstreams::list))
         .route("/v1/upstreams/{upstream}", get(upstreams::one))
+        .route("/v1/permits", get(permits::list))
+        .route("/v1/config:check", post(config::check))
+        .route("/v1/versions", post(versions::apply))
         .route("/v1/levers", get(ramps::levers))
         .merge(levers("/v1/upstreams/{upstream}"))
         .merge(levers("/v1/upstreams/{upstream}/backends/{backend}"))
@@ -106,5 +113,7 @@ async fn status(State(state): State<Arc<AdminState>>) -> Json<GatewayView> {
 }
 
 async fn nothing() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path.")
+    const DETAIL: &str = "There is nothing at this path. hint: /v1/status, /v1/upstreams, /v1/levers, /v1/permits, \
+                          /v1/events, /readyz and /metrics are there to read";
+    Problem::new(StatusCode::NOT_FOUND, DETAIL)
 }

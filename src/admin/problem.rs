@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// The media type of a problem object.
@@ -18,12 +19,20 @@ pub struct Problem {
     pub detail: Cow<'static, str>,
     /// The word for programs, where the status alone does not say it.
     pub reason: Option<&'static str>,
+    /// What else programs want to know.
+    pub more: Map<String, Value>,
 }
 
 impl Problem {
     /// A problem with a sentence for the person who reads it.
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem { status, detail: detail.into(), reason: None }
+        Problem { status, detail: detail.into(), reason: None, more: Map::new() }
+    }
+
+    /// The same with one more member.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
     }
 
     /// The same with a word of its own for programs.
@@ -34,7 +43,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(body(self.status, &self.detail, self.reason)));
+        let mut response = Response::new(Body::from(body(self.status, &self.detail, self.reason, self.more)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
@@ -69,20 +78,27 @@ pub async fn complete(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-    *response.body_mut() = Body::from(body(status, detail, None));
+    *response.body_mut() = Body::from(body(status, detail, None, Map::new()));
     response
 }
 
-fn body(status: StatusCode, detail: &str, why: Option<&str>) -> String {
+fn body(status: StatusCode, detail: &str, why: Option<&str>, more: Map<String, Value>) -> String {
     let title = status.canonical_reason().unwrap_or("Error");
-    serde_json::json!({
+    let mut object = serde_json::json!({
         "type": "about:blank",
         "title": title,
         "status": status.as_u16(),
         "detail": detail,
         "reason": why.unwrap_or_else(|| reason(status)),
-    })
-    .to_string()
+    });
+    // What has a fixed meaning stays as it is.
+    for (name, value) in more {
+        let known = &mut object[&name];
+        if known.is_null() {
+            *known = value;
+        }
+    }
+    object.to_string()
 }
 
 /// The word for programs; those that the edge has too are the edge's.
@@ -93,6 +109,7 @@ fn reason(status: StatusCode) -> &'static str {
         StatusCode::NOT_FOUND => "not_found",
         StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
         StatusCode::CONFLICT => "conflict",
+        StatusCode::PRECONDITION_FAILED => "stale",
         StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
         StatusCode::UNPROCESSABLE_ENTITY => "invalid",

@@ -8,6 +8,7 @@ use crate::permit::Permit;
 use crate::reject::{Reason, Reject};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// What one admitted request holds.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Granted {
     pub(super) inside: Inside,
     /// On whose behalf, in case it leaves.
     pub(super) client: IpAddr,
+    /// Since when, if somebody may ask: a zombie has nothing else left that could tell.
+    pub(super) since: Option<Instant>,
 }
 
 /// Which bound it is inside of.
@@ -28,11 +31,16 @@ pub(super) enum Inside {
 
 impl Granted {
     pub(super) fn request(place: Permit<Place>, through: Through, client: IpAddr) -> Self {
-        Granted { place, inside: Inside::Gate(through), client }
+        Granted { place, inside: Inside::Gate(through), client, since: None }
     }
 
     pub(super) fn stream(place: Permit<Place>, route: Rc<RouteGate>, client: IpAddr) -> Self {
-        Granted { place, inside: Inside::Streams(route), client }
+        Granted { place, inside: Inside::Streams(route), client, since: None }
+    }
+
+    /// It is held since the request's head was complete.
+    pub fn held_since(&mut self, since: Instant) {
+        self.since = Some(since);
     }
 
     /// It is outside the gate, among the streams.
@@ -54,7 +62,8 @@ impl Granted {
                 None => stream = Place::beside(mine, Bound::Streams).ok_or(Reason::BackendLimit)?,
             }
         }
-        Ok(Granted::stream(stream, self.inside.route().clone(), self.client))
+        let since = self.since;
+        Ok(Granted { since, ..Granted::stream(stream, self.inside.route().clone(), self.client) })
     }
 
     /// The place of a stream, at the backend where `request` is now: it may have gone to another one since the

@@ -4,6 +4,7 @@
 use crate::admission::aborts::{Abort, Aborts};
 use crate::admission::granted::{Granted, Inside};
 use crate::admission::{CoreState, RouteGate};
+use crate::request::{Class, Holder};
 use crate::upstream::exchange::{Guard, Lingering};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -78,7 +79,7 @@ impl RouteGate {
         state.shared.zombies.acquire();
         self.counts.zombies.acquire();
         state.zombies.0.borrow_mut().push_back(slot.clone());
-        while state.shared.zombies.get() > most_zombies(self.gate.settings.max_in_flight) {
+        while state.shared.zombies.get() > most_zombies(self.gate.limit()) {
             let oldest = state.zombies.0.borrow_mut().pop_front();
             let Some(oldest) = oldest else { break };
             oldest.let_go_early();
@@ -126,6 +127,13 @@ impl Slot {
         Rc::new(Slot { route: route.clone(), held: RefCell::new(Some(held)), wanted: Notify::new() })
     }
 
+    /// For whom it is kept; nothing when it is free already.
+    fn holder(&self) -> Option<Holder> {
+        let held = self.held.borrow();
+        let granted = &held.as_ref()?.granted;
+        Some(Holder { since: granted.since?, client: granted.client })
+    }
+
     /// Frees the slot once; false when it was free already.
     fn release(&self) -> bool {
         let Some(held) = self.held.borrow_mut().take() else { return false };
@@ -157,6 +165,22 @@ impl Drop for Zombie {
 }
 
 impl CoreState {
+    /// A slot is kept here for nobody.
+    pub fn has_zombies(&self) -> bool {
+        !self.zombies.0.borrow().is_empty() || !self.stream_zombies.0.borrow().is_empty()
+    }
+
+    /// Tells each zombie's upstream, route, class and who it was for; requests and streams.
+    pub fn each_zombie(&self, mut tell: impl FnMut(&Arc<str>, &Arc<str>, Class, Holder)) {
+        for zombies in [&self.zombies, &self.stream_zombies] {
+            for slot in zombies.0.borrow().iter() {
+                if let Some(holder) = slot.holder() {
+                    tell(&self.shared.name, &slot.route.name, slot.route.class, holder);
+                }
+            }
+        }
+    }
+
     /// How long a zombie keeps its slot: min(10 s, max(100 ms, 2 × p99)).
     fn zombie_limit(&self) -> Duration {
         self.latency.borrow().p99().map_or(ZOMBIE_MAX, |p99| (p99 * 2).clamp(ZOMBIE_MIN, ZOMBIE_MAX))

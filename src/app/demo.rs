@@ -54,18 +54,27 @@ pub fn demo() -> anyhow::Result<ExitCode> {
 }
 
 fn welcome(reports: u16) -> String {
+    let program = std::env::current_exe().map_or("tidegate".to_owned(), |path| path.display().to_string());
     format!(
         "\
-Tidegate is up: edge on http://127.0.0.1:8080, admin on http://127.0.0.1:9900. In another terminal:
+Tidegate is up: edge on http://127.0.0.1:8080, admin on http://127.0.0.1:9900.
+In another terminal:
 
-  curl -i http://127.0.0.1:8080/shop                   a request through the gateway
+A request through the gateway, and what operators and Prometheus see:
+  curl -i http://127.0.0.1:8080/shop
+  {program} status
   curl -s http://127.0.0.1:9900/metrics | grep tidegate_upstream
-                                                       what Prometheus sees
-  curl -X POST http://127.0.0.1:{reports}/hang            hang the backend of /reports ...
-  for i in $(seq 60); do curl -s -o /dev/null -m 3 http://127.0.0.1:8080/reports & done
-  curl -i http://127.0.0.1:8080/reports                ... it is refused at once, with a reason
-  curl -i http://127.0.0.1:8080/shop                   ... and the other route is unharmed
-  curl -X POST http://127.0.0.1:{reports}/heal            and back
+
+Hang the backend of /reports. It is refused at once, with a reason; /shop is
+unharmed:
+  curl -X POST http://127.0.0.1:{reports}/hang
+  for i in $(seq 60); do curl -so /dev/null http://127.0.0.1:8080/reports & done
+  curl -i http://127.0.0.1:8080/reports; curl -i http://127.0.0.1:8080/shop
+  curl -X POST http://127.0.0.1:{reports}/heal
+
+Give /shop a quarter for ten seconds, and watch it:
+  {program} ramp set shop 25 --then 100 --after 10s
+  {program} events --follow
 
 Ctrl-C ends it.
 "

@@ -6,6 +6,7 @@
 )]
 
 mod stream;
+pub mod text;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -93,7 +94,9 @@ impl ClientError {
             ClientError::Unreachable { .. } => {
                 "is it running? `--admin` or TIDEGATE_ADMIN says where its admin side is".to_owned()
             }
-            ClientError::Refused { status: 401, .. } => "TIDEGATE_TOKEN carries the token".to_owned(),
+            ClientError::Refused { status: 401, .. } => {
+                "TIDEGATE_TOKEN carries the token; its hash is in `[admin] tokens`".to_owned()
+            }
             ClientError::Unreadable { .. } => "is this another program's address?".to_owned(),
             ClientError::Refused { hint, .. } => return hint.clone(),
         })
@@ -236,7 +239,7 @@ fn target(written: &str) -> Result<Target, &'static str> {
     if let Some(path) = written.strip_prefix("unix:") {
         return Ok(Target::Socket(path.strip_prefix("//").unwrap_or(path).into()));
     }
-    if written.starts_with(['/', '.']) {
+    if written.starts_with(['/', '.']) || (written.ends_with(".sock") && !written.contains("://")) {
         return Ok(Target::Socket(written.into()));
     }
     let uri: Uri = written.parse().map_err(|_| "it cannot be read")?;
@@ -270,6 +273,7 @@ mod tests {
         assert_eq!(target("http://[::1]:9900/"), Ok(Target::Tcp("[::1]:9900".into())));
         assert_eq!(target("/var/lib/x/admin.sock"), Ok(Target::Socket("/var/lib/x/admin.sock".into())));
         assert_eq!(target("unix:///x/admin.sock"), Ok(Target::Socket("/x/admin.sock".into())));
+        assert_eq!(target("state/admin.sock"), Ok(Target::Socket("state/admin.sock".into())));
         for bad in ["https://x", "127.0.0.1:9900", "", "http://", "not an address"] {
             assert!(target(bad).is_err(), "{bad}");
         }

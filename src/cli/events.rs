@@ -89,10 +89,15 @@ fn line(event: &Value, json: bool) -> String {
     }
     let text = |key: &str| plain(event[key].as_str().unwrap_or_default());
     let mut line = format!("{}  {:<11}  {}", text("at"), text("kind"), text("message"));
-    for key in ["error", "reason", "by"] {
-        if let Some(value) = event[key].as_str().filter(|value| !value.is_empty()) {
-            let first = value.lines().next().unwrap_or_default();
-            line += &format!("  {key}={}", plain(first));
+    for key in ["version", "cause", "error", "certificate", "not_after", "reason", "by"] {
+        let value = match &event[key] {
+            Value::String(value) => plain(value.lines().next().unwrap_or_default()),
+            Value::Number(value) => value.to_string(),
+            _ => continue,
+        };
+        // A shed's reason is in its message.
+        if !value.is_empty() && !line.ends_with(&value) {
+            line += &format!("  {key}={value}");
         }
     }
     line + "\n"
@@ -118,5 +123,17 @@ mod tests {
             "2026-11-01T12:00:00.045Z  config       configuration ?[31mrefused?  error=line 4: what?\n"
         );
         assert_eq!(line(&event, true).lines().count(), 1);
+    }
+
+    #[test]
+    fn what_a_message_leaves_out_stands_behind_it_and_nothing_twice() {
+        let shed = serde_json::json!({
+            "at": "T", "kind": "shed", "message": "orders is shedding: ramp", "upstream": "orders", "reason": "ramp",
+        });
+        assert_eq!(line(&shed, false), "T  shed         orders is shedding: ramp\n");
+        let applied = serde_json::json!({
+            "at": "T", "kind": "config", "message": "applied", "version": 3, "cause": "api", "by": "ops", "reason": "",
+        });
+        assert_eq!(line(&applied, false), "T  config       applied  version=3  cause=api  by=ops\n");
     }
 }

@@ -1,7 +1,7 @@
 //! `ramp`, `drain` and `ready`: the levers, moved and shown.
 
 use super::client::Client;
-use super::table::{WIDTH, fit, plain};
+use super::table::{WIDTH, fit, plain, span};
 use super::{Failure, print};
 use crate::config::units;
 use crate::control::steering::forecast::Forecast;
@@ -31,10 +31,10 @@ pub(super) enum RampVerb {
         #[arg(long, value_name = "DURATION", value_parser = duration, requires = "then")]
         after: Option<String>,
         /// Requests in flight that the percentage is of, in place of what was learned.
-        #[arg(long, value_name = "NUMBER")]
+        #[arg(long, value_name = "NUMBER", value_parser = reference, allow_negative_numbers = true)]
         reference: Option<f64>,
         /// Why.
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// Stop the clock of the next step.
@@ -197,13 +197,13 @@ fn list(client: &Client, json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every lever, and under it the reason.
+/// Every lever, and under it who moved it and why.
 fn table(levers: &[LeverView], now: Timestamp) -> String {
     if levers.is_empty() {
         return "no ramps, and nothing is drained\n".to_owned();
     }
     let mut out = String::new();
-    row(&mut out, "upstream / backend", ["ramp", "then", "since", "by", "sheds"]);
+    row(&mut out, "upstream / backend", ["ramp", "then", "since", "sheds"]);
     for lever in levers {
         let ramp = if lever.kind == "drain" { "drain".to_owned() } else { percent_text(lever.percent) };
         let then = lever.then.as_ref().map(then_text).unwrap_or_default();
@@ -212,11 +212,11 @@ fn table(levers: &[LeverView], now: Timestamp) -> String {
             .parse()
             .map_or("-".to_owned(), |since: Timestamp| span(now.duration_since(since).as_secs_f64()));
         let sheds = lever.forecast.map_or("-".to_owned(), |forecast| percent_text(forecast.shed_percent));
-        row(&mut out, &name(lever), [&ramp, &then, &since, &plain(&lever.by), &sheds]);
-        if !lever.reason.is_empty() {
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "{}", fit(&format!("  {}", plain(&lever.reason)), WIDTH));
-        }
+        row(&mut out, &name(lever), [&ramp, &then, &since, &sheds]);
+        let why = if lever.reason.is_empty() { "" } else { ": " };
+        let signed = format!("  by {}{why}{}", plain(&lever.by), plain(&lever.reason));
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{}", fit(&signed, WIDTH));
         if lever.forecast.is_none() && lever.kind == "ramp" {
             out += "  waits: the active version has no such name\n";
         }
@@ -224,9 +224,9 @@ fn table(levers: &[LeverView], now: Timestamp) -> String {
     out
 }
 
-fn row(out: &mut String, name: &str, [ramp, then, since, by, sheds]: [&str; 5]) {
-    let (name, then, by) = (fit(name, 26), fit(then, 18), fit(by, 10));
-    let line = format!("{name:<26} {ramp:>6} {then:<18} {since:>7} {by:<10} {sheds:>6}");
+fn row(out: &mut String, name: &str, [ramp, then, since, sheds]: [&str; 4]) {
+    let (name, then) = (fit(name, 32), fit(then, 21));
+    let line = format!("{name:<32} {ramp:>6}  {then:<21} {since:>8} {sheds:>7}");
     let _ = writeln!(out, "{}", fit(line.trim_end(), WIDTH));
 }
 
@@ -251,8 +251,9 @@ fn sentence(lever: &LeverView) -> String {
 }
 
 fn then_text(then: &ThenView) -> String {
-    let paused = if then.paused { " (paused)" } else { "" };
-    format!("{} in {}{paused}", percent_text(then.percent), span(then.in_seconds))
+    // What is left of a clock that stands still is what is left when it goes on.
+    let clock = if then.paused { "paused," } else { "in" };
+    format!("{} {clock} {}", percent_text(then.percent), span(then.in_seconds))
 }
 
 /// What will be shed if the demand stays as it is.
@@ -263,7 +264,8 @@ fn outlook(upstream: &str, forecast: &Forecast) -> String {
     match room {
         None => format!("{upstream} sheds nothing for ramps: {asked}"),
         Some(room) => {
-            format!("{upstream} now sheds {}: {asked}, {room} may be in flight", percent_text(*shed_percent))
+            let part = if *shed_percent > 0.0 { percent_text(*shed_percent) } else { "nothing".to_owned() };
+            format!("{upstream} now sheds {part}: {asked}, {room} may be in flight")
         }
     }
 }
@@ -273,24 +275,18 @@ fn percent_text(percent: f64) -> String {
     format!("{}%", (percent * 10.0).round() / 10.0)
 }
 
-/// The two largest units of a time.
-fn span(seconds: f64) -> String {
-    // A negative or absurd number saturates.
-    let seconds = seconds as u64;
-    match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, minutes) => format!("{minutes}m{}s", seconds % 60),
-        (0, hours, minutes) => format!("{hours}h{minutes}m"),
-        (days, hours, _) => format!("{days}d{hours}h"),
-    }
-}
-
 /// `25`, `25%` or `2.5`.
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches('%');
     let percent =
         units::percent(&format!("{number}%")).map_err(|_| "expected a percentage such as 25 or 25%")?;
     if percent > 100.0 { Err("a ramp is at most 100%".into()) } else { Ok(percent) }
+}
+
+/// A number that JSON has a word for; it turns the others into nothing, and the gateway would never hear of them.
+fn reference(text: &str) -> Result<f64, String> {
+    let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| "expected a number of requests in flight".to_owned())
 }
 
 /// Checked here, read by the gateway.
@@ -334,12 +330,13 @@ mod tests {
         };
         let gone = LeverView { forecast: None, then: None, ..lever("gone", None) };
         let expected = "\
-upstream / backend           ramp then                 since by          sheds
-orders/a                      25% 100% in 9m58s (pa…    1m3s ops         75.8%
-  release 1.2 ?[31mis cold
-users/b                     drain                       1m3s ops             -
-gone                          25%                       1m3s ops             -
-  release 1.2 ?[31mis cold
+upstream / backend                 ramp  then                     since   sheds
+orders/a                            25%  100% paused, 9m 58s      1m 3s   75.8%
+  by ops: release 1.2 ?[31mis cold
+users/b                           drain                           1m 3s       -
+  by ops
+gone                                25%                           1m 3s       -
+  by ops: release 1.2 ?[31mis cold
   waits: the active version has no such name
 ";
         assert_eq!(table(&[lever("orders", Some("a")), drained, gone], now), expected);
@@ -361,6 +358,14 @@ gone                          25%                       1m3s ops             -
         assert_eq!((percent("25"), percent("25%"), percent("2.5%")), (Ok(25.0), Ok(25.0), Ok(2.5)));
         for bad in ["", "%", "-1", "101", "1e1", "NaN", "a quarter"] {
             assert!(percent(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_reference_is_a_number_that_reaches_the_gateway() {
+        assert_eq!((reference("12"), reference("0.5")), (Ok(12.0), Ok(0.5)));
+        for bad in ["NaN", "inf", "1e999", "twelve"] {
+            assert!(reference(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,11 +1,14 @@
 //! `status`: the gateway on one screen of 80 columns.
 
 use super::client::Client;
-use super::table::{WIDTH, fit, plain};
+use super::table::{WIDTH, fit, plain, span, wrapped};
 use super::{Failure, print};
-use crate::control::view::{BackendView, GatewayView, LeverView, UpstreamView};
+use crate::control::view::{BackendView, GatewayView, LeverView, ReferenceView, UpstreamView};
 use std::fmt::Write;
 use std::process::ExitCode;
+
+/// Lines of one reason that are shown.
+const MOST_LINES: usize = 5;
 
 /// Asks the gateway and prints what it is doing.
 pub(super) fn status(client: &Client, json: bool) -> Result<ExitCode, Failure> {
@@ -30,13 +33,7 @@ fn render(view: &GatewayView) -> String {
 fn head(out: &mut String, view: &GatewayView) -> std::fmt::Result {
     let hash: String = view.version.hash.chars().take(16).collect();
     let number = view.version.number;
-    writeln!(
-        out,
-        "version {number} ({})  {}  up {}",
-        plain(&hash),
-        state(view),
-        uptime(view.uptime_seconds)
-    )?;
+    writeln!(out, "version {number} ({})  {}  up {}", plain(&hash), state(view), span(view.uptime_seconds))?;
     let connections: u64 = view.workers.iter().map(|worker| u64::from(worker.connections)).sum();
     writeln!(
         out,
@@ -59,10 +56,17 @@ fn head(out: &mut String, view: &GatewayView) -> std::fmt::Result {
     for worker in view.workers.iter().filter(|worker| worker.stuck) {
         writeln!(out, "! worker {} is stuck", worker.worker)?;
     }
-    for reason in &view.reasons {
-        writeln!(out, "! {}", plain(reason))?;
+    view.reasons.iter().try_for_each(|reason| told(out, reason))
+}
+
+/// One reason, as far as one screen has room for it; a file may have two hundred mistakes.
+fn told(out: &mut String, reason: &str) -> std::fmt::Result {
+    let shown: Vec<&str> = reason.lines().take(MOST_LINES).collect();
+    wrapped(&shown.join("\n"), "! ").iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    match reason.lines().count() - shown.len() {
+        0 => Ok(()),
+        more => writeln!(out, "  … and {more} more; --json shows all, and so does `tidegate check`"),
     }
-    Ok(())
 }
 
 fn state(view: &GatewayView) -> &'static str {
@@ -109,23 +113,45 @@ fn backend_row(out: &mut String, backend: &BackendView) -> std::fmt::Result {
     row(out, "    streams", [&backend.streams.to_string(), &backend.max_streams.to_string(), "", "", ""], "")
 }
 
-/// Who holds which lever, and what it costs now.
+/// Who holds which lever, what it costs now, and what its percentages are of.
 fn levers(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
     let own = |backend: &BackendView| backend.ramp.clone().into_iter().chain(backend.drain.clone());
-    let of = |upstream: &UpstreamView| -> Vec<LeverView> {
-        upstream.ramp.clone().into_iter().chain(upstream.backends.iter().flat_map(own)).collect()
-    };
-    let all: Vec<LeverView> = upstreams.iter().flat_map(of).collect();
-    if !all.is_empty() {
-        out.write_char('\n')?;
-    }
-    for lever in &all {
-        writeln!(out, "{}", fit(&plain(&lever_line(lever)), WIDTH))?;
-        let why = if lever.reason.is_empty() { "" } else { ": " };
-        let signed = format!("    by {} since {}{why}{}", lever.by, lever.since, lever.reason);
-        writeln!(out, "{}", fit(&plain(&signed), WIDTH))?;
+    let mut first = true;
+    for upstream in upstreams {
+        let levers = upstream.ramp.clone().into_iter().chain(upstream.backends.iter().flat_map(own));
+        for lever in levers {
+            if std::mem::take(&mut first) {
+                out.write_char('\n')?;
+            }
+            writeln!(out, "{}", fit(&plain(&lever_line(&lever)), WIDTH))?;
+            let why = if lever.reason.is_empty() { "" } else { ": " };
+            let signed = format!("    by {} since {}{why}{}", lever.by, lever.since, lever.reason);
+            writeln!(out, "{}", fit(&plain(&signed), WIDTH))?;
+        }
+        for backend in
+            upstream.backends.iter().filter(|backend| (0.01..100.0).contains(&backend.ramp_percent))
+        {
+            let (name, share) =
+                (format!("{}/{}", upstream.name, backend.name), percent(backend.ramp_percent));
+            let line = format!("    {name} holds {share} of {}", reference(&backend.reference));
+            writeln!(out, "{}", fit(&plain(&line), WIDTH))?;
+        }
     }
     Ok(())
+}
+
+/// What a percentage is of, and how far that can be trusted.
+fn reference(reference: &ReferenceView) -> String {
+    let age = reference.age_seconds.map(|age| format!(", {} old", span(age))).unwrap_or_default();
+    let source = match reference.source.as_str() {
+        "operator" => "as ordered",
+        "learned" => "learned",
+        "first_seconds" => "a guess from its first seconds",
+        "peers" => "its peers' median",
+        "cap" => "a guess: a quarter of its cap",
+        other => other,
+    };
+    format!("{} in flight ({source}{age})", (reference.in_flight * 10.0).round() / 10.0)
 }
 
 /// What a lever says, and what its upstream sheds for it.
@@ -139,7 +165,7 @@ pub(super) fn lever_line(lever: &LeverView) -> String {
     }
     if let Some(then) = lever.then {
         let clock = if then.paused { "paused with" } else { "in" };
-        line += &format!(", then {} {clock} {}", percent(then.percent), uptime(then.in_seconds));
+        line += &format!(", then {} {clock} {}", percent(then.percent), span(then.in_seconds));
     }
     if let Some(forecast) = &lever.forecast {
         line += &format!("  sheds {}% now", forecast.shed_percent);
@@ -163,18 +189,6 @@ fn percent(percent: f64) -> String {
     format!("{}%", (percent * 100.0).round() / 100.0)
 }
 
-fn uptime(seconds: f64) -> String {
-    // A negative or absurd number saturates.
-    let seconds = seconds as u64;
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, minutes) => format!("{minutes}m {}s", seconds % 60),
-        (0, hours, minutes) => format!("{hours}h {minutes}m"),
-        (days, hours, _) => format!("{days}d {hours}h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,7 +209,11 @@ mod tests {
             ..Default::default()
         };
         GatewayView {
-            version: VersionView { number: 3, hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b".into() },
+            version: VersionView {
+                number: 3,
+                hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b".into(),
+                ..Default::default()
+            },
             degraded: true,
             reasons: vec!["line 4: unknown key `path_prefx`".into()],
             ready: true,
@@ -259,9 +277,30 @@ orders                            76    256     3/512  100%           2 zombies
         };
         let mut view = view();
         view.upstreams[0].ramp = Some(lever);
+        view.upstreams[0].backends[0].ramp_percent = 2.5;
+        view.upstreams[0].backends[0].reference = ReferenceView {
+            in_flight: 40.04,
+            source: "learned".into(),
+            age_seconds: Some(63.0),
+            ..Default::default()
+        };
         let expected = "\nramp orders 2.5%, then 100% in 9m 58s  sheds 75.5% now\n    \
-                        by ops since 2026-11-22T19:00:00Z: cold caches\n";
+                        by ops since 2026-11-22T19:00:00Z: cold caches\n    \
+                        orders/a holds 2.5% of 40 in flight (learned, 1m 3s old)\n";
         assert!(render(&view).ends_with(expected), "{}", render(&view));
+    }
+
+    #[test]
+    fn a_refused_file_is_told_in_full_lines_and_no_more_than_a_screen_holds() {
+        let mut view = view();
+        let mistakes: Vec<_> = (1..=30).map(|line| format!("line {line}: {}", "wrong ".repeat(12))).collect();
+        view.reasons = vec![format!("the last change was refused: {}", mistakes.join("\n"))];
+        let text = render(&view);
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(
+            text.contains("line 5:") && !text.contains("line 6:") && text.contains("and 25 more"),
+            "{text}"
+        );
     }
 
     #[test]

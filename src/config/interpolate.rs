@@ -95,6 +95,21 @@ pub fn fill(text: &str, directory: &Path, env: &dyn Environment) -> Result<Optio
     if errors.is_empty() { Ok(Some(filled)) } else { Err(errors) }
 }
 
+/// `message` with every value that fills a placeholder of `text` replaced by the placeholder: what is said of a
+/// file whose name was filled in must not show what it was filled with.
+pub fn unfill(message: &str, text: &str, directory: &Path, env: &dyn Environment) -> String {
+    let mut message = message.to_owned();
+    let placeholders = text.match_indices("${").filter_map(|(at, _)| text[at..].split_inclusive('}').next());
+    for placeholder in placeholders {
+        if let Ok(Some(value)) = fill(placeholder, directory, env)
+            && !value.is_empty()
+        {
+            message = message.replace(&value, placeholder);
+        }
+    }
+    message
+}
+
 /// The value of what stands between the braces.
 fn placeholder(inner: &str, directory: &Path, env: &dyn Environment) -> Result<String, FillError> {
     if let Some(path) = inner.strip_prefix("file:") {
@@ -179,6 +194,14 @@ pub(super) mod tests {
             files: HashMap::from([("/etc/tidegate/token", "s3cret\n")]),
         };
         fill(text, Path::new("/etc/tidegate"), &env)
+    }
+
+    #[test]
+    fn what_was_filled_in_is_taken_out_of_a_message_again() {
+        let env = Fake { variables: HashMap::from([("S", "hunter2")]), ..Fake::default() };
+        let text = "ca = \"certs/${S}\"\nx = \"${S\"";
+        let said = unfill("/etc/certs/hunter2: not found", text, Path::new("/etc"), &env);
+        assert_eq!(said, "/etc/certs/${S}: not found");
     }
 
     #[test]

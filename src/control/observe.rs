@@ -48,9 +48,10 @@ impl Observatory {
         let started = self.ready.load(Relaxed);
         let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
         reasons.extend(self.control.steering().reasons(&table));
+        let version = self.version(&table);
         let now = self.epoch_nanos();
         let mut view = GatewayView {
-            version: VersionView { number: table.number, hash: table.hash.clone() },
+            version,
             degraded,
             reasons,
             ready: started && !draining && !stuck,
@@ -81,6 +82,20 @@ impl Observatory {
         }
     }
 
+    fn version(&self, table: &Table) -> VersionView {
+        let state = self.control.state();
+        let origin = state.active.origin.clone();
+        VersionView {
+            number: table.number,
+            hash: table.hash.clone(),
+            cause: origin.cause,
+            by: origin.by,
+            reason: origin.reason,
+            since: origin.since,
+            overrules_file: state.active.overruled.is_some(),
+        }
+    }
+
     fn epoch_nanos(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
@@ -99,6 +114,10 @@ impl Observatory {
         reasons.extend(state.degraded.iter().map(|why| format!("degraded: {why}")));
         let refused = state.refused.iter().filter(|why| state.degraded.as_ref() != Some(why));
         reasons.extend(refused.map(|why| format!("the last change was refused: {why}")));
+        if state.active.overruled.is_some() {
+            let told = state.active.origin.told();
+            reasons.push(format!("the file is not what runs: the active version was {told}"));
+        }
         reasons.extend(state.certificates.reasons(epoch_seconds(SystemTime::now())));
         (reasons, state.degraded.is_some(), state.refused.is_none())
     }

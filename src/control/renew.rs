@@ -24,7 +24,7 @@ impl Control {
         let mut looks: Vec<Look> = self.listeners.renew().into_iter().map(Look::from).collect();
         looks.extend(self.renew_backends());
         let now = epoch_seconds(SystemTime::now());
-        let keys = self.state().active.as_ref().map(keys).unwrap_or_default();
+        let keys = keys(&self.state().active.plan);
         let open = keys.into_iter().filter(|key| mode(key).is_some_and(is_open_to_others)).collect();
         let mut state = self.state();
         let news = state.certificates.take_in(looks, now);
@@ -41,8 +41,8 @@ impl Control {
         let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
         let found = builder.trusts().look();
         let changed = found.iter().any(|found| matches!(found.changed, Ok(true)));
-        let plan = self.state().active.clone().filter(|_| changed);
-        if let Some(plan) = plan {
+        if changed {
+            let plan = self.state().active.plan.clone();
             match builder.rebuild(&plan) {
                 Ok(table) => {
                     let before = self.steering.swap(Arc::new(table));
@@ -67,10 +67,9 @@ impl Control {
     /// The folders in which a change of the configuration or of a certificate shows.
     pub fn folders(&self) -> BTreeSet<PathBuf> {
         let state = self.state();
-        let plan = state.active.as_ref();
-        let mut all = plan.map(|plan| certificates(plan).chain(keys(plan)).collect::<Vec<_>>());
+        let plan = &state.active.plan;
+        let all: Vec<_> = certificates(plan).chain(keys(plan)).collect();
         drop(state);
-        let all = all.take().unwrap_or_default();
         // The configuration's own links are seen by its folder alone: there they are swapped.
         folder(&self.file).into_iter().chain(all.iter().flat_map(|file| folders_of(file))).collect()
     }

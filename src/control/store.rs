@@ -3,6 +3,7 @@
 //! old one or the new one.
 #![expect(clippy::disallowed_methods, reason = "on the background thread, and at start")]
 
+use crate::control::origin::Kept;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const LAST_GOOD: &str = "last-good.toml";
+const ORIGIN: &str = "origin.json";
 const ADDRESSES: &str = "addresses.json";
 
 /// A state directory.
@@ -39,12 +41,28 @@ impl Store {
         &self.directory
     }
 
-    /// Keeps the text of a version that became active.
+    /// Keeps the text of a version that became active, and where it came from. The text goes first: a crash
+    /// between leaves a text whose origin is not known, over the same file as before.
     ///
     /// # Errors
     /// When the disk does not take it; the version is active all the same.
-    pub fn keep(&self, text: &str) -> io::Result<()> {
-        write_whole(&self.directory.join(LAST_GOOD), text.as_bytes())
+    pub fn keep(&self, text: &str, kept: &Kept) -> io::Result<()> {
+        write_whole(&self.directory.join(LAST_GOOD), text.as_bytes())?;
+        self.remember(kept)
+    }
+
+    /// Keeps where the active version came from, and what it stands over.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn remember(&self, kept: &Kept) -> io::Result<()> {
+        write_whole(&self.directory.join(ORIGIN), json!(kept).to_string().as_bytes())
+    }
+
+    /// Where the last version came from, if that is known.
+    pub fn origin(&self) -> Option<Kept> {
+        let text = fs::read_to_string(self.directory.join(ORIGIN)).ok()?;
+        serde_json::from_str(&text).ok()
     }
 
     /// Keeps another file of the state whole: a crash leaves the old one or the new one.
@@ -123,15 +141,23 @@ fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::origin::Origin;
+
+    fn kept(text: &str) -> Kept {
+        let origin =
+            Origin { cause: "api".into(), by: Some("ops".into()), reason: None, since: "now".into() };
+        Kept::of(text, &origin, Some(blake3::hash(b"the file")))
+    }
 
     #[test]
     fn what_was_kept_is_found_again_also_through_the_pointer() {
         let home = tempfile::tempdir().expect("a directory");
         let store = Store::open(&home.path().join("state")).expect("made");
         assert_eq!(store.last_good(), None);
-        store.keep("one").expect("kept");
-        store.keep("two").expect("kept");
+        store.keep("one", &kept("one")).expect("kept");
+        store.keep("two", &kept("two")).expect("kept");
         assert_eq!(store.last_good().as_deref(), Some("two"));
+        assert_eq!(store.origin(), Some(kept("two")));
         let file = home.path().join("gateway.toml");
         assert_eq!(Store::pointed_to_by(&file), None);
         store.leave_pointer(&file).expect("left");
@@ -141,7 +167,8 @@ mod tests {
     #[test]
     fn a_directory_that_is_gone_is_an_error_and_no_panic() {
         let store = Store::at(Path::new("/nonexistent/tidegate"));
-        assert!(store.keep("x").is_err());
+        assert!(store.keep("x", &kept("x")).is_err());
+        assert_eq!(store.origin(), None);
         assert_eq!(store.last_good(), None);
     }
 }

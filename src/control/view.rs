@@ -53,6 +53,16 @@ pub struct VersionView {
     pub number: u64,
     /// Blake3 of the text, hex.
     pub hash: String,
+    /// Where it came from: `boot`, `watch`, `signal` or `api`.
+    pub cause: String,
+    /// Who applied it; nothing where the file did.
+    pub by: Option<String>,
+    /// Why, in their words.
+    pub reason: Option<String>,
+    /// Since when it is active: UTC, RFC 3339.
+    pub since: String,
+    /// It stands over the file: the file is not what runs.
+    pub overrules_file: bool,
 }
 
 /// One core of the data plane.

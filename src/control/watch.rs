@@ -2,6 +2,7 @@
 //! so events never name the file), gathered for a moment, and a look every half minute in case an event was
 //! lost. Whether it is a change is decided by content, not here.
 
+use crate::control::apply::Job;
 use crate::control::{Cause, Control, Outcome};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
@@ -17,9 +18,13 @@ const LOOK: Duration = Duration::from_secs(30);
 /// How often replaced tables are looked after.
 const TIDY: Duration = Duration::from_secs(1);
 
-/// Watches the files for as long as the process lives, and tells what came of each look. Runs on the background
-/// thread, where files may block.
-pub async fn watch(control: Arc<Control>, mut wishes: mpsc::Receiver<()>, told: impl Fn(Cause, Outcome)) {
+/// Watches the files for as long as the process lives, does what is ordered through the admin side, and tells what
+/// came of each look and each order. Runs on the background thread, where files may block.
+pub async fn watch(
+    control: Arc<Control>,
+    (mut wishes, mut orders): (mpsc::Receiver<()>, mpsc::Receiver<Job>),
+    told: impl Fn(Cause, Outcome),
+) {
     // One place is enough: an event only says "look".
     let (sender, mut events) = mpsc::channel(1);
     let mut eyes = Eyes::open(sender);
@@ -30,6 +35,11 @@ pub async fn watch(control: Arc<Control>, mut wishes: mpsc::Receiver<()>, told: 
     loop {
         let cause = tokio::select! {
             Some(()) = wishes.recv() => Cause::Signal,
+            Some(job) = orders.recv() => {
+                control.fulfil(job, |outcome| told(Cause::Api, outcome));
+                eyes.turn_to(control.folders());
+                continue;
+            }
             Some(()) = events.recv() => {
                 tokio::time::sleep(GATHER).await;
                 // What came meanwhile is part of it.

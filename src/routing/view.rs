@@ -92,6 +92,7 @@ impl Furniture {
             table.upstreams.iter().map(|upstream| self.gate(upstream, &mut states, &mut pools)).collect();
         let routes = table.routes.iter().map(|route| match route.settings.action {
             Action::Upstream(index) => Some(RouteGate::new(
+                route.settings.name.clone(),
                 gates[index].clone(),
                 route.counts.clone(),
                 route.settings.max_in_flight,
@@ -100,10 +101,11 @@ impl Furniture {
             _ => None,
         });
         let gates = routes.collect();
-        // Whoever still waits at an upstream that is gone must hear the bell to the end.
+        // Whoever still waits at an upstream that is gone must hear the bell to the end; and what is kept there
+        // for nobody is still to be seen.
         let gone =
             std::mem::take(&mut self.states).into_iter().filter(|(name, _)| !states.contains_key(name));
-        let waiting: Vec<_> = gone.filter(|(_, state)| state.has_waiters()).collect();
+        let waiting: Vec<_> = gone.filter(|(_, state)| state.has_waiters() || state.has_zombies()).collect();
         states.extend(waiting);
         self.states = states;
         for (endpoint, pool) in std::mem::replace(&mut self.pools, pools) {
@@ -149,6 +151,11 @@ impl Furniture {
     /// This core's bell rang: somebody who waits here may be served.
     pub fn serve(&self) {
         self.states.values().for_each(|state| state.serve());
+    }
+
+    /// What this core knows of each upstream.
+    pub fn states(&self) -> impl Iterator<Item = &Rc<CoreState>> {
+        self.states.values()
     }
 
     /// Old response times fade; called every ten seconds.

@@ -189,6 +189,7 @@ pub async fn send(
 ) -> Result<Sent<Granted>, Reject> {
     let interim = interim::listen(client, &mut parts, &mut outgoing.body);
     let progress = outgoing.progress;
+    record.entry.iter().for_each(|entry| entry.sends(&progress));
     let mut request = Request::from_parts(parts, outgoing.body);
     interim.attach(&mut request);
     // Who was tried, for the log, should nobody answer.

@@ -8,6 +8,7 @@ use crate::reject::{Reason, Reject};
 use crate::routing::view::View;
 use crate::server::arrival::{self, Arrival};
 use crate::server::client::Client;
+use crate::server::ledger::Entry;
 use crate::server::record::{Pending, Record};
 use crate::server::upgrade::Upgrade;
 use crate::server::{departure, own, unread, upgrade};
@@ -101,12 +102,14 @@ async fn walk(
     // The permit comes first, so that whatever follows is bounded; its refusal waits for the route's name.
     record.permit = client.station.shared.process.enter(table.max_in_flight);
     arrival::identify(client, &mut parts, record, &table.trusted_proxies);
+    record.sign_in();
 
     let arrival = Arrival::read(client, &parts)?;
     if let Some(answer) = arrival.redirected(client, &parts) {
         return Ok(Outcome::Own(answer));
     }
     let chosen = arrival.choose(client, view, &parts, record)?;
+    record.entry.iter().for_each(|entry| entry.chose(&chosen));
     arrival::check_memory(client, &chosen)?;
     let settings = &chosen.route().settings;
     let authority = departure::authority_text(&parts);
@@ -126,7 +129,9 @@ async fn walk(
     let deadline = deadline::of(record.started, settings.timeout, &parts.headers);
     let Some(incoming) = body.take() else { return Err(Reject::new(Reason::Internal, "no body")) };
     let mut outgoing = departure::outgoing(client, gate, &chosen, &parts, incoming, record);
+    record.entry.iter().for_each(Entry::gathers);
     outgoing.gather(client, &chosen, deadline).await?;
+    record.entry.iter().for_each(Entry::waits);
     let asked = Instant::now();
     let granted = if settings.streaming {
         // Among the streams from here on, in the process too.
@@ -145,6 +150,7 @@ async fn walk(
             return Err(reject);
         }
     };
+    granted.held_since(record.started);
     let upgrade = match upgrade {
         Some(upgrade) if granted.is_stream() => Some((upgrade, None)),
         Some(upgrade) => Some((upgrade, Some(upgrade::reserve(client, &chosen, gate, &mut granted)?))),

@@ -5,9 +5,11 @@
 //! the client the last byte, and only then is the process permit free (`design.md`, "Admission").
 
 use crate::reject::Reason;
+use crate::request::Holder;
 use crate::routing::view::Chosen;
 use crate::server::client::Client;
 use crate::server::door::Refusal;
+use crate::server::ledger::Entry;
 use crate::server::process::ProcessPermit;
 use crate::telemetry::access_log::{AccessRecord, End};
 use crate::telemetry::metrics::Source;
@@ -32,6 +34,8 @@ pub struct Record {
     pub started: Instant,
     /// Its right to be in the process.
     pub permit: Option<ProcessPermit>,
+    /// Its row among those who hold something.
+    pub entry: Option<Entry>,
     /// The route it took.
     pub chosen: Option<Chosen>,
     /// Its identifier.
@@ -78,6 +82,7 @@ impl Record {
             client: client.clone(),
             started: Instant::now(),
             permit: None,
+            entry: None,
             chosen: None,
             id: HeaderValue::from_static("-"),
             client_ip: client.peer.ip(),
@@ -93,6 +98,16 @@ impl Record {
             log,
             answered: false,
         }
+    }
+
+    /// On whose behalf permits are held.
+    pub fn holder(&self) -> Holder {
+        Holder { since: self.started, client: self.client_ip }
+    }
+
+    /// Is seen among those who hold something, if it does. The client must be known.
+    pub fn sign_in(&mut self) {
+        self.entry = self.permit.is_some().then(|| self.client.station.ledger.enter(self.holder()));
     }
 
     /// The gateway answers itself.
@@ -111,6 +126,7 @@ impl Record {
     pub fn answering(&mut self, status: u16) {
         self.status = status;
         self.answered = true;
+        self.entry.iter().for_each(Entry::answers);
         self.client.answering();
     }
 

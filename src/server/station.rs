@@ -8,6 +8,7 @@ use crate::routing::view::{Furniture, View};
 use crate::runtime::bells::Bells;
 use crate::runtime::clock::Clock;
 use crate::server::client::Client;
+use crate::server::ledger::{Census, Ledger};
 use crate::server::process::Process;
 use crate::telemetry::access_log::CoreLog;
 use crate::telemetry::cells::CoreId;
@@ -46,6 +47,8 @@ pub struct Station {
     pub clock: Rc<Clock>,
     /// Exchanges with backends.
     pub exchanges: Rc<Exchanges<Granted>>,
+    /// Who is here.
+    pub ledger: Rc<Ledger>,
     /// The core's share in the budget of buffered bytes.
     pub memory: Rc<CoreMemory>,
     /// The core's end of the access log.
@@ -77,6 +80,7 @@ impl Station {
             core,
             clock,
             exchanges: Exchanges::new(memory.clone()),
+            ledger: Rc::default(),
             memory,
             log,
             unrouted,
@@ -125,6 +129,14 @@ impl Station {
         clients.iter().for_each(|client| client.sweep(now));
         self.memory.settle();
         self.log.flush();
+    }
+
+    /// Who holds slots on this core, zombies included.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        self.ledger.tell(&mut census);
+        self.furniture.borrow().states().for_each(|state| census.add_zombies(state));
+        census
     }
 
     /// The slower tick, once a second.

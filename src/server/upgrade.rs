@@ -9,6 +9,7 @@ use crate::routing::view::Chosen;
 use crate::server::arrival;
 use crate::server::client::Client;
 use crate::server::door::upgrade_passes;
+use crate::server::ledger::Entry;
 use crate::server::process::ProcessPermit;
 use crate::server::record::{Pending, Record};
 use crate::server::tunnel::Upgraded;
@@ -111,6 +112,7 @@ pub fn switch(
     settings.filters.response_headers.apply(response.headers_mut());
     if let Some(mut record) = pending.detach() {
         record.answering(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+        record.entry.iter().for_each(Entry::tunnels);
         response.headers_mut().insert(forwarded::REQUEST_ID, record.id.clone());
         let place = match reserved {
             Some((process, place)) => {

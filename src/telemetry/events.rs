@@ -68,8 +68,12 @@ pub struct ConfigApplied<'a> {
     pub version: u64,
     /// Blake3 of its text, hex.
     pub hash: &'a str,
-    /// Where it came from: `watch` or `signal`.
+    /// Where it came from: `watch`, `signal` or `api`.
     pub cause: &'a str,
+    /// Who applied it, if somebody did.
+    pub by: Option<&'a str>,
+    /// Why, in their words.
+    pub reason: Option<&'a str>,
     /// Warnings, a sentence each.
     pub notices: &'a [String],
 }
@@ -77,7 +81,14 @@ pub struct ConfigApplied<'a> {
 impl ConfigApplied<'_> {
     /// Logs it, and its notices after it.
     pub fn emit(self) {
-        tracing::info!(version = self.version, hash = self.hash, cause = self.cause, "configuration applied");
+        tracing::info!(
+            version = self.version,
+            hash = self.hash,
+            cause = self.cause,
+            by = self.by,
+            reason = self.reason,
+            "configuration applied"
+        );
         for notice in self.notices {
             tracing::warn!(version = self.version, "{notice}");
         }
@@ -86,6 +97,8 @@ impl ConfigApplied<'_> {
             .with("version", self.version)
             .with("hash", self.hash)
             .with("cause", self.cause)
+            .with("by", self.by)
+            .with("reason", self.reason)
             .with_list("notices", self.notices)
             .hand_on();
     }
@@ -94,7 +107,7 @@ impl ConfigApplied<'_> {
 /// A configuration was read and changed nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigRefused<'a> {
-    /// Where it came from: `watch` or `signal`.
+    /// Where it came from: `watch`, `signal` or `api`.
     pub cause: &'a str,
     /// What is wrong with it; may have several lines.
     pub error: &'a str,

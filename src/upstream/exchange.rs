@@ -2,15 +2,16 @@
 //! meanwhile: the connection, and a guard (the permits).
 //!
 //! The guard is released the moment the exchange with the backend is over, however slow the client reads the
-//! rest (`design.md`, "Admission"): while the client does not take it, the core's tick reads ahead. The exchange can be ended from outside: a core's tick takes connection
-//! and guard away from it, also while nobody polls its body (`hyper-notes.md` 10).
+//! rest (`design.md`, "Admission"): while the client does not take it, the core's tick reads ahead. The exchange
+//! can be ended from outside: a core's tick takes connection and guard away from it, also while nobody polls its
+//! body (`hyper-notes.md` 10).
 
 use crate::memory::CoreMemory;
 use crate::reject::Reason;
 use crate::runtime::clock::TICK;
 use crate::upstream::connection::Connection;
 use crate::upstream::download::{Download, End, Stored};
-use crate::upstream::progress::Progress;
+use crate::upstream::progress::{Progress, Stage};
 use crate::upstream::tunnel::{Bounds, Tunnel};
 use crate::upstream::{trailers, zombie};
 use bytes::Bytes;
@@ -186,6 +187,7 @@ impl<G: Guard> Shared<G> {
                 Poll::Ready(Pulled::End(End::Complete))
             }
             Poll::Ready(Some(Err(_))) => {
+                self.progress.reach(Stage::Over);
                 drop(self.held.borrow_mut().take());
                 Poll::Ready(Pulled::End(End::Broken))
             }
@@ -202,6 +204,7 @@ impl<G: Guard> Shared<G> {
 
     /// The answer is complete: the guard is released and the connection can serve the next request.
     fn complete(&self) {
+        self.progress.reach(Stage::Over);
         let held = self.held.borrow_mut().take();
         if let Some(Held { connection: Some(Connection::H1(connection, pool)), guard }) = held {
             pool.put_back(connection, self.progress.upload_done());
@@ -243,6 +246,7 @@ impl<G: Guard> Exchange<G> {
         connection: Connection,
         guard: G,
     ) -> Self {
+        progress.reach(Stage::Open);
         let sent_before = match &connection {
             Connection::H1(connection, _) => connection.written(),
             Connection::H2(_) => 0,
@@ -314,6 +318,7 @@ impl<G: Guard> Exchange<G> {
     /// Takes back connection and guard, without any after-life; for failures that are the connection's end,
     /// requests that were not sent, and tunnels.
     pub(super) fn take(&self) -> Option<(Option<Connection>, G)> {
+        self.shared.progress.reach(Stage::Connecting);
         self.shared.held.borrow_mut().take().map(|held| (held.connection, held.guard))
     }
 

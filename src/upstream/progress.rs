@@ -23,6 +23,17 @@ pub enum Waiting {
     Backend,
 }
 
+/// How far an exchange with a backend has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// No connection carries it yet.
+    Connecting,
+    /// A connection carries it.
+    Open,
+    /// Nothing more comes of it.
+    Over,
+}
+
 /// Which parties of an exchange must keep up the least rate ([`crate::upstream::rate`]). A backend that makes an
 /// answer slowly is never among them: that is what long polling does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +73,7 @@ struct Rates {
 pub struct Progress {
     clock: Rc<Clock>,
     patience: Patience,
+    stage: Cell<Stage>,
     upload: Cell<(Waiting, Instant)>,
     download: Cell<(Waiting, Instant)>,
     bytes_in: Cell<u64>,
@@ -90,6 +102,7 @@ impl Progress {
         Progress {
             clock,
             patience,
+            stage: Cell::new(Stage::Connecting),
             upload: Cell::new((Waiting::Nobody, now)),
             download: Cell::new((Waiting::Nobody, now)),
             bytes_in: Cell::new(0),
@@ -110,6 +123,16 @@ impl Progress {
             cause: Cell::new(None),
             waker: RefCell::new(None),
         }
+    }
+
+    /// How far it has come.
+    pub fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// It has come so far.
+    pub fn reach(&self, stage: Stage) {
+        self.stage.set(stage);
     }
 
     /// The request has a body that is still to be sent.

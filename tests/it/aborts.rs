@@ -205,10 +205,13 @@ fn a_flood_of_aborts_from_many_addresses_stays_within_the_caps_and_ends() {
             let _ = raw.exactly(1);
             raw.abort();
         }
-        let metrics = gateway.metrics();
-        let of = |gauge: &str| metrics.value(gauge, &[("upstream", "u")]);
-        let (held, lingering) = (of("tidegate_upstream_inflight"), of("tidegate_zombies"));
-        assert!(held <= 20.0 && lingering <= 18.0, "a tenth stays free: {lingering} of {held} linger");
+        // A core that takes a zombie in is counted before it lets the oldest go.
+        wait_until(PATIENCE, "a tenth is free of zombies", || {
+            let metrics = gateway.metrics();
+            let of = |gauge: &str| metrics.value(gauge, &[("upstream", "u")]);
+            assert!(of("tidegate_upstream_inflight") <= 20.0, "the cap holds at every moment");
+            of("tidegate_zombies") <= 18.0
+        });
     }
     wait_until(ZOMBIES_END, "no zombie is left", || zombies(&gateway) == 0.0);
     gateway.settles(ZOMBIES_END);

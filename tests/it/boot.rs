@@ -66,6 +66,35 @@ fn a_broken_file_at_boot_means_the_last_good_version() {
 }
 
 #[test]
+fn what_is_wrong_with_a_file_is_told_before_remarks_about_it() {
+    let origin = Origin::well_behaved();
+    // A key that does not act yet is a remark, and stands before the mistake.
+    let config = Config::new().upstream("u", &[origin.address()], "latency_objective = \"1s\"");
+    let gateway = Gateway::start(&config.clone().route("r", "/", "u", ""));
+    gateway.write(&config.route("r", "/", "u", "timout = \"1s\""));
+    let gateway = gateway.restart(Launch::default());
+    let reasons = gateway.status()["reasons"].to_string();
+    assert!(reasons.contains("unknown key `timout`") && reasons.contains("line "), "{reasons}");
+    assert!(!reasons.contains("does not act"), "{reasons}");
+}
+
+#[test]
+fn no_word_beside_the_file_is_missed_where_the_state_directory_is_given() {
+    let origin = Origin::well_behaved();
+    let missed = |launch: fn(&Path) -> Launch| {
+        let folder = TempDir::new().expect("a temporary folder");
+        // In the way of the word, as a folder that only root may write is.
+        fs::create_dir(folder.path().join(".gateway.toml.state")).expect("made");
+        let launch = launch(&folder.path().join("state"));
+        let gateway = Gateway::start_in(folder, &Config::simple(origin.address()), launch);
+        gateway.log().contains("no word can be left")
+    };
+    assert!(missed(|_| Launch::default()));
+    assert!(!missed(|state| Launch::default().state_dir(state)));
+    assert!(!missed(|state| Launch::default().state_in_environment(state)));
+}
+
+#[test]
 fn a_degraded_gateway_recovers_with_its_file() {
     let origin = Origin::well_behaved();
     let config = Config::simple(origin.address());
@@ -241,5 +270,5 @@ fn a_first_version_whose_certificates_are_broken_is_refused_or_gives_way_to_the_
     fs::copy(&pair.key, &other.key).expect("copied");
     gateway.write(&wrong);
     wait_until(PATIENCE, "the same text is taken once they fit", || gateway.hash() != good);
-    assert_eq!(gateway.status()["degraded"], false);
+    wait_until(PATIENCE, "it is degraded no more", || gateway.status()["degraded"] == false);
 }

@@ -247,13 +247,15 @@ fn websocket_tunnels_have_a_bound_of_their_own_beside_requests() {
     });
 }
 
+/// A recovery gateway whose backends of checkout are one origin.
+fn recovery(checkout: &Origin, catalogue: &Origin) -> Gateway {
+    start("recovery", &[at("CHECKOUT_A", checkout), at("CHECKOUT_B", checkout), at("CATALOGUE_A", catalogue)])
+}
+
 #[test]
 fn recovery_serves_both_services_and_shows_what_it_ramps() {
     let (checkout, catalogue) = (Origin::well_behaved(), Origin::well_behaved());
-    let gateway = start(
-        "recovery",
-        &[at("CHECKOUT_A", &checkout), at("CHECKOUT_B", &checkout), at("CATALOGUE_A", &catalogue)],
-    );
+    let gateway = recovery(&checkout, &catalogue);
     let edge = gateway.edge();
     assert_eq!(ask(edge, "POST", "shop.test", "/checkout/pay").status(), 200);
     assert_eq!(ask(edge, "GET", "shop.test", "/checkout/cart").status(), 200);
@@ -263,4 +265,82 @@ fn recovery_serves_both_services_and_shows_what_it_ramps() {
     assert_eq!(names, ["checkout", "catalogue"]);
     let ramp = [("upstream", "checkout")];
     assert_eq!(gateway.metrics().value("tidegate_upstream_ramp_percent", &ramp), 100.0);
+}
+
+/// The commands in an example's comments, each as its words.
+fn commands(name: &str) -> Vec<Vec<String>> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name).with_extension("toml");
+    let text = fs::read_to_string(file).expect("the example is there");
+    let lines = text.lines().filter_map(|line| line.strip_prefix("#        tidegate "));
+    // What stands between quotation marks is one word.
+    let words = |(at, part): (usize, &str)| match at % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect(),
+        _ => vec![part.to_owned()],
+    };
+    lines.map(|line| line.split('"').enumerate().flat_map(words).collect()).collect()
+}
+
+/// What a ramp of the whole of checkout does while its backends hang: a quarter of what is assumed without history
+/// (a quarter of 64 for each of two) holds, the last of it is for those who pay, and nobody else notices.
+fn holds_a_quarter(gateway: &Gateway, checkout: &Origin) {
+    let edge = gateway.edge();
+    checkout.switch(Behaviour::AcceptsAndNeverAnswers);
+    let _browsing = gateway.ask("/checkout/cart", 20);
+    wait_until(Duration::from_secs(5), "browsing has its share", || gateway.sheds("checkout") == 13.0);
+    let refused = ask(edge, "GET", "shop.test", "/checkout/cart");
+    assert_eq!((refused.status(), refused.reason()), (503, Some("class_limit")));
+    let mut paying = gateway.connect();
+    paying.send(request("POST", "shop.test", "/checkout/pay"));
+    wait_until(Duration::from_secs(5), "who pays has the rest", || checkout.in_flight() == 8);
+    let refused = ask(edge, "POST", "shop.test", "/checkout/pay");
+    assert_eq!((refused.status(), refused.reason()), (503, Some("ramp")));
+    assert!(refused.get("retry-after").is_some());
+    assert_eq!(ask(edge, "GET", "shop.test", "/catalogue").status(), 200);
+    checkout.switch(Behaviour::WellBehaved);
+}
+
+#[test]
+fn recovery_every_command_in_its_comments_does_what_it_says() {
+    let (checkout, catalogue) = (Origin::well_behaved(), Origin::well_behaved());
+    let gateway = recovery(&checkout, &catalogue);
+    let upstream = || gateway.admin_get("/v1/upstreams/checkout").json();
+    let mut done = Vec::new();
+    for words in commands("recovery") {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let output = gateway.cli(&words);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{words:?}: {told}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(told.lines().count() > 0, "{words:?} says something");
+        let now = upstream();
+        match words[..] {
+            ["ramp", "set", "checkout", .., reason] => {
+                assert_eq!((&now["ramp"]["percent"], &now["ramp"]["reason"]), (&25.0.into(), &reason.into()));
+                holds_a_quarter(&gateway, &checkout);
+            }
+            ["ramp", "pause", _] => assert_eq!(now["ramp"]["then"]["paused"], true),
+            ["ramp", "resume", _] => assert_eq!(now["ramp"]["then"]["paused"], false),
+            ["ramp", "clear", _] => {
+                assert_eq!((&now["ramp"], &now["ramp_percent"]), (&().into(), &100.0.into()))
+            }
+            ["ramp", "set", "checkout/a", ..] => assert_eq!(now["backends"][0]["ramp_percent"], 25.0),
+            ["drain", ..] => {
+                wait_until(Duration::from_secs(15), "b is empty", || {
+                    upstream()["backends"][1]["state"] == "drained"
+                });
+            }
+            ["ready", _] => assert_eq!(now["backends"][1]["drain"], serde_json::Value::Null),
+            ["ramp", "show"] => {
+                assert!(told.contains("checkout/a") && told.contains("a was rebuilt"), "{told}")
+            }
+            ["status"] => assert!(told.contains("checkout"), "{told}"),
+            ["events"] => assert!(told.contains("ready"), "{told}"),
+            ["permits"] => assert!(told.contains("nobody holds a slot"), "{told}"),
+            _ => panic!("{words:?}: nothing here knows what it should do"),
+        }
+        done.push(words[..words.len().min(2)].join(" "));
+    }
+    let all =
+        ["status", "events", "permits", "ramp set", "ramp pause", "ramp resume", "ramp clear", "ramp set"];
+    assert_eq!(done[..all.len()], all);
+    assert_eq!(done[all.len()..], ["drain checkout/b", "ready checkout/b", "ramp show"]);
 }

@@ -131,3 +131,23 @@ fn a_service_manager_that_is_gone_or_reads_nothing_holds_up_no_start_and_no_end(
         assert_eq!(gateway.exit(Duration::from_secs(10)).code(), Some(0), "{address}");
     }
 }
+
+#[test]
+fn the_service_manager_hears_of_an_applied_version_and_not_of_a_refused_one() {
+    let manager = Manager::with_path();
+    let origin = Origin::well_behaved();
+    let config = Config::simple(origin.address());
+    let gateway = Gateway::launch(&config, manager.launch());
+    assert_eq!(value(&manager.hears_news(), "READY"), Some("1"));
+    let apply = |config: &Config| {
+        let text = config.render(&gateway.folder().join("state"));
+        gateway.admin_post("/v1/versions?now=true", "", text)
+    };
+    let taken = format!("[[listeners]]\nname = \"more\"\naddress = \"{}\"\n", origin.address());
+    assert_eq!(apply(&config.clone().text(&taken)).status(), 422, "whoever asked knows");
+    let second = "[[listeners]]\nname = \"second\"\naddress = \"127.0.0.1:0\"\n";
+    assert_eq!(apply(&config.text(second)).status(), 200);
+    let status = manager.hears_news();
+    assert!(value(&status, "STATUS").is_some_and(|status| status.contains("second 127.0.0.1:")), "{status}");
+    assert!(status.contains(&gateway.hash()[..12]), "{status}");
+}

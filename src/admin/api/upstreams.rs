@@ -19,8 +19,18 @@ pub(super) async fn one(
     State(state): State<Arc<AdminState>>,
     Path(name): Path<String>,
 ) -> Result<Json<UpstreamView>, Problem> {
-    let found = state.view().upstreams.into_iter().find(|upstream| upstream.name == name);
-    found.map(Json).ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, format!("The active version has no upstream named {name:?}."))
-    })
+    let mut upstreams = state.view().upstreams;
+    match upstreams.iter().position(|upstream| upstream.name == name) {
+        Some(at) => Ok(Json(upstreams.swap_remove(at))),
+        None => Err(unknown(&name, &upstreams)),
+    }
+}
+
+/// As much of the names as fits a line.
+fn unknown(name: &str, upstreams: &[UpstreamView]) -> Problem {
+    let name: String = name.chars().take(200).collect();
+    let known: Vec<_> = upstreams.iter().take(20).map(|upstream| upstream.name.as_str()).collect();
+    let detail =
+        format!("The active version has no upstream named {name:?}. hint: it has {}", known.join(", "));
+    Problem::new(StatusCode::NOT_FOUND, detail)
 }

@@ -55,7 +55,7 @@ pub static ADMIN: [Field; 5] = [
         "state_dir",
         Kind::Path,
         "\"/var/lib/tidegate\"",
-        "History, last good, ramps and audit; --state-dir and TIDEGATE_STATE_DIR win over it.",
+        "The last good version, ramps and drains; --state-dir and TIDEGATE_STATE_DIR win over it.",
     )
     .high(),
     preset("socket", Kind::Bool, "true", "Also listen on state_dir/admin.sock, for its owner and root only."),
@@ -76,7 +76,7 @@ pub static ADMIN: [Field; 5] = [
 
 /// One of `[admin] tokens`.
 static TOKEN: [Field; 3] = [
-    required("name", Kind::Name, "Its name in the audit.").high(),
+    required("name", Kind::Name, "Its name: the author of what it changes.").high(),
     required(
         "role",
         Kind::Word(&["viewer", "operator", "admin"]),

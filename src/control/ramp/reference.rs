@@ -110,11 +110,12 @@ impl Learner {
             let load = Load { in_flight: p95(|load| load.in_flight), rate: p95(|load| load.rate) };
             return Some(Reference { load, settled: true, learned_at });
         }
-        (self.seconds >= u64::from(ENOUGH_SECONDS)).then_some(Reference {
-            load: self.largest,
-            settled: false,
-            learned_at,
-        })
+        // The largest second holds its peak of what was in flight; of what began it is a count like any other, and
+        // a ramped backend is drawn for a part of what its peers take over, which is more than they had.
+        let Load { in_flight, rate } = self.largest;
+        let load = Load { in_flight, rate: HEADROOM * rate };
+        let enough = self.seconds >= u64::from(ENOUGH_SECONDS);
+        enough.then_some(Reference { load, settled: false, learned_at })
     }
 
     /// When it last learned, in seconds since 1970; 0 is never.

@@ -19,6 +19,7 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::AtomicU32;
 
 /// In flight at one backend when it is well, for every lever of these tests.
 const REFERENCE: f64 = 5.0;
@@ -261,4 +262,37 @@ fn what_cannot_be_done_is_refused_with_what_can() {
     set(&target(None), RampOrder { then: Some((100.0, Duration::ZERO)), ..order(25.0) });
     assert!(matches!(house.steering.clear_ramp(&target(None), "ops"), Err(Refusal::Conflict(_))));
     assert!(matches!(house.steering.pause_ramp(&target(None), "ops"), Err(Refusal::Conflict(_))));
+}
+
+#[test]
+fn cores_that_race_for_the_last_place_never_both_get_it() {
+    let house = House::new();
+    // Caps of one each, and two in flight for the three of them together; the fourth is warm, so that only their
+    // sum can say no.
+    (0..3).for_each(|backend| {
+        let order = RampOrder { percent: 50.0, then: None, reference: Some(1.0), reason: String::new() };
+        house.steering.set_ramp(&target(Some(backend)), order, "ops").expect("it exists");
+    });
+    let (live, held, most) = (house.live.clone(), AtomicU32::new(0), AtomicU32::new(0));
+    let core = |id: u32| {
+        let bells = Arc::new(Bells::new(2));
+        let clock = Rc::new(Clock::new(Instant::now()));
+        let view = Furniture::new(CoreId(id), clock, bells, Rc::default()).arrange(live.load());
+        let gate = view.choose(0).gate().expect("it has an upstream").clone();
+        for _ in 0..5_000 {
+            let far = Instant::now() + Duration::from_secs(3_600);
+            let granted = gate.admit(far, CLIENT).now_or_never();
+            let ramped = |granted: &Granted| &*granted.place().backend().settings.name != NAMES[3];
+            if let Some(granted) = granted.and_then(Result::ok).filter(ramped) {
+                most.fetch_max(held.fetch_add(1, Relaxed) + 1, Relaxed);
+                // Somebody else has a turn while it is held.
+                std::thread::yield_now();
+                held.fetch_sub(1, Relaxed);
+                drop(granted);
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..8).for_each(|id| drop(scope.spawn(move || core(id % 2)))));
+    assert!((1..=2).contains(&most.load(Relaxed)), "{most:?}");
+    assert_eq!(live.load().upstreams[0].shared.line.in_flight.get(), 0);
 }

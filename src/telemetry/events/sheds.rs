@@ -12,7 +12,7 @@ use std::time::Instant;
 pub struct ShedNotices {
     upstream: Arc<str>,
     start: Instant,
-    /// For each reason, the second after the start (from 1) in which it was last logged.
+    /// For each reason, the milliseconds after the start (from 1) at which it was last logged.
     last: [AtomicU64; Reason::ALL.len()],
 }
 
@@ -23,7 +23,7 @@ impl ShedNotices {
         ShedNotices { upstream, start: Instant::now(), last }
     }
 
-    /// Something was shed; logs it unless the same was logged within this second. Cheap when it was: one
+    /// Something was shed; logs it unless the same was logged less than a second ago. Cheap when it was: one
     /// load of a line that seldom changes.
     pub fn shed(&self, reason: Reason, now: Instant) {
         if self.is_due(reason, now) {
@@ -37,10 +37,11 @@ impl ShedNotices {
     }
 
     fn is_due(&self, reason: Reason, now: Instant) -> bool {
-        let second = now.saturating_duration_since(self.start).as_secs() + 1;
+        let ms = now.saturating_duration_since(self.start).as_millis() as u64 + 1;
         let last = &self.last[reason as usize];
         let seen = last.load(Relaxed);
-        seen < second && last.compare_exchange(seen, second, Relaxed, Relaxed).is_ok()
+        let due = seen == 0 || ms.saturating_sub(seen) >= 1_000;
+        due && last.compare_exchange(seen, ms, Relaxed, Relaxed).is_ok()
     }
 }
 
@@ -57,7 +58,8 @@ mod tests {
         assert!(due(Reason::QueueFull, 0));
         assert!(!due(Reason::QueueFull, 999));
         assert!(due(Reason::UpstreamLimit, 999));
-        assert!(due(Reason::QueueFull, 1000));
-        assert!(!due(Reason::QueueFull, 1001));
+        assert!(due(Reason::QueueFull, 1_700));
+        assert!(!due(Reason::QueueFull, 2_100), "another second of the clock, but not a second later");
+        assert!(due(Reason::QueueFull, 2_700));
     }
 }

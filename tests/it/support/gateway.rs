@@ -208,6 +208,16 @@ impl Gateway {
             .ask(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
     }
 
+    /// A POST to the admin side, with more header lines and a body.
+    pub fn admin_post(&self, path: &str, more: &str, body: impl AsRef<[u8]>) -> Answer {
+        let (host, body) = (self.admin, body.as_ref());
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n{more}\r\n",
+            body.len()
+        );
+        Raw::connect(self.admin).ask([head.as_bytes(), body].concat())
+    }
+
     /// One scrape.
     pub fn metrics(&self) -> Metrics {
         Metrics::parse(&self.admin_get("/metrics").text())
