@@ -5,7 +5,7 @@
 use crate::admission::RouteGate;
 use crate::balancing::{Bound, Place, Seated};
 use crate::permit::Permit;
-use crate::reject::Reason;
+use crate::reject::{Reason, Reject};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -64,6 +64,20 @@ impl Granted {
         }
         let since = self.since;
         Ok(Granted { since, ..Granted::stream(stream, self.inside.route().clone(), self.client) })
+    }
+
+    /// The place of a stream, at the backend where `request` is now: it may have gone to another one since the
+    /// place was taken.
+    ///
+    /// # Errors
+    /// `backend_limit` when that backend has no room for it.
+    pub fn follow(mut self, request: &Granted) -> Result<Granted, Reject> {
+        let seat = request.place.owner();
+        if !self.place.owner().is_beside(seat) {
+            let full = || self.inside.route().no_room_for_stream(Reason::BackendLimit);
+            self.place = Place::beside(seat, Bound::Streams).ok_or_else(full)?;
+        }
+        Ok(self)
     }
 }
 

@@ -104,9 +104,11 @@ pub struct Client {
     killed: Cell<Option<Reason>>,
     refused: Cell<Option<Refusal>>,
     mid_answer: Cell<bool>,
+    /// The answer under way has no length and no chunks.
+    by_closing: Cell<bool>,
     /// It is a tunnel now: its idle time and its end are the tunnel's.
     tunnelling: Cell<bool>,
-    /// When it is told to leave, as a tunnel, once the process does.
+    /// When it is told to leave, as a tunnel, once it should.
     told_at: Cell<Option<Instant>>,
     /// The client ended its side.
     left: Cell<bool>,
@@ -149,6 +151,7 @@ impl Client {
             killed: Cell::new(None),
             refused: Cell::new(None),
             mid_answer: Cell::new(false),
+            by_closing: Cell::new(false),
             tunnelling: Cell::new(false),
             told_at: Cell::new(None),
             left: Cell::new(false),
@@ -248,6 +251,16 @@ impl Client {
         self.mid_answer.get()
     }
 
+    /// Only the connection's end tells the client where the answer under way ends.
+    pub(super) fn ends_answer_by_closing(&self) {
+        self.by_closing.set(true);
+    }
+
+    /// An answer was cut that would look whole if the connection ended in order.
+    pub(super) fn would_look_whole(&self) -> bool {
+        self.mid_answer.get() && self.by_closing.get()
+    }
+
     /// A head has begun and is not complete.
     pub(super) fn in_head(&self) -> bool {
         self.in_head.get()
@@ -277,22 +290,6 @@ impl Client {
             self.leave_when_quiet(now);
         }
         self.weigh();
-    }
-
-    /// Draws the moment at which a tunnel is told to leave, and wakes it then.
-    fn sweep_tunnel(&self, now: Instant) {
-        let Some(goodbyes) = self.station.shared.process.goodbyes() else { return };
-        let at = self.told_at.get().unwrap_or_else(|| goodbyes.moment());
-        self.told_at.set(Some(at));
-        if now >= at {
-            let waker = self.waker.borrow_mut().take();
-            waker.into_iter().for_each(Waker::wake);
-        }
-    }
-
-    /// As a tunnel it is told to leave now.
-    pub(super) fn is_told(&self) -> bool {
-        self.told_at.get().is_some_and(|at| self.station.clock.coarse() >= at)
     }
 
     /// All that is left to do is to flush, and the client takes it below the least rate: whatever is not flushed

@@ -139,8 +139,12 @@ async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) -> Option
 }
 
 /// The last words on an HTTP/1 connection: why the door refused, or that the head took too long; then the end
-/// of our side, and time for the client to read it.
+/// of our side, and time for the client to read it. An answer that is cut, and that only the connection's end
+/// would end, is cut with a reset: nothing else tells it from a whole one.
 async fn farewell(client: &Rc<Client>, mut door: Door<Transport, Watcher>, killed: Option<Reason>) {
+    if client.would_look_whole() {
+        return door.transport().reset_when_dropped();
+    }
     let last_word = match (killed, client.take_refusal()) {
         (_, Some(refusal)) => Some(refusal),
         (Some(Reason::RequestTimeout), None) if client.in_head() => {

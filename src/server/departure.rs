@@ -213,7 +213,11 @@ pub async fn send(
 /// `bad_response` when it does not say clearly where it ends.
 pub fn on_response(chosen: &Chosen, sent: &mut Sent<Granted>) -> Result<(), Reject> {
     let headers = sent.response.headers_mut();
-    framing::check(headers)?;
+    if let Err(reject) = framing::check(headers) {
+        // Dropped without a word it would look as if the client had left.
+        sent.exchange.end(reject.reason);
+        return Err(reject);
+    }
     hop_by_hop::response(headers, None);
     chosen.route().settings.filters.response_headers.apply(headers);
     Ok(())

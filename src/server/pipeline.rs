@@ -16,7 +16,7 @@ use crate::upstream::answer::Answer;
 use crate::upstream::progress::{Judged, Patience, Progress, Waiting};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, TE, TRAILER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TE, TRAILER};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -28,6 +28,10 @@ use std::time::Instant;
 
 /// The body of everything that clients are answered with.
 pub type EdgeBody = Answer<Granted, Pending>;
+
+/// Bytes that an HTTP/2 client's stream is given at once at most: the engine asks for more as soon as the window is
+/// open by one byte, and keeps what does not fit where no budget sees it.
+const PIECE: usize = 16 * 1024;
 
 /// What the walk ends with when nobody objects.
 enum Outcome {
@@ -191,6 +195,9 @@ fn conclude(
     if close && asked.http1 && head.status() != StatusCode::SWITCHING_PROTOCOLS {
         head.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    if asked.http10 && relay.is_some() && !head.headers().contains_key(CONTENT_LENGTH) {
+        client.ends_answer_by_closing();
+    }
     if asked.http10 && head.status().is_informational() {
         *head.status_mut() = StatusCode::BAD_GATEWAY;
     }
@@ -204,7 +211,7 @@ fn conclude(
             if asked.http1 && !(asked.te_trailers && parts.headers.contains_key(TRAILER)) {
                 pending.loses_trailers();
             }
-            Answer::relay(incoming, exchange, pending)
+            Answer::relay(incoming, exchange, (!asked.http1).then_some(PIECE), pending)
         }
         None => {
             if !asked.http1 && !bytes.is_empty() {

@@ -81,7 +81,7 @@ pub type Wish = (Upgrade, Option<Reserved>);
 /// come free. The record goes with the tunnel.
 ///
 /// # Errors
-/// `bad_response` if nobody asked.
+/// `bad_response` if nobody asked, `backend_limit` if a second try went where there is no room for it.
 pub fn switch(
     client: &Rc<Client>,
     chosen: &Chosen,
@@ -90,6 +90,7 @@ pub fn switch(
     pending: &mut Pending,
 ) -> Result<Response<Bytes>, Reject> {
     let Some((upgrade, reserved)) = wanted else {
+        sent.exchange.end(Reason::BadResponse);
         return Err(Reject::new(Reason::BadResponse, "the backend switched protocols unasked"));
     };
     let settings = &chosen.route().settings;
@@ -101,6 +102,10 @@ pub fn switch(
             "the backend switched protocols on a shared connection",
         ));
     };
+    let reserved = match reserved {
+        Some(Reserved { process, place }) => Some((process, place.follow(&granted)?)),
+        None => None,
+    };
     let (parts, _) = sent.response.into_parts();
     let mut response = Response::from_parts(parts, Bytes::new());
     hop_by_hop::response(response.headers_mut(), Some(upgrade.protocol()));
@@ -110,7 +115,7 @@ pub fn switch(
         record.entry.iter().for_each(Entry::tunnels);
         response.headers_mut().insert(forwarded::REQUEST_ID, record.id.clone());
         let place = match reserved {
-            Some(Reserved { process, place }) => {
+            Some((process, place)) => {
                 record.permit = Some(process);
                 drop(granted);
                 place

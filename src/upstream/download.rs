@@ -16,6 +16,8 @@ use std::task::{Context, Poll};
 pub const MOST: u64 = 1 << 20;
 /// What a frame costs beside its bytes, or answers in pieces of one byte would be read ahead for nothing.
 const FRAME: u64 = 128;
+/// Below so many bytes a piece is copied out of the buffer that it came in.
+const SMALL: usize = 4096;
 
 /// How an answer ended at the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub(super) enum End {
 pub(super) struct Download {
     incoming: Option<Incoming>,
     ahead: Option<Box<Ahead>>,
+    /// Bytes that the client's connection is given at once at most, if it must be bounded.
+    piece: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -51,9 +55,14 @@ pub(super) enum Stored {
 }
 
 impl Download {
-    /// The body begins.
-    pub(super) fn new(incoming: Incoming) -> Self {
-        Download { incoming: Some(incoming), ahead: None }
+    /// The body begins; the client gets it in pieces of this size at most, if one is given.
+    pub(super) fn new(incoming: Incoming, piece: Option<usize>) -> Self {
+        Download { incoming: Some(incoming), ahead: None, piece }
+    }
+
+    /// It must be kept and given to the client piece by piece.
+    pub(super) fn is_too_large(&self, frame: &Frame<Bytes>) -> bool {
+        self.piece.is_some_and(|piece| length(frame) > piece as u64)
     }
 
     /// Asks the backend for the next frame.
@@ -80,6 +89,7 @@ impl Download {
 
     /// Keeps a frame that was read ahead.
     pub(super) fn store(&mut self, frame: Frame<Bytes>, memory: &Rc<CoreMemory>) {
+        let frame = frame.map_data(alone);
         let ahead = self.ahead.get_or_insert_with(|| Ahead::new(memory));
         ahead.memory.set(ahead.memory.bytes() + cost(&frame));
         ahead.bytes += length(&frame);
@@ -94,9 +104,7 @@ impl Download {
     /// What comes next of what was read ahead. With nothing left, the backend is asked directly again.
     pub(super) fn next_stored(&mut self) -> Option<Stored> {
         let ahead = self.ahead.as_mut()?;
-        if let Some(frame) = ahead.frames.pop_front() {
-            ahead.memory.shrink(cost(&frame));
-            ahead.bytes -= length(&frame);
+        if let Some(frame) = ahead.next(self.piece) {
             let last = ahead.frames.is_empty() && ahead.end == Some(End::Complete);
             return Some(Stored::Frame(frame, last));
         }
@@ -133,6 +141,35 @@ impl Ahead {
     fn new(memory: &Rc<CoreMemory>) -> Box<Self> {
         Box::new(Ahead { frames: VecDeque::new(), bytes: 0, memory: Held::new(memory), end: None })
     }
+
+    /// The next frame, or a piece of it.
+    fn next(&mut self, piece: Option<usize>) -> Option<Frame<Bytes>> {
+        let frame = self.frames.pop_front()?;
+        let before = cost(&frame);
+        let (frame, rest) = split(frame, piece);
+        self.memory.shrink(before - rest.as_ref().map_or(0, cost));
+        self.bytes -= length(&frame);
+        rest.into_iter().for_each(|rest| self.frames.push_front(rest));
+        Some(frame)
+    }
+}
+
+/// A frame's first piece, and the rest.
+fn split(frame: Frame<Bytes>, piece: Option<usize>) -> (Frame<Bytes>, Option<Frame<Bytes>>) {
+    match (frame.into_data(), piece) {
+        (Ok(mut data), Some(piece)) if data.len() > piece => {
+            let first = data.split_to(piece);
+            (Frame::data(first), Some(Frame::data(data)))
+        }
+        (Ok(data), _) => (Frame::data(data), None),
+        (Err(frame), _) => (frame, None),
+    }
+}
+
+/// A small piece without the buffer that it came in, which would live as long as the piece and is many times what
+/// the piece is counted with.
+fn alone(data: Bytes) -> Bytes {
+    if data.len() < SMALL { Bytes::copy_from_slice(&data) } else { data }
 }
 
 fn length(frame: &Frame<Bytes>) -> u64 {
@@ -159,10 +196,11 @@ mod tests {
             pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..2_000), 1..30),
             broken in any::<bool>(),
             limit in 0..100_000u64,
+            piece in prop::option::of(1..3_000usize),
         ) {
             let shared = Arc::new(Memory::default());
             let core = CoreMemory::new(shared.clone(), limit);
-            let mut download = Download::default();
+            let mut download = Download { piece, ..Download::default() };
             for piece in &pieces {
                 download.store(Frame::data(Bytes::from(piece.clone())), &core);
             }
@@ -177,6 +215,7 @@ mod tests {
                 match download.next_stored() {
                     Some(Stored::Frame(frame, last)) => {
                         prop_assert_eq!(last, frame.is_trailers() && !broken);
+                        prop_assert!(!download.is_too_large(&frame));
                         came.extend(frame.into_data().unwrap_or_default());
                     }
                     Some(Stored::End(came)) => { prop_assert_eq!(came, end); break }
@@ -188,6 +227,17 @@ mod tests {
             core.settle();
             prop_assert_eq!(shared.used(), 0);
         }
+    }
+
+    #[test]
+    fn a_small_piece_does_not_keep_the_buffer_that_it_came_in() {
+        let core = CoreMemory::new(Arc::default(), 64 << 20);
+        let mut download = Download::default();
+        let buffer = Bytes::from(vec![7; 128 * 1024]);
+        download.store(Frame::data(buffer.slice(..1)), &core);
+        assert!(buffer.is_unique(), "nothing else holds it");
+        let Some(Stored::Frame(piece, false)) = download.next_stored() else { panic!("it is stored") };
+        assert_eq!(piece.into_data().ok().as_deref(), Some(&[7][..]));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 /// A client that has not asked for more for this long is behind.
@@ -138,23 +138,30 @@ impl<G: Guard> Shared<G> {
         let read = poll_fn(|cx| {
             while *allowance > 0 && memory.has_to_spare() && self.download.borrow().has_room() {
                 let Poll::Ready(pulled) = self.pull(cx) else { break };
-                let mut download = self.download.borrow_mut();
-                match pulled {
-                    Pulled::Frame(frame, last) => {
-                        *allowance = allowance.saturating_sub(frame.data_ref().map_or(1, Bytes::len) as u64);
-                        download.store(frame, memory);
-                        if last {
-                            download.store_end(End::Complete, memory);
-                        }
-                    }
-                    Pulled::End(end) => download.store_end(end, memory),
+                if let Pulled::Frame(frame, _) = &pulled {
+                    *allowance = allowance.saturating_sub(frame.data_ref().map_or(1, Bytes::len) as u64);
                 }
+                self.keep(pulled, memory);
             }
             Poll::Ready(())
         });
         // One tick reads for many exchanges: the runtime's share for one task is not meant for that.
         let mut read = pin!(tokio::task::unconstrained(read));
         let _ = read.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Keeps what came for when the client asks for it.
+    fn keep(&self, pulled: Pulled, memory: &Rc<CoreMemory>) {
+        let mut download = self.download.borrow_mut();
+        match pulled {
+            Pulled::Frame(frame, last) => {
+                download.store(frame, memory);
+                if last {
+                    download.store_end(End::Complete, memory);
+                }
+            }
+            Pulled::End(end) => download.store_end(end, memory),
+        }
     }
 
     /// The next of the answer from the backend; when it was the last, the exchange with the backend is over and
@@ -264,18 +271,26 @@ impl<G: Guard> Exchange<G> {
         self.shared.poll_connection(cx)
     }
 
-    /// The answer's head is there, and its body follows.
-    pub(super) fn receive(&self, incoming: Incoming) {
-        *self.shared.download.borrow_mut() = Download::new(incoming);
+    /// The answer's head is there, and its body follows, in pieces of this size at most if one is given.
+    pub(super) fn receive(&self, incoming: Incoming, piece: Option<usize>) {
+        *self.shared.download.borrow_mut() = Download::new(incoming, piece);
     }
 
     /// The answer's next frame for the client.
     pub(super) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Pulled> {
-        let stored = self.shared.download.borrow_mut().next_stored();
-        match stored {
-            Some(Stored::Frame(frame, last)) => Poll::Ready(Pulled::Frame(frame, last)),
-            Some(Stored::End(end)) => Poll::Ready(Pulled::End(end)),
-            None => self.shared.pull(cx),
+        loop {
+            let stored = self.shared.download.borrow_mut().next_stored();
+            match stored {
+                Some(Stored::Frame(frame, last)) => return Poll::Ready(Pulled::Frame(frame, last)),
+                Some(Stored::End(end)) => return Poll::Ready(Pulled::End(end)),
+                None => {}
+            }
+            match ready!(self.shared.pull(cx)) {
+                Pulled::Frame(frame, last) if self.shared.download.borrow().is_too_large(&frame) => {
+                    self.shared.keep(Pulled::Frame(frame, last), &self.registry.memory);
+                }
+                pulled => return Poll::Ready(pulled),
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
@@ -38,12 +39,21 @@ impl Transport {
     /// Whether the peer has sent bytes that nobody read, asked of the system itself: the runtime hears of them
     /// later. The end of its side is none.
     pub fn has_unread(&self) -> bool {
-        let socket = match self {
+        let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        recv(self.socket(), &mut [0; 1], peek).is_ok_and(|(_, read)| read > 0)
+    }
+
+    /// Lets it end with a reset instead of in order.
+    pub fn reset_when_dropped(&self) {
+        // It fails only where the connection has ended already.
+        let _ = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self {
             Transport::Tcp(socket) => socket,
             Transport::Tls(stream) => stream.get_ref().0,
-        };
-        let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        recv(socket, &mut [0; 1], peek).is_ok_and(|(_, read)| read > 0)
+        }
     }
 }
 

@@ -100,7 +100,8 @@ impl Tunnel {
                 if flow.why.is_none() && told.as_mut().poll(cx).is_ready() {
                     flow.why = Some(Ended::Told);
                 }
-                if flow.why.is_none() && too_long.as_mut().poll(cx).is_ready() {
+                // Told to leave or not, its time is bounded.
+                if flow.why != Some(Ended::TooLong) && too_long.as_mut().poll(cx).is_ready() {
                     flow.leave_at_once();
                 }
                 let poll = flow.poll(cx, &mut client, &mut transport);

@@ -102,6 +102,26 @@ fn behind_a_trusted_proxy_it_is_the_client_that_counts() {
 }
 
 #[test]
+fn nobody_makes_another_address_count() {
+    let origin = Origin::start(WORKS);
+    let gateway = gateway(&origin, "");
+    let (leaves, named) = ([127, 0, 0, 2], [127, 0, 0, 3]);
+    let asked: Vec<Raw> = (0..4)
+        .map(|_| {
+            let mut raw = Raw::connect_from(leaves, gateway.edge());
+            raw.send("GET / HTTP/1.1\r\nHost: edge.test\r\nX-Forwarded-For: 127.0.0.3\r\nX-Real-IP: 127.0.0.3\r\nForwarded: for=127.0.0.3\r\n\r\n");
+            raw
+        })
+        .collect();
+    wait_until(PATIENCE, "the origin works on them", || origin.requests() == 4);
+    asked.into_iter().for_each(Raw::abort);
+    wait_until(PATIENCE, "they linger", || zombies(&gateway) == 4.0);
+    origin.switch(Behaviour::WellBehaved);
+    assert_eq!(ask(&gateway, named).status(), 200, "it was only named");
+    assert_eq!(ask(&gateway, leaves).reason(), Some("client_aborts"));
+}
+
+#[test]
 fn a_deadline_is_not_the_clients_fault() {
     let origin = Origin::start(WORKS);
     let gateway = gateway(&origin, "timeout = \"300ms\"");
@@ -112,6 +132,20 @@ fn a_deadline_is_not_the_clients_fault() {
     assert!(zombies(&gateway) > 2.0, "more than are free to abort");
     origin.switch(Behaviour::WellBehaved);
     assert_eq!(ask(&gateway, [127, 0, 0, 2]).status(), 200);
+}
+
+#[test]
+fn a_backend_that_breaks_the_rules_is_not_the_clients_fault() {
+    let unclear = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
+    let unasked = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for answer in [unclear, unasked] {
+        let origin = Origin::start(Behaviour::SaysAndStays(answer));
+        let gateway = gateway(&origin, "");
+        for _ in 0..6 {
+            let told = ask(&gateway, [127, 0, 0, 2]);
+            assert_eq!((told.status(), told.reason()), (502, Some("bad_response")));
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::support::origins::{Behaviour, Origin};
 use crate::support::raw::{End, Raw, fetch, get};
 use crate::support::tls::{self, Authority};
 use crate::support::{PATIENCE, run, wait_until};
+use crate::tunnels::{CLOSES, GOING_AWAY, echoes, handshake};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -186,4 +187,35 @@ fn a_route_for_one_listener_is_not_there_for_others() {
         let mut http2 = Http2::connect(internal).await;
         assert_eq!(http2.get("/internal/x").await.expect("an answer").status, 200);
     });
+}
+
+#[test]
+fn a_tunnel_does_not_outlive_the_door_that_it_came_in_by() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let gateway = Gateway::start(&Config::simple(origin.address()).text(&listener("guest", free(), "")));
+    let open = |address: SocketAddr| {
+        let mut raw = Raw::connect(address);
+        assert_eq!(raw.ask(handshake("/chat", "websocket")).status(), 101);
+        raw
+    };
+    let (mut stays, mut guest) = (open(gateway.edge()), open(gateway.listener("guest")));
+    gateway.change(&Config::simple(origin.address()));
+    assert_eq!(guest.exactly(4).expect("a goodbye"), GOING_AWAY);
+    guest.send(CLOSES);
+    assert_eq!(guest.end(PATIENCE), End::Eof);
+    echoes(&mut stays, b"\x82\x05still");
+}
+
+#[test]
+fn a_tunnel_that_was_told_and_never_ends_its_frame_ends_when_its_time_is_over() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let config =
+        Config::new().upstream("u", &[origin.address()], "").route("r", "/", "u", "max_duration = \"6s\"");
+    let gateway = Gateway::start(&config.clone().text(&listener("guest", free(), "")));
+    let mut guest = Raw::connect(gateway.listener("guest"));
+    assert_eq!(guest.ask(handshake("/chat", "websocket")).status(), 101);
+    // A frame of a kilobyte, of which three bytes came.
+    echoes(&mut guest, b"\x82\x7e\x04\x00abc");
+    gateway.change(&config);
+    assert_ne!(guest.end(Duration::from_secs(20)), End::Open);
 }

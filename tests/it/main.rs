@@ -23,6 +23,7 @@ mod events;
 mod examples;
 mod external;
 mod floods;
+mod gathered;
 mod holders;
 mod http2;
 mod hung;

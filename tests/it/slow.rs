@@ -316,3 +316,29 @@ fn a_grpc_call_may_be_silent_and_another_upload_over_http2_may_not() {
     });
     gateway.settles(PATIENCE);
 }
+
+#[test]
+fn an_http2_client_with_a_closed_window_is_counted_with_what_it_does_not_take() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&patient(&origin, 64).workers(1));
+    run(async {
+        // The connection to the backend reads in large pieces from now on.
+        let mut warm = Http2::connect(gateway.edge()).await;
+        for _ in 0..6 {
+            assert_eq!(warm.get("/bytes/3000000").await.expect("an answer").body.len(), 3_000_000);
+        }
+        let mut client = Http2::narrow(gateway.edge(), 1).await;
+        let mut held = Vec::new();
+        for _ in 0..30 {
+            held.push(client.begin(client.request("GET", "/bytes/100000")).await.expect("a head"));
+            wait_until(PATIENCE, "the backend is done", || in_flight(&gateway) == 0.0);
+        }
+        let inside = gateway.status()["in_flight"].as_u64();
+        assert_eq!(inside, Some(30), "each still has its right to be in the process");
+        let counted = 30.0 * 60_000.0;
+        wait_until(PATIENCE, "they are counted", || buffered(&gateway) > counted);
+        drop(held);
+    });
+    gateway.settles(Duration::from_secs(20));
+    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+}

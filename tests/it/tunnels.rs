@@ -2,7 +2,7 @@
 
 use crate::support::config::Config;
 use crate::support::gateway::Gateway;
-use crate::support::origins::{Behaviour, Origin};
+use crate::support::origins::{Behaviour, Origin, refused};
 use crate::support::raw::{End, Raw, get};
 use crate::support::{PATIENCE, wait_until};
 use std::time::{Duration, Instant};
@@ -129,4 +129,47 @@ fn a_busy_tunnel_outlives_the_idle_timeout_of_connections_and_is_told_between_tw
     raw.send(CLOSES);
     assert_eq!(raw.end(PATIENCE), End::Eof);
     assert!(gateway.exit(PATIENCE).success(), "the process ends with its last tunnel");
+}
+
+#[test]
+fn a_tunnel_that_went_to_another_backend_has_its_place_there() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let backends = [refused(), origin.address()];
+    let config = Config::new().upstream("u", &backends, "max_streams = 2").route("r", "/", "u", "");
+    let gateway = Gateway::start(&config);
+    let mut open: Vec<Raw> = (0..2).map(|_| websocket(&gateway, "/chat")).collect();
+    let beyond = gateway.connect().ask(handshake("/chat", "websocket"));
+    assert_eq!((beyond.status(), beyond.reason()), (503, Some("backend_limit")));
+    let streams = |backend| {
+        gateway.metrics().value("tidegate_backend_streams", &[("upstream", "u"), ("backend", backend)])
+    };
+    assert_eq!((streams("u0"), streams("u1")), (0.0, 2.0));
+    open.iter_mut().for_each(|raw| echoes(raw, b"\x82\x02hi"));
+    drop(open);
+    wait_until(PATIENCE, "the places are free", || streams("u1") == 0.0);
+}
+
+#[test]
+fn a_side_that_has_said_everything_still_hears_the_other() {
+    let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let mut raw = websocket(&gateway, "/chat");
+    let last = vec![b'x'; 200_000];
+    raw.send(&last);
+    raw.half_close();
+    assert!(raw.exactly(last.len()).expect("all of it comes back") == last);
+    assert_eq!(raw.end(PATIENCE), End::Eof);
+    wait_until(PATIENCE, "the backend's side is closed too", || origin.in_flight() == 0);
+    gateway.settles(Duration::from_secs(15));
+}
+
+#[test]
+fn http10_has_no_upgrades() {
+    for route in ["", "streaming = true"] {
+        let origin = Origin::start(Behaviour::UpgradesAndEchoes);
+        let gateway =
+            Gateway::start(&Config::new().upstream("u", &[origin.address()], "").route("r", "/", "u", route));
+        let answer = gateway.connect().ask(handshake("/chat", "websocket").replace("HTTP/1.1", "HTTP/1.0"));
+        assert_eq!(answer.status(), 200, "an answer like any other");
+    }
 }

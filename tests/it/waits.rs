@@ -192,3 +192,57 @@ fn the_beginning_of_a_pipelined_head_neither_ends_the_request_before_it_nor_wait
     assert_eq!(raw.answer(false).status(), 408);
     assert_eq!(raw.end(PATIENCE), End::Eof);
 }
+
+#[test]
+fn a_request_whose_client_gave_up_while_it_waited_is_not_sent() {
+    let origin = Origin::well_behaved();
+    let upstream = "max_in_flight = 1\nqueue = { max_waiting = 10, max_wait = \"20s\" }";
+    let config = Config::new().workers(1).upstream("u", &[origin.address()], upstream).route(
+        "r",
+        "/",
+        "u",
+        "timeout = \"60s\"",
+    );
+    let gateway = Gateway::start(&config);
+    // Then it is known how fast answers are, and a side that has ended is not waited for for long.
+    for _ in 0..30 {
+        assert_eq!(gateway.get("/").status(), 200);
+    }
+    origin.switch(Behaviour::Delay(Duration::from_secs(4)));
+    let before = origin.requests();
+    let mut held = gateway.connect();
+    held.send(get("/held"));
+    origin.holds(1);
+    let mut left = gateway.connect();
+    left.send(get("/left"));
+    left.half_close();
+    wait_until(PATIENCE, "it waits", || {
+        gateway.metrics().value("tidegate_upstream_queue_depth", &[("upstream", "u")]) == 1.0
+    });
+    assert_eq!(held.answer(false).status(), 200);
+    let line = gateway.logged("its line", |line| line["path"] == "/left");
+    assert_eq!(line["reason"], "client_gone");
+    assert_eq!(origin.requests(), before + 1, "nobody waits for it any more");
+    assert_eq!(gateway.metrics().value("tidegate_zombies", &[("upstream", "u")]), 0.0);
+}
+
+#[test]
+fn an_answer_without_a_length_that_breaks_off_does_not_end_like_a_whole_one() {
+    let begins = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let origin = Origin::start(Behaviour::SaysAndStays(begins));
+    let config =
+        Config::new().upstream("u", &[origin.address()], "").route("r", "/", "u", "body_idle = \"1s\"");
+    let gateway = Gateway::start(&config);
+    // Towards HTTP/1.0 the connection's end is the answer's.
+    let mut old = gateway.connect();
+    old.send("GET / HTTP/1.0\r\nHost: edge.test\r\n\r\n");
+    assert_eq!(old.head().expect("a head").status, 200);
+    assert_eq!(old.exactly(5).expect("the beginning"), b"hello");
+    assert_eq!(old.end(PATIENCE), End::Reset);
+    origin.switch(Behaviour::WellBehaved);
+    let mut old = gateway.connect();
+    old.send("GET /chunked/30000 HTTP/1.0\r\nHost: edge.test\r\n\r\n");
+    assert_eq!(old.head().expect("a head").status, 200);
+    assert_eq!(old.exactly(30_000).expect("all of it").len(), 30_000);
+    assert_eq!(old.end(PATIENCE), End::Eof);
+}

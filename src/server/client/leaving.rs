@@ -3,11 +3,15 @@
 
 use super::Client;
 use crate::reject::Reason;
+use crate::server::process::Goodbyes;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// A connection that should leave is closed when it has been quiet for this long since it should.
 const DRAIN_QUIET: Duration = Duration::from_millis(500);
+
+/// Tunnels that came in by a door that is closed are told within this time, not all at once.
+const CLOSED_DOOR: Duration = Duration::from_secs(5);
 
 impl Client {
     /// The process drains, or the door that it came in by is closed.
@@ -48,6 +52,27 @@ impl Client {
         } else if self.is_quiet(now) {
             self.kill(Reason::Draining);
         }
+    }
+
+    /// Draws the moment at which a tunnel is told to leave, and wakes it then.
+    pub(super) fn sweep_tunnel(&self, now: Instant) {
+        let Some(at) = self.told_at.get().or_else(|| self.draw_goodbye(now)) else { return };
+        self.told_at.set(Some(at));
+        if now >= at {
+            let waker = self.waker.borrow_mut().take();
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn draw_goodbye(&self, now: Instant) -> Option<Instant> {
+        let goodbyes = self.station.shared.process.goodbyes().map(Goodbyes::moment);
+        // Whoever came in by a door that is closed might not be let in by the next one.
+        goodbyes.or_else(|| self.entrance.is_closed().then(|| now + CLOSED_DOOR.mul_f64(fastrand::f64())))
+    }
+
+    /// As a tunnel it is told to leave now.
+    pub(in crate::server) fn is_told(&self) -> bool {
+        self.told_at.get().is_some_and(|at| self.station.clock.coarse() >= at)
     }
 
     /// Its task says goodbye itself.

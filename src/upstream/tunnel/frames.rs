@@ -205,5 +205,35 @@ mod tests {
                 }
             }
         }
+
+        /// Whatever strangers send, reserved bits, lengths of 2^63 and Closes of any size included: no panic, the
+        /// same places however it is cut, and always a byte to pass on inside a frame.
+        #[test]
+        fn nonsense_has_the_same_boundaries_however_it_is_cut(
+            bytes in prop::collection::vec(
+                prop_oneof![any::<u8>(), prop::sample::select(vec![0u8, 1, 2, 0x7e, 0x7f, 0x80, 0x88, 0xfe, 0xff])],
+                0..400,
+            ),
+            pieces in prop::collection::vec(1usize..40, 1..20),
+        ) {
+            let mut whole = Frames::default();
+            let places: Vec<_> = bytes.iter().map(|byte| {
+                whole.pass(&[*byte]);
+                (whole.is_between(), whole.is_closed())
+            }).collect();
+            let (mut cut, mut at) = (Frames::default(), 0);
+            for piece in pieces.iter().cycle() {
+                if at == bytes.len() {
+                    break;
+                }
+                let piece = &bytes[at..(at + piece).min(bytes.len())];
+                let rest = cut.rest_of_frame(piece);
+                prop_assert_eq!(rest == 0, cut.is_between());
+                prop_assert!(rest == 0 || rest == piece.len() || places[at + rest - 1].0);
+                cut.pass(piece);
+                at += piece.len();
+                prop_assert_eq!((cut.is_between(), cut.is_closed()), places[at - 1]);
+            }
+        }
     }
 }

@@ -57,9 +57,23 @@ impl Http2 {
         Http2::over(stream, "https").await
     }
 
+    /// Cleartext, with a window of so many bytes for each answer that is not read.
+    pub async fn narrow(address: SocketAddr, window: u32) -> Http2 {
+        let socket = TcpStream::connect(address).await.expect("the gateway accepts");
+        let mut builder = Builder::new(TokioExecutor::new());
+        Http2::with(builder.initial_stream_window_size(window), socket, "http").await
+    }
+
     async fn over<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: T, scheme: &'static str) -> Http2 {
-        let (sender, connection) =
-            Builder::new(TokioExecutor::new()).handshake(TokioIo::new(io)).await.expect("a connection");
+        Http2::with(&Builder::new(TokioExecutor::new()), io, scheme).await
+    }
+
+    async fn with<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        builder: &Builder<TokioExecutor>,
+        io: T,
+        scheme: &'static str,
+    ) -> Http2 {
+        let (sender, connection) = builder.handshake(TokioIo::new(io)).await.expect("a connection");
         let (ended, end) = watch::channel(None);
         tokio::spawn(async move {
             let in_order = connection.await.is_ok();

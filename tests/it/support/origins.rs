@@ -59,6 +59,8 @@ pub enum Behaviour {
     ClosesWithoutAnswer,
     /// Reads the request and sends these bytes, whatever they are.
     Says(&'static str),
+    /// The same, and keeps the connection whatever becomes of the other side.
+    SaysAndStays(&'static str),
 }
 
 /// What an origin has seen.

@@ -149,6 +149,12 @@ impl Wire {
                 self.send(bytes.as_bytes()).await?;
                 Ok(Next::Keep)
             }
+            Behaviour::SaysAndStays(bytes) => {
+                self.body(head).await?;
+                self.send(bytes.as_bytes()).await?;
+                std::future::pending::<()>().await;
+                Ok(Next::Close)
+            }
         }
     }
 
