@@ -302,10 +302,14 @@ impl Client {
         !keeps_up
     }
 
-    /// Writes down what the engine holds for it.
+    /// Writes down what the engine holds for it, and how many answers wait for it alone.
     fn weigh(&self) {
-        let unsent = self.watched.borrow().iter().map(|progress| progress.unsent()).sum();
+        let watched = self.watched.borrow();
+        let unsent = watched.iter().map(|progress| progress.unsent()).sum();
         self.unsent.borrow_mut().set(unsent);
+        let taken = watched.iter().filter(|progress| progress.is_only_taken()).count();
+        let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+        watched.iter().for_each(|progress| progress.shares_with(taken));
     }
 
     /// Answers were ended, and the client does not take even the end of them: with its window closed, nothing

@@ -89,6 +89,8 @@ pub struct Progress {
     /// When the client's connection last asked for more.
     asked: Cell<Instant>,
     rates: Cell<Rates>,
+    /// Answers that the backend is done with and the same connection waits to take, this one included.
+    abreast: Cell<u32>,
     upload_done: Cell<bool>,
     client_left: Cell<Option<Instant>>,
     cause: Cell<Option<(Reason, Instant)>>,
@@ -118,6 +120,7 @@ impl Progress {
                 backend_takes: Rate::default(),
                 client_takes: Rate::default(),
             }),
+            abreast: Cell::new(1),
             upload_done: Cell::new(true),
             client_left: Cell::new(None),
             cause: Cell::new(None),
@@ -320,7 +323,19 @@ impl Progress {
         idle.or(self.too_slow(now))
     }
 
-    /// Who moves below the least rate, if anybody does.
+    /// The backend is done, and the client has not taken everything yet.
+    pub fn is_only_taken(&self) -> bool {
+        self.stage.get() == Stage::Over && self.download.get().0 == Waiting::Client
+    }
+
+    /// So many answers share the client's connection, this one included, of which only taking is left.
+    pub fn shares_with(&self, abreast: u32) {
+        self.abreast.set(abreast);
+    }
+
+    /// Who moves below the least rate, if anybody does. Answers that hold nothing of an upstream any more share it
+    /// with the others on their connection: a slow link with many streams is one client that keeps up, not many
+    /// that do not.
     fn too_slow(&self, now: Instant) -> Option<Reason> {
         let mut rates = self.rates.get();
         let elapsed = now.saturating_duration_since(rates.at);
@@ -335,7 +350,8 @@ impl Progress {
         let takes = uploads && upload == Waiting::Backend;
         let sends = rates.client_sends.keeps_up(elapsed, sends, self.bytes_in.get());
         let takes = rates.backend_takes.keeps_up(elapsed, takes, self.taken.get());
-        let client = rates.client_takes.keeps_up(elapsed, download == Waiting::Client, self.left.get());
+        let due = if self.is_only_taken() { elapsed / self.abreast.get().max(1) } else { elapsed };
+        let client = rates.client_takes.keeps_up(due, download == Waiting::Client, self.left.get());
         self.rates.set(rates);
         match (sends && client, takes) {
             (false, _) => Some(Reason::ClientTooSlow),
@@ -349,5 +365,34 @@ impl Progress {
 fn still_waits(side: &Cell<(Waiting, Instant)>, whom: Waiting, now: Instant) {
     if side.get().0 != whom {
         side.set((whom, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After how many seconds a client that takes `bytes` of an answer a second is too slow, if ever in ten minutes.
+    fn ends(bytes: usize, stage: Stage, abreast: u32) -> Option<u64> {
+        let clock = Rc::new(Clock::new(Instant::now()));
+        let long = Duration::from_secs(3_600);
+        let patience = Patience { body_idle: long, ends: None, after_leave: long, judged: Judged::Download };
+        let progress = Progress::new(clock.clone(), patience);
+        progress.reach(stage);
+        progress.shares_with(abreast);
+        progress.download_waits_for(Waiting::Client);
+        let began = clock.coarse();
+        (1..=600).find(|second| {
+            progress.downloaded(bytes);
+            progress.overdue(began + Duration::from_secs(*second)) == Some(Reason::ClientTooSlow)
+        })
+    }
+
+    #[test]
+    fn streams_that_only_wait_to_be_taken_share_the_least_rate_of_their_connection() {
+        assert_eq!(ends(150, Stage::Over, 10), None, "ten of them make 1,500 bytes a second");
+        assert!(ends(150, Stage::Over, 1).is_some());
+        assert!(ends(50, Stage::Over, 10).is_some(), "and 500 are too slow for ten as for one");
+        assert!(ends(150, Stage::Open, 10).is_some(), "whoever keeps a backend waiting is judged alone");
     }
 }
