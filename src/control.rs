@@ -190,7 +190,7 @@ impl Control {
     /// Reads the file again and makes it active if it is good. Blocks on files and sockets: for the
     /// background thread.
     pub fn reread(&self, cause: Cause) -> Outcome {
-        let outcome = match std::fs::read_to_string(&self.file) {
+        let outcome = match config::read(&self.file) {
             Ok(text) => self.change(&text, cause),
             Err(error) => {
                 // The same text coming back is news then.

@@ -51,7 +51,7 @@ impl Boot {
     /// # Errors
     /// The findings in the file, when there is no last good version either.
     pub fn read(options: &RunOptions, environment: &dyn Environment) -> anyhow::Result<Self> {
-        let read = std::fs::read_to_string(&options.config);
+        let read = config::read(&options.config);
         let (plan, why) = match &read {
             Ok(text) => {
                 let checked = config::check(text, &options.config, environment);
