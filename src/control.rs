@@ -107,6 +107,8 @@ struct State {
     refused: Option<String>,
     /// Why the process runs something else than it was told to, if it does.
     degraded: Option<String>,
+    /// Why what is active is not on disk, if it is not.
+    unkept: Option<String>,
     /// Tables that were replaced and may still be read by requests. Dropped here, never on a core.
     retired: Vec<Arc<Table>>,
     /// What is known of certificates.
@@ -165,6 +167,7 @@ impl Control {
             last_seen: read,
             refused: degraded.clone(),
             degraded,
+            unkept: None,
             retired: Vec::new(),
             certificates: Ledger::default(),
         };
@@ -272,7 +275,7 @@ impl Control {
         config::unfill(why, text, self.file.parent().unwrap_or(Path::new("")), &*self.environment)
     }
 
-    /// Drops replaced tables that no request reads any more.
+    /// Drops replaced tables that no request reads any more, and forgets the names that only they had.
     pub fn tidy(&self) {
         let mut state = self.state();
         let (kept, done) =
@@ -280,7 +283,12 @@ impl Control {
         state.retired = kept;
         drop(state);
         let done: Vec<Arc<Table>> = done;
+        if done.is_empty() {
+            return;
+        }
         drop(done);
+        let plan = self.state().active.plan.clone();
+        self.builder.lock().unwrap_or_else(PoisonError::into_inner).forget_unused(&plan);
     }
 
     /// Checks a text as if it stood in the file. Takes long for a long text, and reads local files.
@@ -296,6 +304,12 @@ impl Control {
     /// The hash of the active version's text.
     pub fn active_hash(&self) -> String {
         self.live.load().hash.clone()
+    }
+
+    /// The active version's number, if it has this hash.
+    pub fn number_of(&self, hash: &str) -> Option<u64> {
+        let table = self.live.load();
+        (table.hash == hash).then_some(table.number)
     }
 
     /// Where clients connect.
