@@ -120,10 +120,16 @@ impl Boot {
         let Some(((text, plan), store)) = found else {
             anyhow::bail!("{why}\nhint: there is no last good version to start with; correct the file");
         };
+        let boot = Self::with(plan, store, read, text, None);
+        if boot.active.overruled.is_some() {
+            // It was as wrong when somebody decided against it.
+            return Ok(Boot { again: true, ..boot });
+        }
         let first = why.lines().next().unwrap_or("the file is invalid").to_owned();
+        let plan = &boot.active.plan;
         BootDegraded { reason: why, hash: &plan.hash }.emit();
         let degraded = Some(format!("running the last good version, because the file is refused: {first}"));
-        Ok(Boot { again: true, ..Self::with(plan, store, read, text, degraded) })
+        Ok(Boot { again: true, degraded, ..boot })
     }
 
     /// Keeps what became active for the next boot. A disk that does not take it costs the next boot its safety,
