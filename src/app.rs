@@ -181,12 +181,13 @@ fn start(
     let beats = Arc::new(AtomicU64::new(0));
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
     let news = Newsreader { supervisor: supervisor.clone(), observatory: observatory.clone(), admin };
-    let rest = vec![
-        serve_admin(admin_socket, socket_home, (state, steering), beating, stop_rest.clone())?,
-        run_background(control.clone(), directory, (heard, orders), news.clone(), stop_rest.clone())?,
-    ];
+    let admin_thread = serve_admin(admin_socket, socket_home, (state, steering), beating, stop_rest.clone())?;
     observatory.ready.store(true, Relaxed);
+    // Before the background thread, which writes the same file after a change.
     boot.announce(&options.config, admin, &listeners.bound());
+    let background =
+        run_background(control.clone(), directory, (heard, orders), news.clone(), stop_rest.clone())?;
+    let rest = vec![admin_thread, background];
     let feeder = supervisor.feed(Health::new(hearts, beats))?;
     supervisor.ready(&news.status());
     Ok(Running {
