@@ -3,7 +3,6 @@
 //!
 //! A change is whole or not at all: whatever may fail (files, certificates, sockets) is done before the swap,
 //! and a text that fails changes nothing but what the operators are told.
-#![expect(clippy::disallowed_methods, reason = "on the background thread")]
 
 mod activate;
 pub mod apply;

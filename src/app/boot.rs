@@ -3,7 +3,6 @@
 //!
 //! Certificates that cannot be used make a version that was never active a wrong one. One that was active before
 //! starts all the same: the listeners and upstreams that they belong to wait for them, the others serve.
-#![expect(clippy::disallowed_methods, reason = "at start, before anybody is served")]
 
 use crate::app::RunOptions;
 use crate::config::plan::Plan;
