@@ -102,6 +102,8 @@ struct State {
     last_seen: Option<blake3::Hash>,
     /// What is active.
     active: Active,
+    /// Its number in this process.
+    number: u64,
     /// Why the last change was refused, if it was.
     refused: Option<String>,
     /// Why the process runs something else than it was told to, if it does.
@@ -162,6 +164,7 @@ impl Control {
         let read = read.map(|text| blake3::hash(text.as_bytes()));
         let state = State {
             active,
+            number: parts.live.load().number,
             last_read: read,
             last_seen: read,
             refused: degraded.clone(),

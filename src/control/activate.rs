@@ -61,16 +61,16 @@ impl Control {
         let (number, hash) = (table.number, plan.hash.clone());
         let mut notices = plan.notices.clone();
         // Routes before doors: who comes in by a new door finds the routes that name it.
-        let before = {
-            // Together, for whoever looks which version is active, and whose it is.
+        let before = self.steering.swap(table.clone());
+        let warnings = doors.commit();
+        {
+            // Together, and after the doors: who sees the version finds all of it, and whose it is.
             let mut state = self.state();
             notices.extend(only_at_start(&state.active.plan, &plan));
-            let before = self.steering.swap(table.clone());
             state.active = active;
+            state.number = number;
             state.retired.push(before.clone());
-            before
-        };
-        let warnings = doors.commit();
+        }
         builder.commit(&plan);
         (self.admin)(&plan.admin);
         self.access_log.retarget(&plan.access_log.target);

@@ -83,13 +83,11 @@ impl Observatory {
     }
 
     fn version(&self) -> VersionView {
-        // Both are changed under this lock.
         let state = self.control.state();
-        let table = self.control.live.load();
         let origin = state.active.origin.clone();
         VersionView {
-            number: table.number,
-            hash: table.hash.clone(),
+            number: state.number,
+            hash: state.active.plan.hash.clone(),
             cause: origin.cause,
             by: origin.by,
             reason: origin.reason,
