@@ -4,7 +4,7 @@
 use crate::support::config::Config;
 use crate::support::gateway::{Gateway, Launch};
 use crate::support::origins::Origin;
-use crate::support::raw::Answer;
+use crate::support::raw::{Answer, Raw};
 use crate::support::{PATIENCE, wait_for, wait_until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
@@ -113,6 +113,19 @@ fn whoever_would_lose_their_own_token_needs_break_glass() {
     assert_eq!(apply("ops", "", &[ops.clone(), root.clone(), token("new", "viewer")]).0, 200);
     assert_eq!(apply("root", "&break_glass=true", std::slice::from_ref(&ops)).0, 200);
     assert_eq!(apply("root", "", &[ops, root]).0, 401, "it is gone");
+}
+
+#[test]
+fn uploads_that_hang_leave_room_for_others() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let head = "POST /v1/versions?now=true HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n#";
+    let mut hung: Vec<Raw> = (0..30).map(|_| Raw::connect(gateway.admin())).collect();
+    hung.iter_mut().for_each(|upload| upload.send(head));
+    assert_eq!(gateway.status()["ready"], true, "they were all heard");
+    applied(&gateway, "", &with(&origin, "more"));
+    assert_eq!(gateway.get("/more").status(), 200);
+    assert_eq!(hung[0].answer(false).status(), 408);
 }
 
 #[test]
