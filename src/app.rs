@@ -182,13 +182,14 @@ fn start(
     let beats = Arc::new(AtomicU64::new(0));
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
     let news = Newsreader { supervisor: supervisor.clone(), observatory: observatory.clone(), admin };
-    let rest = vec![
-        run_keeper(steering.clone(), boot.store.clone(), stop_rest.clone())?,
-        serve_admin(admin_socket, socket_home, (state, steering), beating, stop_rest.clone())?,
-        run_background(control.clone(), directory, (heard, orders), news.clone(), stop_rest.clone())?,
-    ];
+    let keeper = run_keeper(steering.clone(), boot.store.clone(), stop_rest.clone())?;
+    let admin_thread = serve_admin(admin_socket, socket_home, (state, steering), beating, stop_rest.clone())?;
     observatory.ready.store(true, Relaxed);
+    // Before the background thread, which writes the same file after a change.
     boot.announce(options, admin, &listeners.bound());
+    let background =
+        run_background(control.clone(), directory, (heard, orders), news.clone(), stop_rest.clone())?;
+    let rest = vec![keeper, admin_thread, background];
     let feeder = supervisor.feed(Health::new(hearts, beats))?;
     supervisor.ready(&news.status());
     Ok(Running {

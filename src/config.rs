@@ -25,6 +25,8 @@ pub use schema::schema;
 
 use diagnostics::Source;
 use plan::Plan;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// Bytes of a configuration at most: ten thousand routes take about two million.
@@ -64,6 +66,20 @@ pub fn check(text: &str, file: &Path, env: &dyn Environment) -> Checked {
         plan.notices = findings.iter().map(|finding| notice(&source, finding)).collect();
     }
     Checked { plan, findings, source }
+}
+
+/// Reads a text that is to be checked. Blocks on the file.
+///
+/// # Errors
+/// When it cannot be read, is no text, or is larger than any that is checked.
+#[expect(clippy::disallowed_methods, reason = "at start, and on the background thread")]
+pub fn read(file: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_TEXT {
+        return Err(io::Error::other(format!("it is larger than {} MiB", MAX_TEXT >> 20)));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
 }
 
 /// Findings in the order of the file, not more than anyone reads; errors stay before remarks.

@@ -3,7 +3,6 @@
 //!
 //! A change is whole or not at all: whatever may fail (files, certificates, sockets) is done before the swap,
 //! and a text that fails changes nothing but what the operators are told.
-#![expect(clippy::disallowed_methods, reason = "on the background thread")]
 
 mod activate;
 pub mod apply;
@@ -103,10 +102,14 @@ struct State {
     last_seen: Option<blake3::Hash>,
     /// What is active.
     active: Active,
+    /// Its number in this process.
+    number: u64,
     /// Why the last change was refused, if it was.
     refused: Option<String>,
     /// Why the process runs something else than it was told to, if it does.
     degraded: Option<String>,
+    /// Why what is active is not on disk, if it is not.
+    unkept: Option<String>,
     /// Tables that were replaced and may still be read by requests. Dropped here, never on a core.
     retired: Vec<Arc<Table>>,
     /// What is known of certificates.
@@ -161,10 +164,12 @@ impl Control {
         let read = read.map(|text| blake3::hash(text.as_bytes()));
         let state = State {
             active,
+            number: parts.live.load().number,
             last_read: read,
             last_seen: read,
             refused: degraded.clone(),
             degraded,
+            unkept: None,
             retired: Vec::new(),
             certificates: Ledger::default(),
         };
@@ -190,7 +195,7 @@ impl Control {
     /// Reads the file again and makes it active if it is good. Blocks on files and sockets: for the
     /// background thread.
     pub fn reread(&self, cause: Cause) -> Outcome {
-        let outcome = match std::fs::read_to_string(&self.file) {
+        let outcome = match config::read(&self.file) {
             Ok(text) => self.change(&text, cause),
             Err(error) => {
                 // The same text coming back is news then.
@@ -272,7 +277,7 @@ impl Control {
         config::unfill(why, text, self.file.parent().unwrap_or(Path::new("")), &*self.environment)
     }
 
-    /// Drops replaced tables that no request reads any more.
+    /// Drops replaced tables that no request reads any more, and forgets the names that only they had.
     pub fn tidy(&self) {
         let mut state = self.state();
         let (kept, done) =
@@ -280,7 +285,12 @@ impl Control {
         state.retired = kept;
         drop(state);
         let done: Vec<Arc<Table>> = done;
+        if done.is_empty() {
+            return;
+        }
         drop(done);
+        let plan = self.state().active.plan.clone();
+        self.builder.lock().unwrap_or_else(PoisonError::into_inner).forget_unused(&plan);
     }
 
     /// Checks a text as if it stood in the file. Takes long for a long text, and reads local files.
@@ -296,6 +306,12 @@ impl Control {
     /// The hash of the active version's text.
     pub fn active_hash(&self) -> String {
         self.live.load().hash.clone()
+    }
+
+    /// The active version's number, if it has this hash.
+    pub fn number_of(&self, hash: &str) -> Option<u64> {
+        let table = self.live.load();
+        (table.hash == hash).then_some(table.number)
     }
 
     /// Where clients connect.

@@ -142,6 +142,8 @@ pub struct Listeners {
     cores: Arc<dyn Cores>,
     descriptors: Arc<Descriptors>,
     state: Mutex<State>,
+    /// All of them, for whoever looks: a change keeps the lock for as long as a door takes to be handed over.
+    seen: ArcSwap<Vec<Weak<Listener>>>,
 }
 
 #[derive(Default)]
@@ -169,7 +171,13 @@ impl Listeners {
     /// # Errors
     /// When its thread cannot be made.
     pub fn start(cores: Arc<dyn Cores>, descriptors: Arc<Descriptors>) -> io::Result<Self> {
-        Ok(Listeners { acceptor: Acceptor::start()?, cores, descriptors, state: Mutex::default() })
+        Ok(Listeners {
+            acceptor: Acceptor::start()?,
+            cores,
+            descriptors,
+            state: Mutex::default(),
+            seen: ArcSwap::default(),
+        })
     }
 
     /// Makes `wanted` the listeners that there are: [`Listeners::prepare`] and [`Change::commit`] in one.
@@ -241,9 +249,9 @@ impl Listeners {
         state.open.iter().map(|open| (Arc::clone(&open.listener.name), open.listener.bound())).collect()
     }
 
-    /// Every listener that accepts or still has connections, ordered by name; for metrics.
+    /// Every listener that accepts or still has connections, ordered by name; for metrics. Waits for nobody.
     pub fn all(&self) -> Vec<Arc<Listener>> {
-        let mut all: Vec<_> = self.lock().by_name.values().filter_map(Weak::upgrade).collect();
+        let mut all: Vec<_> = self.seen.load().iter().filter_map(Weak::upgrade).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }

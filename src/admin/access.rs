@@ -87,6 +87,14 @@ impl Access {
         }
     }
 
+    /// Whether a caller who came by a token may still change something by it under other settings.
+    pub fn is_kept(&self, caller: &Caller, next: &Settings) -> bool {
+        let own = self.tokens.iter().find(|known| known.name == caller.name);
+        let (Via::Token, Some(own)) = (caller.via, own) else { return true };
+        let next = Access::new(next).unwrap_or_default();
+        next.tokens.iter().any(|known| known.hash == own.hash && known.role >= Role::Operator)
+    }
+
     fn check_metrics(&self, headers: &HeaderMap, peer: Peer) -> Result<(), Problem> {
         let (Some(expected), Peer::Tcp(_)) = (self.metrics, peer) else { return Ok(()) };
         let given = bearer(headers)?;

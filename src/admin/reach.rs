@@ -18,8 +18,8 @@ const MAX_QUESTIONS: usize = 2;
 /// Texts being checked at a time; each takes a thread of the blocking pool.
 const MAX_CHECKS: usize = 2;
 
-/// Texts being received at a time, so that they take a bounded part of the memory.
-const MAX_UPLOADS: usize = 8;
+/// Bytes of texts being received at a time. Bytes and not texts, so that uploads that hang leave room for others.
+const MAX_UPLOADED: usize = 32 << 20;
 
 /// The ways in.
 pub struct Reach {
@@ -27,6 +27,7 @@ pub struct Reach {
     pub(super) control: Arc<Control>,
     pub(super) desk: Desk,
     pub(super) questions: Semaphore,
+    /// A permit is a byte.
     pub(super) uploads: Semaphore,
     checks: Offload,
 }
@@ -57,7 +58,7 @@ impl Reach {
             control,
             desk,
             questions: Semaphore::new(MAX_QUESTIONS),
-            uploads: Semaphore::new(MAX_UPLOADS),
+            uploads: Semaphore::new(MAX_UPLOADED),
             checks: Offload::new(MAX_CHECKS),
         }
     }

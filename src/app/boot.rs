@@ -3,7 +3,6 @@
 //!
 //! Certificates that cannot be used make a version that was never active a wrong one. One that was active before
 //! starts all the same: the listeners and upstreams that they belong to wait for them, the others serve.
-#![expect(clippy::disallowed_methods, reason = "at start, before anybody is served")]
 
 use crate::app::RunOptions;
 use crate::config::plan::Plan;
@@ -51,7 +50,7 @@ impl Boot {
     /// # Errors
     /// The findings in the file, when there is no last good version either.
     pub fn read(options: &RunOptions, environment: &dyn Environment) -> anyhow::Result<Self> {
-        let read = std::fs::read_to_string(&options.config);
+        let read = config::read(&options.config);
         let (plan, why) = match &read {
             Ok(text) => {
                 let checked = config::check(text, &options.config, environment);
@@ -120,12 +119,17 @@ impl Boot {
         let Some(((text, plan), store)) = found else {
             anyhow::bail!("{why}\nhint: there is no last good version to start with; correct the file");
         };
+        let boot = Self::with(plan, store, read.clone(), text, None);
+        if boot.active.overruled.is_some() {
+            // It was as wrong when somebody decided against it.
+            return Ok(Boot { again: true, ..boot });
+        }
         // What is wrong, without remarks and pictures; what else keeps a file from running is such a line already.
         let errors = read.as_deref().map(|text| config::check(text, &options.config, environment).errors());
         let why = errors.map_or_else(|| why.to_owned(), |errors| errors.join("\n"));
-        BootDegraded { reason: &why, hash: &plan.hash }.emit();
+        BootDegraded { reason: &why, hash: &boot.active.plan.hash }.emit();
         let degraded = Some(format!("running the last good version, because the file is refused: {why}"));
-        Ok(Boot { again: true, ..Self::with(plan, store, read, text, degraded) })
+        Ok(Boot { again: true, degraded, ..boot })
     }
 
     /// Keeps what became active for the next boot. A disk that does not take it costs the next boot its safety,

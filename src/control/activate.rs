@@ -3,6 +3,8 @@
 
 use crate::config::plan::Plan;
 use crate::control::apply::Receipt;
+use crate::control::build::Builder;
+use crate::control::origin::Kept;
 use crate::control::{Active, Control, Outcome};
 use crate::listener::{BindError, Change};
 use crate::telemetry::events::{ConfigApplied, RampConflict};
@@ -28,41 +30,64 @@ impl Control {
     /// the disk has it.
     pub(super) fn refresh(&self, active: Active) -> Result<bool, String> {
         self.prepare_doors(&active.plan)?.commit();
-        self.renew();
         self.access_log.reopen();
         self.state().active = active;
-        Ok(self.settle())
+        let persisted = self.settle();
+        self.renew();
+        Ok(persisted)
     }
 
     /// Another plan.
     pub(super) fn activate(&self, active: Active) -> Result<Receipt, String> {
-        let plan = &active.plan;
         let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = Arc::new(builder.build(plan)?);
-        let doors = self.prepare_doors(plan)?;
+        let swapped = self.swap(&mut builder, active);
+        if swapped.is_err() {
+            let plan = self.state().active.plan.clone();
+            builder.forget_unused(&plan);
+        }
+        drop(builder);
+        let receipt = swapped?;
+        // The disk first: a certificate's file that hangs is not the version's.
+        let persisted = self.settle();
+        self.renew();
+        Ok(Receipt { persisted, ..receipt })
+    }
+
+    /// Everything but the disk.
+    fn swap(&self, builder: &mut Builder, active: Active) -> Result<Receipt, String> {
+        let (plan, origin) = (active.plan.clone(), active.origin.clone());
+        let table = Arc::new(builder.build(&plan)?);
+        let doors = self.prepare_doors(&plan)?;
         let (number, hash) = (table.number, plan.hash.clone());
+        let mut notices = plan.notices.clone();
         // Routes before doors: who comes in by a new door finds the routes that name it.
         let before = self.steering.swap(table.clone());
         let warnings = doors.commit();
-        builder.commit(plan);
+        {
+            // Together, and after the doors: who sees the version finds all of it, and whose it is.
+            let mut state = self.state();
+            notices.extend(only_at_start(&state.active.plan, &plan));
+            state.active = active;
+            state.number = number;
+            state.retired.push(before.clone());
+        }
+        builder.commit(&plan);
         (self.admin)(&plan.admin);
         self.access_log.retarget(&plan.access_log.target);
         self.access_log.reopen();
         let conflicts = self.steering.conflicts(&before, &table);
         conflicts.iter().for_each(|notice| RampConflict { notice }.emit());
-        let mut notices = plan.notices.clone();
         notices.extend(warnings.into_iter().chain(conflicts));
-        notices.extend(only_at_start(&self.state().active.plan, plan));
-        tell(&active, number, &notices);
-        {
-            let mut state = self.state();
-            state.retired.push(before);
-            state.active = active;
+        ConfigApplied {
+            version: number,
+            hash: &hash,
+            cause: &origin.cause,
+            by: origin.by.as_deref(),
+            reason: origin.reason.as_deref(),
+            notices: &notices,
         }
-        drop(builder);
-        self.renew();
-        let persisted = self.settle();
-        Ok(Receipt { number, hash, changed: true, persisted, notices })
+        .emit();
+        Ok(Receipt { number, hash, changed: true, persisted: false, notices })
     }
 
     /// Everything about the street doors that can fail.
@@ -81,22 +106,43 @@ impl Control {
             state.degraded = None;
             (state.active.text.clone(), state.active.kept())
         };
-        let persisted = self.store.keep(&text, &kept);
-        persisted.inspect_err(|error| self.not_kept(error)).is_ok()
+        self.keep(&text, &kept)
     }
 
-    /// The active version is not on disk: a restart may not know it. A reason that was there before stays.
+    /// Tries again to keep what the disk did not take.
+    pub fn keep_again(&self) {
+        let (text, kept) = {
+            let state = self.state();
+            if state.unkept.is_none() {
+                return;
+            }
+            (state.active.text.clone(), state.active.kept())
+        };
+        if self.keep(&text, &kept) {
+            tracing::info!("the last good version is kept after all");
+        }
+    }
+
+    fn keep(&self, text: &str, kept: &Kept) -> bool {
+        match self.store.keep(text, kept) {
+            Ok(()) => self.state().unkept = None,
+            Err(error) => {
+                self.not_kept(&error);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The active version is not on disk: a restart may not know it.
     pub fn not_kept(&self, error: &io::Error) {
-        tracing::warn!(%error, "the last good version cannot be kept; a restart will not have it");
         let why = format!("the last good version was not stored: {error}");
-        self.state().degraded.get_or_insert(why);
+        let before = self.state().unkept.replace(why);
+        // Told once, for it is tried again with every look.
+        if before.is_none() {
+            tracing::warn!(%error, "the last good version cannot be kept; a restart will not have it");
+        }
     }
-}
-
-fn tell(active: &Active, version: u64, notices: &[String]) {
-    let origin = &active.origin;
-    let (by, reason) = (origin.by.as_deref(), origin.reason.as_deref());
-    ConfigApplied { version, hash: &active.plan.hash, cause: &origin.cause, by, reason, notices }.emit();
 }
 
 /// What differs between two plans and is only read when the process starts; a sentence each.

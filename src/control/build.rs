@@ -151,6 +151,13 @@ impl Builder {
         for (index, upstream) in plan.upstreams.iter().enumerate() {
             self.metrics.upstream(&upstream.name).use_classes(classes(plan, index));
         }
+        self.forget_unused(plan);
+    }
+
+    /// Forgets what a table brought that did not become active, or had that is gone. `plan` is the active one.
+    pub fn forget_unused(&mut self, plan: &Plan) {
+        // What was wanted of endpoints holds them.
+        self.later.clear();
         self.upstreams.forget_unused();
         self.routes.forget_unused();
         self.backends.forget_unused();

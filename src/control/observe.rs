@@ -48,7 +48,7 @@ impl Observatory {
         let started = self.ready.load(Relaxed);
         let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
         reasons.extend(self.control.steering().reasons(&table));
-        let version = self.version(&table);
+        let version = self.version();
         let now = self.epoch_nanos();
         let mut view = GatewayView {
             version,
@@ -82,12 +82,12 @@ impl Observatory {
         }
     }
 
-    fn version(&self, table: &Table) -> VersionView {
+    fn version(&self) -> VersionView {
         let state = self.control.state();
         let origin = state.active.origin.clone();
         VersionView {
-            number: table.number,
-            hash: table.hash.clone(),
+            number: state.number,
+            hash: state.active.plan.hash.clone(),
             cause: origin.cause,
             by: origin.by,
             reason: origin.reason,
@@ -111,7 +111,8 @@ impl Observatory {
         }
         let stuck = workers.iter().filter(|worker| worker.stuck);
         reasons.extend(stuck.map(|worker| format!("core {} is stuck", worker.worker)));
-        reasons.extend(state.degraded.iter().map(|why| format!("degraded: {why}")));
+        let degraded = state.degraded.as_ref().or(state.unkept.as_ref());
+        reasons.extend(degraded.map(|why| format!("degraded: {why}")));
         let refused = state.refused.iter().filter(|why| state.degraded.as_ref() != Some(why));
         reasons.extend(refused.map(|why| format!("the last change was refused: {why}")));
         if state.active.overruled.is_some() {
@@ -119,7 +120,7 @@ impl Observatory {
             reasons.push(format!("the file is not what runs: the active version was {told}"));
         }
         reasons.extend(state.certificates.reasons(epoch_seconds(SystemTime::now())));
-        (reasons, state.degraded.is_some(), state.refused.is_none())
+        (reasons, degraded.is_some(), state.refused.is_none())
     }
 
     fn workers(&self) -> Vec<WorkerView> {

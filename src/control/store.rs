@@ -3,6 +3,7 @@
 //! old one or the new one.
 #![expect(clippy::disallowed_methods, reason = "on the background thread, and at start")]
 
+use crate::config;
 use crate::control::origin::Kept;
 use serde_json::json;
 use std::fs::{self, File};
@@ -61,8 +62,14 @@ impl Store {
 
     /// Where the last version came from, if that is known.
     pub fn origin(&self) -> Option<Kept> {
-        let text = fs::read_to_string(self.directory.join(ORIGIN)).ok()?;
-        serde_json::from_str(&text).ok()
+        let path = self.directory.join(ORIGIN);
+        let read = config::read(&path).and_then(|text| Ok(serde_json::from_str(&text)?));
+        let told = |error: &io::Error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(%error, file = %path.display(), "cannot be read: what was applied over the file is not known");
+            }
+        };
+        read.inspect_err(told).ok()
     }
 
     /// Keeps another file of the state whole: a crash leaves the old one or the new one.
@@ -75,7 +82,7 @@ impl Store {
 
     /// The last version that became active here, if any.
     pub fn last_good(&self) -> Option<String> {
-        fs::read_to_string(self.directory.join(LAST_GOOD)).ok()
+        config::read(&self.directory.join(LAST_GOOD)).ok()
     }
 
     /// Writes where the gateway can be reached, for tools and for ports that the system chose.

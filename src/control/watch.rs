@@ -54,6 +54,7 @@ pub async fn watch(
         };
         told(cause, control.reread(cause));
         control.renew();
+        control.keep_again();
         eyes.turn_to(control.folders());
     }
 }

@@ -32,6 +32,7 @@ impl Change<'_> {
             self.state.open.extend(open);
         }
         self.state.by_name.retain(|_, listener| listener.strong_count() > 0);
+        self.listeners.seen.store(Arc::new(self.state.by_name.values().cloned().collect()));
         // What closes takes its time; who only wants to look at the listeners must not wait for it.
         drop(self.state);
         close(before.into_iter().flatten().collect());

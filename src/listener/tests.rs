@@ -272,6 +272,22 @@ fn when_one_address_is_taken_nothing_changes() {
 }
 
 #[test]
+fn who_looks_at_the_listeners_waits_for_no_change() {
+    let street = street(100);
+    street.open(&[settings("edge")]);
+    let change = street.listeners.prepare(&[settings("edge"), settings("other")]).expect("prepared");
+    let names = || street.listeners.all().iter().map(|it| it.name().to_string()).collect::<Vec<_>>();
+    let (told, seen) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| told.send(names()));
+        let during = seen.recv_timeout(Duration::from_secs(5));
+        change.commit();
+        assert_eq!(during.ok(), Some(vec!["edge".to_owned()]));
+    });
+    assert_eq!(names(), ["edge", "other"]);
+}
+
+#[test]
 fn every_error_is_told_at_once() {
     let street = street(100);
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -43,5 +43,6 @@ mod supervisor;
 mod swap;
 mod tls;
 mod tunnels;
+mod upsets;
 mod waits;
 mod walk;

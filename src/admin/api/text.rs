@@ -3,11 +3,13 @@
 use crate::admin::problem::Problem;
 use crate::admin::reach::{Reach, Verdict};
 use crate::runtime::offload::Declined;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::Request;
+use futures_util::StreamExt;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The largest text.
 pub(super) const MAX_TEXT: usize = 4 << 20;
@@ -20,11 +22,7 @@ const PATIENCE: Duration = Duration::from_millis(4_500);
 pub(super) async fn receive(reach: &Reach, request: Request) -> Result<(Verdict, Instant), Problem> {
     let end = Instant::now() + PATIENCE;
     no_form(request.headers())?;
-    let text = {
-        let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many texts come in at a time.");
-        let _turn = reach.uploads.try_acquire().map_err(busy)?;
-        text_of(request.into_body(), end).await?
-    };
+    let text = text_of(request.into_body(), end, &reach.uploads).await?;
     let verdict = reach.check(text, left(end)).await.map_err(declined)?;
     Ok((verdict, end))
 }
@@ -34,20 +32,36 @@ pub(super) fn left(end: Instant) -> Duration {
     end.saturating_duration_since(Instant::now())
 }
 
-async fn text_of(body: Body, end: Instant) -> Result<String, Problem> {
+/// What comes in, for as long as there is room for it: who has sent little takes little.
+async fn text_of(body: Body, end: Instant, room: &Semaphore) -> Result<String, Problem> {
     let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The text is larger than 4 MiB.");
-    let slow = || Problem::new(StatusCode::REQUEST_TIMEOUT, "The text did not come in time.");
-    let bytes = match tokio::time::timeout_at(end.into(), to_bytes(body, MAX_TEXT)).await {
-        Ok(Ok(bytes)) => bytes,
+    let slow = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "The text did not come in time.");
+    let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many texts come in at a time.");
+    let mut chunks = body.into_data_stream();
+    let (mut bytes, mut held) = (Vec::new(), None);
+    while let Some(chunk) = tokio::time::timeout_at(end.into(), chunks.next()).await.map_err(slow)? {
         // A client that has left is told nothing anyway.
-        Ok(Err(_)) => return Err(too_large()),
-        Err(_) => return Err(slow()),
-    };
-    String::from_utf8(bytes.into()).map_err(|error| {
+        let chunk = chunk.map_err(|_| too_large())?;
+        if bytes.len() + chunk.len() > MAX_TEXT {
+            return Err(too_large());
+        }
+        // It fits into 32 bits, as MAX_TEXT does.
+        let more = room.try_acquire_many(chunk.len() as u32).map_err(busy)?;
+        held = Some(joined(held, more));
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Problem::new(StatusCode::BAD_REQUEST, format!("The text is not UTF-8 (byte {at})."))
             .because("not_utf8")
     })
+}
+
+fn joined<'a>(held: Option<SemaphorePermit<'a>>, mut more: SemaphorePermit<'a>) -> SemaphorePermit<'a> {
+    if let Some(held) = held {
+        more.merge(held);
+    }
+    more
 }
 
 /// What a web page's form can send without asking is no configuration.

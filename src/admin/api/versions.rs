@@ -5,6 +5,7 @@ use super::text::{invalid, left, receive};
 use crate::admin::AdminState;
 use crate::admin::caller::Caller;
 use crate::admin::problem::Problem;
+use crate::admin::settings::Role;
 use crate::control::apply::{Busy, Order, Receipt, Unapplied, is_named};
 use crate::control::origin::MAX_REASON;
 use axum::Json;
@@ -35,6 +36,7 @@ pub struct Asked {
 struct Wish {
     reason: Option<String>,
     expected: Option<String>,
+    break_glass: bool,
 }
 
 /// `POST /v1/versions`.
@@ -45,7 +47,7 @@ pub(super) async fn apply(
     request: Request,
 ) -> Result<Response, Problem> {
     let Query(asked) = query.map_err(|rejection| bad(rejection.body_text()))?;
-    let Wish { reason, expected } = wish(asked, request.headers())?;
+    let Wish { reason, expected, break_glass } = wish(asked, request.headers())?;
     let reach = state.reach()?;
     // Known now and asked again at the swap: whoever is late need not send a text first.
     if let Some(expected) = &expected {
@@ -56,12 +58,24 @@ pub(super) async fn apply(
     }
     let (mut verdict, end) = receive(reach, request).await?;
     let Some(plan) = verdict.plan.take() else { return Err(invalid(verdict)) };
+    if !state.access.load().is_kept(&caller, &plan.admin) {
+        may_lose_token(&caller, break_glass)?;
+    }
+    let (hash, changed) = (plan.hash.clone(), reach.control.active_hash() != plan.hash);
     let by = caller.to_string();
     let order =
         Order { text: verdict.text, plan: Box::new(plan), by: by.clone(), reason: reason.clone(), expected };
     match reach.desk.apply(order, left(end)).await {
         Ok(receipt) => Ok(applied(receipt, &by, reason.as_deref())),
-        Err(Unapplied::Pending) => Ok(pending(&by, reason.as_deref())),
+        Err(Unapplied::Pending) => Ok(match reach.control.number_of(&hash) {
+            // The swap comes first: only the disk is waited for.
+            Some(number) => {
+                let notices = vec!["The disk takes longer than this answer waits.".to_owned()];
+                let receipt = Receipt { number, hash, changed, persisted: false, notices };
+                applied(receipt, &by, reason.as_deref())
+            }
+            None => pending(&by, reason.as_deref()),
+        }),
         Err(Unapplied::Stale(active)) => Err(stale(&active)),
         Err(Unapplied::Busy(other)) => Err(conflict(&other)),
         Err(Unapplied::Failed(why)) => Err(Problem::new(
@@ -75,8 +89,8 @@ pub(super) async fn apply(
 
 fn wish(asked: Asked, headers: &HeaderMap) -> Result<Wish, Problem> {
     let now = switch("now", asked.now.as_deref())?;
-    // Accepted, so that what is written for later releases works here: at once is at once.
-    switch("break_glass", asked.break_glass.as_deref())?;
+    // At once is at once, with or without; here it is only for whoever gives up the own token.
+    let break_glass = switch("break_glass", asked.break_glass.as_deref())?;
     let staged = [&asked.stages, &asked.bake, &asked.confirm, &asked.ack_risk];
     if !now || staged.iter().any(|asked| asked.is_some()) {
         return Err(Problem::new(
@@ -92,7 +106,21 @@ fn wish(asked: Asked, headers: &HeaderMap) -> Result<Wish, Problem> {
     {
         return Err(bad(format!("The reason is a line of at most {MAX_REASON} characters.")));
     }
-    Ok(Wish { reason, expected: expected(headers)? })
+    Ok(Wish { reason, expected: expected(headers)?, break_glass })
+}
+
+/// Who applies a version in which their own token is gone, or only reads, would be locked out by it.
+fn may_lose_token(caller: &Caller, break_glass: bool) -> Result<(), Problem> {
+    match (break_glass, caller.role) {
+        (true, Role::Admin) => Ok(()),
+        (true, _) => Err(Problem::new(StatusCode::FORBIDDEN, "Break-glass needs an admin's token.")),
+        (false, _) => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "The token of this request could change nothing any more under this configuration. hint: apply it with \
+             another token, or with `break_glass=true` as admin",
+        )
+        .because("own_token")),
+    }
 }
 
 fn switch(name: &str, value: Option<&str>) -> Result<bool, Problem> {
