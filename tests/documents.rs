@@ -4,7 +4,7 @@
 //! It cannot judge sentences; it keeps the names and numbers in them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn root() -> &'static Path {
@@ -60,6 +60,29 @@ fn assert_metrics_exist(document: &str) {
     for metric in metrics(&text) {
         let found = source.contains(&format!("\"{}\"", family(metric)));
         assert!(found, "{document} names {metric}, which nothing exports");
+    }
+}
+
+/// Every file below `folder`, and in it those that are text.
+fn texts(folder: &Path) -> Vec<(PathBuf, String)> {
+    let entries = fs::read_dir(folder).expect("the folder is there");
+    let paths = entries.map(|entry| entry.expect("and readable").path());
+    let of = |path: PathBuf| match path.is_dir() {
+        true => texts(&path),
+        false => fs::read_to_string(&path).map(|text| (path, text)).into_iter().collect(),
+    };
+    paths.flat_map(of).collect()
+}
+
+#[test]
+fn no_document_holds_the_marks_of_a_merge() {
+    let mut all: Vec<_> =
+        ["config", "deploy"].iter().flat_map(|folder| texts(&root().join(folder))).collect();
+    all.extend(["README.md", "CHANGELOG.md"].map(|name| (PathBuf::from(name), read(name))));
+    for (path, text) in all {
+        let marked =
+            |line: &str| ["<<<<<<< ", ">>>>>>> ", "======="].iter().any(|mark| line.starts_with(mark));
+        assert_eq!(text.lines().find(|line| marked(line)), None, "{}", path.display());
     }
 }
 
