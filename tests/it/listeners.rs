@@ -40,7 +40,9 @@ fn listeners_come_move_and_go_under_load_and_no_request_is_lost() {
     let base = || {
         Config::new().upstream("u", &[origin.address()], "keepalive_idle = \"1s\"").route("r", "/", "u", "")
     };
-    let gateway = Gateway::start(&base());
+    let gateway = Gateway::start(&base().route("once", "/once", "u", ""));
+    // After a change every thread has what it needs.
+    gateway.change(&base());
     let before = gateway.descriptors();
     let (places, guest) = ([free(), free(), free()], free());
     let steady = Load::paced(gateway.edge(), "/", 2, Duration::from_millis(3));
