@@ -3,7 +3,9 @@
 //!
 //! Counts are shared by all cores and live as long as a name; limits belong to a version. Lines of waiters
 //! are a core's own; a freed permit serves a waiter of its own core first and rings another core's bell only
-//! when somebody waits there. Nothing here touches the network.
+//! when somebody waits there. Streams take a place at a backend only, outside all of this. What a client or a
+//! deadline leaves behind keeps its permit as a zombie for a while, and a client that leaves too much behind is
+//! refused. Nothing here touches the network.
 
 pub mod aborts;
 pub mod granted;

@@ -1,7 +1,8 @@
 //! Which backend takes a request, and a second one when the first provably never got it.
 //!
 //! A place at a backend is taken together with the upstream's permit, before anything is sent: a request that
-//! is only connecting counts as in flight. Nothing here waits, and nothing here knows classes or queues.
+//! is only connecting counts as in flight. What each backend may hold is levelled from outside while it serves, by
+//! ramps and drains. Nothing here waits for room, and nothing here knows classes or queues.
 
 pub mod ewma;
 pub mod picker;

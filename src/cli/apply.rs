@@ -21,7 +21,7 @@ pub(super) struct ApplyArgs {
     /// At once, for all requests; this release has no stages.
     #[arg(long)]
     now: bool,
-    /// Without stages though they are required; at once is at once in this release.
+    /// Also where it takes away the token that asks; for admins.
     #[arg(long, requires = "now")]
     break_glass: bool,
     /// Why; for the log and the status.

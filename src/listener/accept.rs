@@ -2,7 +2,7 @@
 //! loaded core. One thread, because a descriptor in every core's reactor wakes all of them for one client
 //! (`hyper-notes.md` 21), and because SO_REUSEPORT hashes blindly.
 //!
-//! What happens at one socket is [`street`](super::street)'s. It deliberately reads no byte: handshakes and
+//! What happens at one socket is `street`'s. It deliberately reads no byte: handshakes and
 //! heads are the core's business.
 
 use crate::listener::Listener;

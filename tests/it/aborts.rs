@@ -188,6 +188,35 @@ fn streams_of_http2_that_are_reset_count_where_they_leave_a_zombie() {
 }
 
 #[test]
+fn a_zombie_of_a_backend_whose_times_are_known_keeps_its_slot_for_a_moment_only() {
+    let origin = Origin::start(Behaviour::Delay(Duration::from_millis(5)));
+    let config = Config::new().upstream("u", &[origin.address()], "max_in_flight = 10").route(
+        "r",
+        "/",
+        "u",
+        "max_in_flight = 10\ntimeout = \"60s\"",
+    );
+    let gateway = Gateway::start(&config);
+    // Each core learns that the backend answers within some milliseconds.
+    (0..60).for_each(|_| assert_eq!(gateway.get("/").status(), 200));
+    origin.switch(Behaviour::AcceptsAndNeverAnswers);
+    let clients = (2..7u8).map(|n| Raw::connect_from([127, 0, 9, n], gateway.edge()));
+    let clients: Vec<Raw> = clients
+        .map(|mut raw| {
+            raw.send(get("/"));
+            raw
+        })
+        .collect();
+    origin.holds(5);
+    clients.into_iter().for_each(Raw::abort);
+    // Ten seconds are for backends of which nothing is known.
+    wait_until(Duration::from_secs(5), "their slots are free", || {
+        let metrics = gateway.metrics();
+        metrics.value("tidegate_upstream_inflight", &[("upstream", "u")]) == 0.0
+    });
+}
+
+#[test]
 fn a_flood_of_aborts_from_many_addresses_stays_within_the_caps_and_ends() {
     let origin = Origin::start(Behaviour::Delay(Duration::from_millis(200)));
     let config = Config::new().upstream("u", &[origin.address()], "max_in_flight = 20").route(

@@ -85,7 +85,7 @@ fn every_slot_names_its_holder_and_how_far_it_is() {
 }
 
 #[test]
-fn a_thousand_holders_are_counted_and_the_oldest_listed() {
+fn hundreds_of_holders_are_counted_and_the_oldest_listed() {
     let hung = Origin::start(Behaviour::AcceptsAndNeverAnswers);
     let config = Config::new()
         .upstream("u", &[hung.address()], "max_in_flight = 300\nmax_in_flight_per_backend = 300")

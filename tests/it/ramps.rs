@@ -141,6 +141,25 @@ fn a_ramp_survives_reload_and_restart_and_takes_its_next_step() {
 }
 
 #[test]
+fn a_ramp_holds_at_the_backends_after_a_reload_and_after_a_restart() {
+    let origins = four(HANGS);
+    let gateway = Gateway::start(&service(&origins));
+    told(&gateway, &["ramp", "set", "u", "25", "--reference", "40"]);
+    gateway.change(&service(&origins).route("other", "/other", "u", ""));
+    let full = |gateway: &Gateway| {
+        let _clients = gateway.ask("/x", 25);
+        wait_until(PATIENCE, "everybody is in or refused", || {
+            held(&origins) + ramp_sheds(gateway) as u64 >= 25
+        });
+        assert_eq!((held(&origins), ramp_sheds(gateway)), (10, 15.0));
+    };
+    full(&gateway);
+    let gateway = gateway.restart(Launch::default());
+    wait_until(PATIENCE, "those of before are gone", || held(&origins) == 0);
+    full(&gateway);
+}
+
+#[test]
 fn a_paused_ramp_stays_also_over_a_restart_and_goes_on_when_told() {
     let origins = four(HEALTHY);
     let gateway = Gateway::start(&service(&origins));
@@ -230,7 +249,20 @@ fn what_a_ramp_will_shed_is_told_before_it_happens() {
     let shed = forecast["shed_percent"].as_f64().expect("a percentage");
     assert!((50.0..=95.0).contains(&shed), "{forecast}");
     assert!(words.contains('%') && words.contains("shed"), "{words}");
-    load.stop();
+    // And so it comes: of those who ask at a pace, about so many are shed, by what was learned.
+    let before: u64 = origins.iter().map(Origin::requests).sum();
+    let sheds = ramp_sheds(&gateway);
+    let in_flight = || origins.iter().map(Origin::in_flight).sum::<u64>();
+    wait_until(PATIENCE, "those of before are done", || in_flight() <= 8);
+    wait_until(PATIENCE, "hundreds were shed", || {
+        assert!(in_flight() <= 8, "a quarter of what was learned, which is 24 and a little");
+        ramp_sheds(&gateway) - sheds > 300.0
+    });
+    let served = origins.iter().map(Origin::requests).sum::<u64>() - before;
+    let shed = ramp_sheds(&gateway) - sheds;
+    let share = 100.0 * shed / (shed + served as f64);
+    assert!((50.0..=99.0).contains(&share), "{share} % were shed, {forecast} was told");
+    load.stop().only(&[200, 503]);
 }
 
 #[test]

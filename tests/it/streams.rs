@@ -287,6 +287,17 @@ fn a_websocket_is_told_when_its_time_is_over() {
 }
 
 #[test]
+fn a_streaming_answer_ends_with_its_max_duration() {
+    let origin = Origin::start(Behaviour::StallsAfterHeaders);
+    let gateway = draining(&origin, "1s", "streaming = true\nmax_duration = \"700ms\"");
+    let mut raw = listen(&gateway, "/events");
+    assert_ne!(raw.end(PATIENCE), End::Open);
+    let line = gateway.logged("it has its line", |line| line["route"] == "r");
+    assert_eq!((&line["reason"], &line["end"]), (&json!("timeout"), &json!("cut")), "{line}");
+    wait_until(PATIENCE, "its place is free", || gateway.status()["streams"] == 0);
+}
+
+#[test]
 fn an_answer_that_goes_on_is_waited_for_and_cut_at_the_drains_end() {
     let origin = Origin::start(Behaviour::StallsAfterHeaders);
     let mut gateway = draining(&origin, "1s", "streaming = true");

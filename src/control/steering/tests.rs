@@ -86,8 +86,12 @@ impl House {
     }
 
     fn ramp(&self, target: Option<usize>, percent: f64) {
-        let order =
-            RampOrder { percent, then: None, reference: Some(self.reference(target)), reason: String::new() };
+        self.order(target, percent, None);
+    }
+
+    fn order(&self, target: Option<usize>, percent: f64, then: Option<(f64, Duration)>) {
+        let reference = Some(self.reference(target));
+        let order = RampOrder { percent, then, reference, reason: String::new() };
         self.steering.set_ramp(&self::target(target), order, "ops").expect("it exists");
     }
 
@@ -142,6 +146,9 @@ fn target(backend: Option<usize>) -> Target {
 #[derive(Clone, Debug)]
 enum Deed {
     Ramp(Option<usize>, f64),
+    Step(Option<usize>, f64, f64),
+    Later,
+    Pause(Option<usize>, bool),
     Clear(Option<usize>),
     Drain(usize, bool),
     Reload(u8, u32),
@@ -153,6 +160,9 @@ fn deed() -> impl Strategy<Value = Deed> {
     let target = || prop::option::of(0..NAMES.len());
     prop_oneof![
         2 => (target(), prop::sample::select(vec![1.0, 10.0, 25.0, 50.0, 80.0, 99.0])).prop_map(|(t, p)| Deed::Ramp(t, p)),
+        1 => (target(), 1.0_f64..99.0, 1.0_f64..=100.0).prop_map(|(t, from, to)| Deed::Step(t, from, to)),
+        1 => Just(Deed::Later),
+        1 => (target(), any::<bool>()).prop_map(|(target, pause)| Deed::Pause(target, pause)),
         1 => target().prop_map(Deed::Clear),
         1 => (0..NAMES.len(), any::<bool>()).prop_map(|(backend, drain)| Deed::Drain(backend, drain)),
         1 => (0_u8..16, 3_u32..40).prop_map(|(dead, cap)| Deed::Reload(dead, cap)),
@@ -172,6 +182,11 @@ proptest! {
         for deed in deeds {
             match deed {
                 Deed::Ramp(backend, percent) => house.ramp(backend, percent),
+                Deed::Step(backend, from, to) => house.order(backend, from, Some((to, Duration::from_secs(60)))),
+                // A minute and more passes: what is due is taken, what is paused is not.
+                Deed::Later => house.steering.tick(Instant::now() + Duration::from_secs(90)),
+                Deed::Pause(backend, true) => drop(house.steering.pause_ramp(&target(backend), "ops")),
+                Deed::Pause(backend, false) => drop(house.steering.resume_ramp(&target(backend), "ops")),
                 Deed::Clear(backend) => drop(house.steering.clear_ramp(&target(backend), "ops")),
                 Deed::Drain(backend, drain) => drop(house.steering.set_drain("u", NAMES[backend], drain, "", "ops")),
                 Deed::Reload(dead, cap) => house.reload(dead, cap),

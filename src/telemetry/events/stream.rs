@@ -26,7 +26,7 @@ pub enum Kind {
     Config,
     /// Requests were refused for want of room.
     Shed,
-    /// Ramps and drains: set, cleared, paused, resumed, stepped.
+    /// Ramps and drains: set, cleared, paused, resumed, stepped, in conflict with a version, drained, ready.
     Ramp,
     /// The process: start, ready, the steps of its drain, stuck cores.
     Process,
