@@ -178,41 +178,47 @@ mod tests {
     }
 
     proptest! {
-           #![proptest_config(ProptestConfig::with_cases(256))]
+        #![proptest_config(ProptestConfig::with_cases(256))]
 
-           #[test]
-           fn no_share_is_above_its_part_rounded_up_or_its_cap(
-               standings in prop::collection::vec(
-                   (0.0_f64..=100.0, 0.0_f64..500.0, prop::option::of(0.0_f64..1e5), 1_u32..400, 1_u32..10_000),
-                   1..12,
-               ),
-           ) {
-               let standings: Vec<_> = standings
-                   .into_iter()
-                   .map(|(percent, reference, rate, cap, weight)| Standing {
-    percent, reference, settled: true, rate, cap, weight })
-                   .collect();
-               let shares = Shares::of(&standings, None);
-               let mut parts = 0.0;
-               for (standing, share) in standings.iter().zip(&shares.of) {
-                   prop_assert!(share.cap <= standing.cap);
-                   prop_assert_eq!(share.cap == 0, standing.percent <= 0.0);
-                   if share.ramped.is_some() {
-                       let part = standing.percent / 100.0 * standing.reference;
-                       prop_assert!(f64::from(share.cap) <= part.ceil().max(1.0));
-                       parts += part;
-                   }
-               }
-               let ramped = whole(shares.of.iter().filter_map(|share| share.ramped).map(|it| it.quota_micro));
-               prop_assert!(f64::from(ramped) <= (parts + 1e-4).ceil().max(1.0));
-           }
+        #[test]
+        fn no_share_is_above_its_part_rounded_up_or_its_cap(
+            standings in prop::collection::vec(
+                (0.0_f64..=100.0, 0.0_f64..500.0, prop::option::of(0.0_f64..1e5), 1_u32..400, 1_u32..10_000),
+                1..12,
+            ),
+        ) {
+            let standings: Vec<_> = standings
+                .into_iter()
+                .map(|(percent, reference, rate, cap, weight)| Standing {
+                    percent,
+                    reference,
+                    settled: true,
+                    rate,
+                    cap,
+                    weight,
+                })
+                .collect();
+            let shares = Shares::of(&standings, None);
+            let mut parts = 0.0;
+            for (standing, share) in standings.iter().zip(&shares.of) {
+                prop_assert!(share.cap <= standing.cap);
+                prop_assert_eq!(share.cap == 0, standing.percent <= 0.0);
+                if share.ramped.is_some() {
+                    let part = standing.percent / 100.0 * standing.reference;
+                    prop_assert!(f64::from(share.cap) <= part.ceil().max(1.0));
+                    parts += part;
+                }
+            }
+            let ramped = whole(shares.of.iter().filter_map(|share| share.ramped).map(|it| it.quota_micro));
+            prop_assert!(f64::from(ramped) <= (parts + 1e-4).ceil().max(1.0));
+        }
 
-           #[test]
-           fn a_higher_ramp_never_leaves_less(low in 0.1_f64..99.0, more in 0.0_f64..1.0, reference in 0.0_f64..300.0) {
-               let high = (low + more * (99.9 - low)).max(low);
-               let share = |percent| Shares::of(&[standing(percent, reference)], None).of[0];
-               prop_assert!(share(high).cap >= share(low).cap);
-               prop_assert!(share(high).weight >= share(low).weight);
-           }
-       }
+        #[test]
+        fn a_higher_ramp_never_leaves_less(low in 0.1_f64..99.0, more in 0.0_f64..1.0, reference in 0.0_f64..300.0) {
+            let high = (low + more * (99.9 - low)).max(low);
+            let share = |percent| Shares::of(&[standing(percent, reference)], None).of[0];
+            prop_assert!(share(high).cap >= share(low).cap);
+            prop_assert!(share(high).weight >= share(low).weight);
+        }
+    }
 }

@@ -87,6 +87,8 @@ fn no_word_beside_the_file_is_missed_where_the_state_directory_is_given() {
         fs::create_dir(folder.path().join(".gateway.toml.state")).expect("made");
         let launch = launch(&folder.path().join("state"));
         let gateway = Gateway::start_in(folder, &Config::simple(origin.address()), launch);
+        // The log has its own thread; this line comes after the one that is looked for.
+        wait_until(PATIENCE, "it says that it is ready", || gateway.log().contains("\"message\":\"ready\""));
         gateway.log().contains("no word can be left")
     };
     assert!(missed(|_| Launch::default()));
