@@ -7,6 +7,8 @@ use crate::support::operator::{Listener, ask, change};
 use crate::support::origins::Origin;
 use crate::support::raw::Answer;
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Output;
 
@@ -118,6 +120,35 @@ fn a_change_has_the_author_who_asked_for_it() {
 
     let (_origin, gateway) = without_tokens();
     assert_eq!(put(&gateway, &[]).json()["by"], "loopback");
+}
+
+#[test]
+fn the_socket_is_for_its_owner_and_nothing_that_a_page_sends_passes_it() {
+    let (_origin, gateway) = with_tokens();
+    let path = gateway.folder().join("state/admin.sock");
+    let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let put = |headers: &str| {
+        let body = "{\"percent\": 25}";
+        let mut socket = UnixStream::connect(&path).expect("somebody listens");
+        let length = body.len();
+        let head = format!("PUT {RAMP} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n");
+        socket.write_all(format!("{head}{headers}Connection: close\r\n\r\n{body}").as_bytes()).expect("sent");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("an answer");
+        answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok()).expect("a status")
+    };
+    let json = format!("{JSON}\r\n");
+    for page in ["Origin: http://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
+        assert_eq!(put(&format!("{json}{page}\r\n")), 403, "{page}");
+    }
+    assert_eq!(put("Content-Type: text/plain\r\n"), 415);
+    assert_eq!(percent(&gateway, &[&bearer("see")]), 100.0);
+    assert_eq!(put(&json), 200);
+
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()).admin("socket = false"));
+    assert!(!gateway.folder().join("state/admin.sock").exists());
 }
 
 #[test]
