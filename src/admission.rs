@@ -13,6 +13,7 @@ pub mod latency;
 pub mod line;
 pub mod patience;
 pub mod queue;
+mod refusal;
 pub mod settings;
 mod streams;
 mod wait;
@@ -73,33 +74,6 @@ impl Shared {
     }
 }
 
-/// Which share of the requests was shed lately.
-#[derive(Debug, Default)]
-struct ShedRatio {
-    asked: u32,
-    shed: u32,
-}
-
-impl ShedRatio {
-    fn asked(&mut self) {
-        self.asked = self.asked.saturating_add(1);
-    }
-
-    fn shed(&mut self) {
-        self.shed = self.shed.saturating_add(1);
-    }
-
-    fn ratio(&self) -> f64 {
-        // Waiters may be asked before a fade and shed after it.
-        (f64::from(self.shed) / f64::from(self.asked.max(1))).min(0.99)
-    }
-
-    fn fade(&mut self) {
-        self.asked /= 2;
-        self.shed /= 2;
-    }
-}
-
 /// What outlives versions of one upstream, on one core.
 #[derive(Debug)]
 pub struct CoreState {
@@ -109,7 +83,7 @@ pub struct CoreState {
     zombies: zombies::Zombies,
     stream_zombies: zombies::Zombies,
     latency: RefCell<latency::Latency>,
-    sheds: RefCell<ShedRatio>,
+    sheds: RefCell<refusal::ShedRatio>,
     /// Permits ever granted on this core.
     granted: Cell<u64>,
     /// Counts wake-ups, so that other cores get their turn.
@@ -266,18 +240,6 @@ impl RouteGate {
         &self.gate
     }
 
-    /// Seconds for `Retry-After`: the more is shed, the longer; for a ramp, what is left of its step
-    /// (`design.md`, "Retry-After").
-    fn retry_after(&self, reason: Reason) -> u8 {
-        if reason == Reason::Ramp {
-            return ramp_retry_after(self.gate.cluster.shares().eases_at);
-        }
-        let ratio = self.gate.state.sheds.borrow().ratio();
-        let most = (2.0 / (1.0 - ratio)).clamp(3.0, 30.0);
-        // Truncation is meant: whole seconds.
-        fastrand::u8(1..=most as u8)
-    }
-
     /// The right to be sent to a backend before its body is there, because the client asks whether it may send it.
     /// A quarter of the route's bound, so that those who then drip cannot take all of it.
     pub fn expect(&self) -> Option<Permit<Arc<Counter>>> {
@@ -321,18 +283,8 @@ impl RouteGate {
         result.map_err(|reason| {
             self.gate.shed(self.class, reason);
             state.sheds.borrow_mut().shed();
-            Reject { retry_after: Some(self.retry_after(reason)), ..Reject::new(reason, explain(reason)) }
+            self.refusal(reason)
         })
-    }
-
-    /// The client's own zombies are in its way: it may come again when they have ended, at the latest.
-    fn aborts_too_often(&self) -> Reject {
-        self.gate.state.shared.notices.shed(Reason::ClientAborts, Instant::now());
-        // Whole seconds, at most ten.
-        let most = self.zombie_limit().as_secs_f64().ceil().clamp(1.0, 10.0) as u8;
-        let detail = "too many requests that this client gave up are still being worked on";
-        let reject = Reject::new(Reason::ClientAborts, detail);
-        Reject { retry_after: Some(fastrand::u8(1..=most)), ..reject }
     }
 
     /// Takes all permits if there is room now. Bounds are tried in the order in which they name the reason:
@@ -401,31 +353,5 @@ impl RouteGate {
 
     fn max_wait(&self) -> Duration {
         self.gate.settings.max_wait
-    }
-}
-
-/// The rest of the ramp's step and a little more, so that those who come back do not come together. A ramp
-/// without a schedule is somebody's work in progress: no promise, but not at once.
-fn ramp_retry_after(eases_at: Option<Instant>) -> u8 {
-    match eases_at {
-        Some(at) => {
-            let rest = at.saturating_duration_since(Instant::now()).as_secs().min(30) as u8;
-            (rest + fastrand::u8(1..=3)).min(30)
-        }
-        None => fastrand::u8(10..=30),
-    }
-}
-
-/// A sentence for the client.
-fn explain(reason: Reason) -> &'static str {
-    match reason {
-        Reason::RouteLimit => "this route has as many requests in flight as it may have",
-        Reason::ClassLimit => "what is left of the upstream's room is kept for requests of a higher class",
-        Reason::BackendLimit => "every backend has as many requests in flight as it may have",
-        Reason::QueueFull => "too many requests wait already for this one to be served in time",
-        Reason::QueueTimeout => "no room came free while the request waited",
-        Reason::Ramp => "the upstream is being brought back in steps and takes a part of its traffic only",
-        Reason::NoBackend => "no backend of the upstream can be tried",
-        _ => "the upstream has as many requests in flight as it may have",
     }
 }

@@ -2,7 +2,8 @@
 //! quiet ones take no request's room: neither route nor class nor queue bounds them, only how many a backend
 //! and the process may hold. They choose a backend like any request, and never wait for one.
 
-use crate::admission::{Granted, RouteGate, explain};
+use crate::admission::refusal::explain;
+use crate::admission::{Granted, RouteGate};
 use crate::balancing::Bound;
 use crate::reject::{Reason, Reject};
 use std::net::IpAddr;

@@ -208,19 +208,24 @@ impl CoreCluster {
         }
     }
 
+    /// The backends, each with its share.
+    fn each<'a>(&'a self, shares: &'a Shares) -> impl Iterator<Item = (&'a Backend, &'a Share)> {
+        self.shared.backends.iter().zip(&shares.of)
+    }
+
     /// In flight at all ramped backends, this request included. Whoever has taken a place counts itself first and
     /// looks afterwards, in one order for all cores: so of those that race for the last place at most one stays,
     /// and the sum is never above its bound, whatever was set, cleared or swapped meanwhile. (Two may both step
     /// back; near its bound a ramp sheds anyway.)
     fn ramped_in_flight(&self, shares: &Shares) -> u32 {
-        let each = self.shared.backends.iter().zip(&shares.of).filter(|(_, share)| share.ramped.is_some());
-        each.map(|(backend, _)| backend.in_flight.get()).fold(0, u32::saturating_add)
+        let ramped = self.each(shares).filter(|(_, share)| share.ramped.is_some());
+        ramped.map(|(backend, _)| backend.in_flight.get()).fold(0, u32::saturating_add)
     }
 
     /// What they may hold together: those that can be reached, for the dead leave their share to nobody.
     fn ramped_bound(&self, shares: &Shares) -> u32 {
-        let each = self.shared.backends.iter().zip(&shares.of).filter(|(backend, _)| backend.is_present());
-        whole(each.filter_map(|(_, share)| share.ramped).map(|ramped| ramped.quota_micro))
+        let present = self.each(shares).filter(|(backend, _)| backend.is_present());
+        whole(present.filter_map(|(_, share)| share.ramped).map(|ramped| ramped.quota_micro))
     }
 
     fn may_begin(&self, index: usize, ramped: Ramped, now: u64) -> bool {
@@ -230,7 +235,7 @@ impl CoreCluster {
     /// What stopped the request: a ramp only if a backend has room that the ramp denies. It may wait while a
     /// backend that is not ramped can come free; a ramp itself sheds at once.
     fn no_place(&self, bound: Bound, picked: Picked, shares: &Shares) -> NoPlace {
-        let present = || self.shared.backends.iter().zip(&shares.of).filter(|(it, _)| it.is_present());
+        let present = || self.each(shares).filter(|(backend, _)| backend.is_present());
         if picked == Picked::NoneEligible {
             let drained = shares.are_bound() && present().any(|(_, share)| share.cap == 0);
             return NoPlace {
@@ -249,8 +254,8 @@ impl CoreCluster {
 
     /// There is a backend that is neither ramped nor drained, and can be reached: waiting may help.
     pub fn has_warm(&self, shares: &Shares) -> bool {
-        let mut each = self.shared.backends.iter().zip(&shares.of);
-        each.any(|(backend, share)| share.cap > 0 && share.ramped.is_none() && backend.is_present())
+        let warm = |share: &Share| share.cap > 0 && share.ramped.is_none();
+        self.each(shares).any(|(backend, share)| warm(share) && backend.is_present())
     }
 
     /// Another backend. The same one again only if it is alone and a connection to it had died while idle: one

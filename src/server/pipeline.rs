@@ -1,11 +1,12 @@
 //! The walk: one function, top to bottom. What a request meets, in which order, is decided here and nowhere
 //! else. Around it, `handle` never fails: every refusal, failure or panic becomes an answer with a reason.
 
-use crate::admission::Granted;
+use crate::admission::{Granted, RouteGate};
 use crate::balancing::Sent;
 use crate::filters::{deadline, forwarded};
 use crate::reject::{Reason, Reject};
-use crate::routing::view::View;
+use crate::request::Deadline;
+use crate::routing::view::{Chosen, View};
 use crate::server::arrival::{self, Arrival};
 use crate::server::client::Client;
 use crate::server::ledger::Entry;
@@ -131,26 +132,13 @@ async fn walk(
     let mut outgoing = departure::outgoing(client, gate, &chosen, &parts, incoming, record);
     record.entry.iter().for_each(Entry::gathers);
     outgoing.gather(client, &chosen, deadline).await?;
-    record.entry.iter().for_each(Entry::waits);
-    let asked = Instant::now();
-    let granted = if settings.streaming {
-        // Among the streams from here on, in the process too.
-        arrival::enter_stream(client, &chosen).and_then(|permit| {
-            record.permit = Some(permit);
-            gate.admit_stream(record.client_ip)
-        })
-    } else {
-        gate.admit(deadline.at, record.client_ip).await
-    };
-    record.queued = asked.elapsed();
-    let mut granted = match granted {
+    let mut granted = match admit(client, &chosen, gate, record, deadline).await {
         Ok(granted) => granted,
         Err(reject) => {
             *body = outgoing.body.into_unread();
             return Err(reject);
         }
     };
-    granted.held_since(record.started);
     let upgrade = match upgrade {
         Some(upgrade) if granted.is_stream() => Some((upgrade, None)),
         Some(upgrade) => Some((upgrade, Some(upgrade::reserve(client, &chosen, gate, &mut granted)?))),
@@ -163,6 +151,31 @@ async fn walk(
     }
     departure::on_response(&chosen, &mut sent)?;
     Ok(Outcome::Relay(Box::new(sent)))
+}
+
+/// Takes the request's permits, or a stream's place; the record knows how long that took.
+async fn admit(
+    client: &Client,
+    chosen: &Chosen,
+    gate: &Rc<RouteGate>,
+    record: &mut Record,
+    deadline: Deadline,
+) -> Result<Granted, Reject> {
+    record.entry.iter().for_each(Entry::waits);
+    let asked = Instant::now();
+    let granted = if chosen.route().settings.streaming {
+        // Among the streams from here on, in the process too.
+        arrival::enter_stream(client, chosen).and_then(|permit| {
+            record.permit = Some(permit);
+            gate.admit_stream(record.client_ip)
+        })
+    } else {
+        gate.admit(deadline.at, record.client_ip).await
+    };
+    record.queued = asked.elapsed();
+    let mut granted = granted?;
+    granted.held_since(record.started);
+    Ok(granted)
 }
 
 /// From whatever the walk ended with to an answer.
