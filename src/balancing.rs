@@ -27,12 +27,14 @@ use crate::upstream::{Endpoint, Failure, Freshness, attempt};
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Instant;
-use tokio::time::timeout_at;
+use tokio::time::{Sleep, sleep_until};
 
 pub use places::{CoreCluster, NoPlace, Place, Seated};
 
@@ -137,7 +139,7 @@ impl Levelled {
 pub async fn send<G: Seated>(
     exchanges: &Rc<Exchanges<G>>,
     progress: &Rc<Progress>,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     mut guard: G,
     deadline: Deadline,
 ) -> Result<Sent<G>, Reject> {
@@ -230,17 +232,22 @@ async fn in_time<G: Guard, T>(
     progress: &Progress,
     deadline: Deadline,
 ) -> Result<T, Failure<G>> {
-    match timeout_at(deadline.at.into(), tried.as_mut()).await {
-        Ok(result) => result,
-        Err(_) => {
-            progress.end(Reason::Timeout);
-            Err(Failure::Sent(late()))
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = tried.as_mut().poll(cx) {
+            return Poll::Ready(result);
         }
-    }
-}
-
-fn late() -> Reject {
-    Reject::new(Reason::Timeout, "the backend did not answer in time")
+        if timer.is_none() && progress.needs_timer(deadline.at) {
+            timer = Some(Box::pin(sleep_until(deadline.at.into())));
+        }
+        let late = timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+        if !late {
+            return Poll::Pending;
+        }
+        progress.end(Reason::Timeout);
+        Poll::Ready(Err(Failure::Sent(Reject::new(Reason::Timeout, "the backend did not answer in time"))))
+    })
+    .await
 }
 
 /// The gateway's own refusals and the client's failures never count against a backend (promise 3).

@@ -4,6 +4,7 @@
 pub mod cookies;
 pub mod deadline;
 pub mod edits;
+pub mod fields;
 pub mod forwarded;
 pub mod framing;
 pub mod hop_by_hop;

@@ -15,12 +15,14 @@ pub mod exchange;
 mod gathered;
 pub mod head;
 pub mod janitor;
+mod kept;
 pub mod pem;
 pub mod pool;
 pub mod progress;
 pub mod rate;
 pub mod request_body;
 pub mod settings;
+mod stir;
 pub mod tls;
 pub mod trailers;
 pub mod transport;
@@ -33,12 +35,13 @@ use crate::telemetry::metrics::BackendMetrics;
 use crate::upstream::connection::H2;
 use crate::upstream::discovery::AddressSet;
 use crate::upstream::exchange::{Exchange, Exchanges, Guard};
+use crate::upstream::kept::Kept;
 use crate::upstream::pool::{Pool, Ready};
 use crate::upstream::progress::Progress;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::settings::{Address, HostPolicy, Protocol};
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use rustls_pki_types::ServerName;
@@ -49,7 +52,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -126,7 +129,7 @@ pub enum Freshness {
 /// A request that was provably not sent.
 pub struct Unsent<G: Guard> {
     /// The request as it was.
-    pub request: Request<RequestBody>,
+    pub request: Box<Request<RequestBody>>,
     /// Its permits.
     pub guard: G,
     /// What went wrong.
@@ -141,39 +144,6 @@ pub enum Failure<G: Guard> {
     Sent(Reject),
 }
 
-/// The parts of a request that are kept while it is sent over a connection that the backend may just have
-/// closed: idempotent and without a body, so it may be sent again (RFC 9110, 9.2.2).
-struct Copy {
-    http1: bool,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl Copy {
-    fn of(request: &Request<RequestBody>, ready: &Ready) -> Option<Self> {
-        let again = match ready {
-            Ready::H1(connection) => connection.reused && request.method().is_idempotent(),
-            // Only ever used when the backend says that it did not look at it.
-            Ready::H2(_) => true,
-        };
-        (again && request.body().is_empty()).then(|| Copy {
-            http1: matches!(ready, Ready::H1(_)),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
-        })
-    }
-
-    fn restore(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::empty());
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        request
-    }
-}
-
 /// Sends `request` once. The caller has the deadline: dropping the future ends the exchange as a zombie.
 ///
 /// # Errors
@@ -182,35 +152,45 @@ pub async fn attempt<G: Guard>(
     pool: &Rc<Pool>,
     exchanges: &Rc<Exchanges<G>>,
     progress: Rc<Progress>,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     host: &HostPolicy,
     freshness: Freshness,
     guard: G,
 ) -> Result<(Response<Incoming>, Exchange<G>), Failure<G>> {
-    let mut ready = match pool.connection(freshness).await {
-        Ok(ready) => ready,
-        Err(reject) => return Err(Failure::Unsent(Box::new(Unsent { request, guard, reject }))),
+    let mut ready = match pool.at_once(freshness) {
+        Some(ready) => ready,
+        // Boxed: all requests would carry the room that a few need.
+        None => match Box::pin(pool.connection()).await {
+            Ok(ready) => ready,
+            Err(reject) => return Err(Failure::Unsent(Box::new(Unsent { request, guard, reject }))),
+        },
     };
-    let copy = Copy::of(&request, &ready);
+    let again = match &ready {
+        Ready::H1(connection) => connection.reused && request.method().is_idempotent(),
+        // Only ever used when the backend says that it did not look at it.
+        Ready::H2(_) => true,
+    };
+    let http1 = matches!(ready, Ready::H1(_));
+    let kept = (again && request.body().is_empty()).then(|| Kept::of(&request, exchanges.buffers()));
     let answer = match &mut ready {
         Ready::H1(connection) => {
             head::for_h1(&mut request, pool.endpoint(), host);
-            Answer::H1(connection.sender.try_send_request(request))
+            Answer::H1(connection.sender.try_send_request(*request))
         }
         Ready::H2(H2 { sender, .. }) => {
             head::for_h2(&mut request, pool.endpoint(), host);
-            Answer::H2(sender.try_send_request(request))
+            Answer::H2(sender.try_send_request(*request))
         }
     };
     let exchange = Exchange::begin(exchanges, progress, ready.into_connection(pool), guard);
     let result = match answer {
-        Answer::H1(answer) => drive(&exchange, pin!(answer)).await,
-        Answer::H2(answer) => drive(&exchange, pin!(answer)).await,
+        Answer::H1(answer) => drive(&exchange, pin!(answer), true).await,
+        Answer::H2(answer) => drive(&exchange, pin!(answer), false).await,
     };
     match result {
         Ok(response) => Ok((response, exchange)),
         Err(Broken::Ended(reason)) => Err(Failure::Sent(Reject::new(reason, "the exchange was ended"))),
-        Err(Broken::Engine(error)) => Err(failure(&exchange, *error, copy)),
+        Err(Broken::Engine(error)) => Err(failure(&exchange, *error, kept, http1)),
     }
 }
 
@@ -226,8 +206,13 @@ enum Broken {
     Engine(Box<TrySendError<Request<RequestBody>>>),
 }
 
-/// Drives the connection until the answer's head is there.
-async fn drive<G, F>(exchange: &Exchange<G>, mut answer: Pin<&mut F>) -> Result<Response<Incoming>, Broken>
+/// Drives the connection until the answer's head is there. With `inline` only that brings the answer, so nobody
+/// need be woken for it: the request would wake itself.
+async fn drive<G, F>(
+    exchange: &Exchange<G>,
+    mut answer: Pin<&mut F>,
+    inline: bool,
+) -> Result<Response<Incoming>, Broken>
 where
     G: Guard,
     F: Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
@@ -238,7 +223,8 @@ where
         if let Some(reason) = exchange.progress().cause() {
             return Poll::Ready(Err(Broken::Ended(reason)));
         }
-        if let Poll::Ready(result) = answer.as_mut().poll(cx) {
+        let waker = if inline { Waker::noop() } else { cx.waker() };
+        if let Poll::Ready(result) = answer.as_mut().poll(&mut Context::from_waker(waker)) {
             return Poll::Ready(result.map_err(|error| Broken::Engine(Box::new(error))));
         }
         if over {
@@ -265,7 +251,8 @@ fn never_processed(error: &hyper::Error, http1: bool) -> bool {
 fn failure<G: Guard>(
     exchange: &Exchange<G>,
     mut error: TrySendError<Request<RequestBody>>,
-    copy: Option<Copy>,
+    kept: Option<Kept>,
+    http1: bool,
 ) -> Failure<G> {
     let guard = exchange.take().map(|(_, guard)| guard);
     let message = error.take_message();
@@ -277,10 +264,11 @@ fn failure<G: Guard>(
     };
     // A connection that was idle may have been closed while the request was on its way; one that answered
     // with garbage was alive.
-    let again =
-        message.or_else(|| copy.filter(|copy| never_processed(&error, copy.http1)).map(Copy::restore));
+    let again = message.or_else(|| kept.filter(|_| never_processed(&error, http1)).and_then(Kept::restore));
     match (again, guard) {
-        (Some(request), Some(guard)) => Failure::Unsent(Box::new(Unsent { request, guard, reject })),
+        (Some(request), Some(guard)) => {
+            Failure::Unsent(Box::new(Unsent { request: Box::new(request), guard, reject }))
+        }
         _ => Failure::Sent(reject),
     }
 }

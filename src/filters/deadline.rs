@@ -1,6 +1,7 @@
 //! Deadlines that clients bring along shorten a route's timeout and never lengthen it. `grpc-timeout` is read
 //! from everyone, as gRPC over HTTP/2 defines it: up to eight digits and a unit.
 
+use crate::filters::fields::Fields;
 use crate::request::Deadline;
 use http::{HeaderMap, HeaderName};
 use std::time::{Duration, Instant};
@@ -8,8 +9,9 @@ use std::time::{Duration, Instant};
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The route's timeout from `started` on, or the client's if that is shorter.
-pub fn of(started: Instant, timeout: Duration, headers: &HeaderMap) -> Deadline {
-    let asked = headers.get(GRPC_TIMEOUT).and_then(|value| grpc_timeout(value.as_bytes()));
+pub fn of(started: Instant, timeout: Duration, headers: &HeaderMap, fields: Fields) -> Deadline {
+    let asked = fields.get(Fields::GRPC_TIMEOUT, headers, &GRPC_TIMEOUT);
+    let asked = asked.and_then(|value| grpc_timeout(value.as_bytes()));
     match asked.filter(|asked| *asked < timeout) {
         Some(asked) => Deadline { at: started + asked, by_client: true },
         None => Deadline { at: started + timeout, by_client: false },
@@ -44,7 +46,7 @@ mod tests {
         let with = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(GRPC_TIMEOUT, HeaderValue::from_str(value).expect("valid"));
-            of(started, route, &headers)
+            of(started, route, &headers, Fields::of(&headers))
         };
         let own = Deadline { at: started + route, by_client: false };
         assert_eq!(with("300m"), Deadline { at: started + Duration::from_millis(300), by_client: true });
@@ -52,6 +54,6 @@ mod tests {
         for nonsense in ["", "m", "-1S", "1", "123456789m", "1 S", "1s"] {
             assert_eq!(with(nonsense), own, "{nonsense}");
         }
-        assert_eq!(of(started, route, &HeaderMap::new()), own);
+        assert_eq!(of(started, route, &HeaderMap::new(), Fields::default()), own);
     }
 }

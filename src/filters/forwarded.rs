@@ -5,6 +5,7 @@
 //! know. A trusted peer's are continued. Everything read is bounded. `traceparent` passes as it came, and
 //! `Via` is neither read nor added, because well-known servers stop compressing when they see it.
 
+use crate::filters::fields::Fields;
 use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 const MAX_LIST_BYTES: usize = 2048;
 const MAX_HOPS: usize = 32;
 const MAX_REQUEST_ID: usize = 128;
+/// Fields that a request may get from us on its way.
+const OURS: usize = 8;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -80,12 +83,20 @@ impl Hop {
         }
     }
 
-    /// Writes the forwarded fields for a backend and returns the client's address. `authority` is what the
-    /// client asked for, if there is no `Host` field (HTTP/2).
-    pub fn apply(&self, headers: &mut HeaderMap, authority: &str, trusted: &TrustedProxies) -> IpAddr {
-        drop_aliases(headers, &[]);
+    /// Writes the forwarded fields for a backend and returns the client's address. `named` is what the client asked
+    /// for, if there is no `Host` field (HTTP/2); `fields` are the head's.
+    pub fn apply(
+        &self,
+        headers: &mut HeaderMap,
+        fields: Fields,
+        named: Option<&HeaderValue>,
+        trusted: &TrustedProxies,
+    ) -> IpAddr {
+        if fields.has(Fields::ALIAS) {
+            drop_aliases(headers, &[]);
+        }
         let client = trusted.client_ip(self.peer, headers);
-        let host = headers.get(HOST).cloned().or_else(|| HeaderValue::from_str(authority).ok());
+        let host = headers.get(HOST).or(named).cloned();
         let client_text = if client == self.peer { self.peer_text.clone() } else { text(client.to_string()) };
         if trusted.trusts(self.peer) {
             self.continue_lists(headers, &client_text);
@@ -93,7 +104,9 @@ impl Hop {
             keep_one_or(headers, FORWARDED_HOST, host);
             keep_one_or(headers, PORT, Some(self.port.clone()));
         } else {
-            drop_claims(headers);
+            if fields.has(Fields::CLAIM) {
+                drop_claims(headers);
+            }
             headers.insert(FOR, self.peer_text.clone());
             headers.insert(PROTO, self.proto.clone());
             headers.insert(PORT, self.port.clone());
@@ -138,17 +151,30 @@ pub fn drop_aliases(headers: &mut HeaderMap, also: &[HeaderName]) {
 /// The request's identifier, set in its head: a trusted peer's if it is one value of at most 128 visible
 /// ASCII characters, else 128 random bits in hexadecimal.
 pub fn request_id(headers: &mut HeaderMap, trusted_peer: bool) -> HeaderValue {
-    let mut given = headers.get_all(REQUEST_ID).iter();
-    if let (Some(only), None) = (given.next(), given.next())
-        && trusted_peer
-        && (1..=MAX_REQUEST_ID).contains(&only.len())
-        && only.as_bytes().iter().all(u8::is_ascii_graphic)
-    {
-        return only.clone();
+    if trusted_peer {
+        let mut given = headers.get_all(REQUEST_ID).iter();
+        if let (Some(only), None) = (given.next(), given.next())
+            && (1..=MAX_REQUEST_ID).contains(&only.len())
+            && only.as_bytes().iter().all(u8::is_ascii_graphic)
+        {
+            return only.clone();
+        }
     }
-    let fresh = text(format!("{:032x}", fastrand::u128(..)));
+    // Grown once for all that is added on the way, and not again and again.
+    headers.reserve(OURS);
+    let fresh = hexadecimal(fastrand::u128(..));
     headers.insert(REQUEST_ID, fresh.clone());
     fresh
+}
+
+/// 32 digits. By hand, because the standard library's formatting takes ten times as many instructions.
+fn hexadecimal(number: u128) -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair.copy_from_slice(&[byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
+    }
+    HeaderValue::from_bytes(&digits).expect("hexadecimal is visible ASCII")
 }
 
 /// Removes everything that claims to know the client.

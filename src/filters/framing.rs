@@ -5,6 +5,8 @@ use crate::reject::{Reason, Reject};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
+const UNCLEAR: &str = "the backend's answer has no clear length";
+
 /// Refuses answers that frame themselves twice or in a coding that the engine does not undo; several equal
 /// lengths become one.
 pub fn check(headers: &mut HeaderMap) -> Result<(), Reject> {
@@ -19,8 +21,11 @@ pub fn check(headers: &mut HeaderMap) -> Result<(), Reject> {
         return Err(broken("the backend's answer has both a length and a transfer coding"));
     }
     let digits = !first.is_empty() && first.as_bytes().iter().all(u8::is_ascii_digit);
-    if !digits || lengths.any(|more| *more != first) {
-        return Err(broken("the backend's answer has no clear length"));
+    let Some(second) = lengths.next() else {
+        return if digits { Ok(()) } else { Err(broken(UNCLEAR)) };
+    };
+    if !digits || *second != first || lengths.any(|more| *more != first) {
+        return Err(broken(UNCLEAR));
     }
     headers.insert(CONTENT_LENGTH, first);
     Ok(())

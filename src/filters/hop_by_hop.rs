@@ -5,49 +5,53 @@
 //! in front has added) is refused; a backend that does so is not obeyed. A head without any such field is
 //! only read.
 
+use crate::filters::fields::Fields;
 use crate::reject::{Reason, Reject};
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 
 /// More nominations than this are no honest use.
 const MAX_NOMINATED: usize = 16;
 
+/// Nothing else is touched here.
+const CONCERNED: Fields = Fields::CONNECTION.or(Fields::ONE_HOP).or(Fields::TE);
+
 const UPGRADE_TOKEN: HeaderValue = HeaderValue::from_static("upgrade");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
-/// Strips a request on its way to a backend. With `upgrade`, the two fields that ask for that protocol are
-/// set anew. 400 for a nomination that would strip an end-to-end field.
-pub fn request(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>) -> Result<(), Reject> {
-    let nominated = nominated(headers, true)?;
-    strip(headers, nominated, upgrade);
+/// Strips a request, whose `fields` these are, on its way to a backend. With `upgrade`, the two fields that ask for
+/// that protocol are set anew. 400 for a nomination that would strip an end-to-end field.
+pub fn request(headers: &mut HeaderMap, fields: Fields, upgrade: Option<&HeaderValue>) -> Result<(), Reject> {
+    if fields.has(CONCERNED) {
+        let nominated = nominated(headers, fields, true)?;
+        strip(headers, fields, nominated, upgrade);
+    }
     Ok(())
 }
 
 /// Strips an answer on its way to a client; `upgrade` for a 101 to a request for that protocol.
 pub fn response(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>) {
-    // Only strict reading fails.
-    let nominated = nominated(headers, false).unwrap_or_default();
-    strip(headers, nominated, upgrade);
+    let fields = Fields::of(headers);
+    if fields.has(CONCERNED) || upgrade.is_some() {
+        // Only strict reading fails.
+        let nominated = nominated(headers, fields, false).unwrap_or_default();
+        strip(headers, fields, nominated, upgrade);
+    }
 }
 
-fn strip(headers: &mut HeaderMap, nominated: Vec<HeaderName>, upgrade: Option<&HeaderValue>) {
-    // One pass over the names finds what is there; removing costs a hash each.
-    let mut found = 0u16;
-    let mut te = false;
-    for name in headers.keys() {
-        te |= name == TE;
-        if let Some(i) = HOP_BY_HOP.iter().position(|known| name == known) {
-            found |= 1 << i;
-        }
+/// Removes what is there; removing costs a hash for each name.
+fn strip(headers: &mut HeaderMap, fields: Fields, nominated: Vec<HeaderName>, upgrade: Option<&HeaderValue>) {
+    if fields.has(Fields::CONNECTION) {
+        headers.remove(CONNECTION);
     }
-    for (i, name) in HOP_BY_HOP.iter().enumerate() {
-        if found & (1 << i) != 0 {
+    if fields.has(Fields::ONE_HOP) {
+        for name in &ONE_HOP {
             headers.remove(name);
         }
     }
     for name in nominated {
         headers.remove(name);
     }
-    if te {
+    if fields.has(Fields::TE) {
         keep_trailers_only(headers);
     }
     if let Some(protocol) = upgrade {
@@ -70,9 +74,14 @@ fn keep_trailers_only(headers: &mut HeaderMap) {
 
 /// The fields that `Connection` nominates, are there, and are not handled by name anyway. Allocates only if
 /// there is one. Strict: refuses what is malformed, too much, or critical; else skips it.
-fn nominated(headers: &HeaderMap, strict: bool) -> Result<Vec<HeaderName>, Reject> {
+fn nominated(headers: &HeaderMap, fields: Fields, strict: bool) -> Result<Vec<HeaderName>, Reject> {
     let mut names = Vec::new();
+    if !fields.has(Fields::CONNECTION) {
+        return Ok(names);
+    }
     let values = headers.get_all(CONNECTION).iter();
+    // What most heads say.
+    let values = values.filter(|value| *value != "keep-alive" && *value != "close");
     let tokens = values.flat_map(|v| v.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii);
     for (i, token) in tokens.filter(|token| !token.is_empty()).enumerate() {
         if OPTIONS.iter().any(|option| token.eq_ignore_ascii_case(option.as_bytes())) {
@@ -95,10 +104,9 @@ fn is_critical(name: &[u8]) -> bool {
         || name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
 }
 
-/// Stripped whoever sends them. `Proxy` is no header field at all, but becomes `HTTP_PROXY` in a CGI
+/// Stripped whoever sends them, beside `Connection`. `Proxy` is no header field at all, but becomes `HTTP_PROXY` in a CGI
 /// environment (CVE-2016-5385).
-static HOP_BY_HOP: [HeaderName; 10] = [
-    CONNECTION,
+pub(super) static ONE_HOP: [HeaderName; 9] = [
     TRANSFER_ENCODING,
     UPGRADE,
     HeaderName::from_static("keep-alive"),
@@ -152,6 +160,11 @@ const CRITICAL: [&str; 22] = [
 mod tests {
     use super::*;
 
+    fn ask(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>) -> Result<(), Reject> {
+        let fields = Fields::of(headers);
+        request(headers, fields, upgrade)
+    }
+
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
@@ -178,14 +191,14 @@ mod tests {
             ("te", "deflate, trailers;q=0.5, Trailers"),
             ("trailer", "x-sum"),
         ]);
-        request(&mut headers, None).unwrap();
+        ask(&mut headers, None).unwrap();
         assert_eq!(headers, map(&[("x-three", "3"), ("te", "trailers"), ("trailer", "x-sum")]));
     }
 
     #[test]
     fn te_without_trailers_goes() {
         let mut headers = map(&[("te", "gzip"), ("connection", "TE")]);
-        request(&mut headers, None).unwrap();
+        ask(&mut headers, None).unwrap();
         assert!(headers.is_empty());
     }
 
@@ -196,13 +209,13 @@ mod tests {
         {
             let mut headers = map(&[("x-forwarded-for", "1.2.3.4")]);
             headers.append(CONNECTION, HeaderValue::from_bytes(nominated.as_bytes()).unwrap());
-            let refused = request(&mut headers, None).unwrap_err();
+            let refused = ask(&mut headers, None).unwrap_err();
             assert_eq!(refused.reason, Reason::BadRequest, "{nominated}");
         }
         let many = (0..20).map(|i| format!("x-{i}")).collect::<Vec<_>>().join(",");
         let mut headers = HeaderMap::new();
         headers.append(CONNECTION, many.parse().unwrap());
-        assert!(request(&mut headers, None).is_err());
+        assert!(ask(&mut headers, None).is_err());
     }
 
     #[test]
@@ -215,7 +228,7 @@ mod tests {
     #[test]
     fn a_websocket_asks_for_itself_and_nothing_else() {
         let mut headers = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "h2c, websocket")]);
-        request(&mut headers, Some(&HeaderValue::from_static("websocket"))).unwrap();
+        ask(&mut headers, Some(&HeaderValue::from_static("websocket"))).unwrap();
         assert_eq!(headers, map(&[("connection", "upgrade"), ("upgrade", "websocket")]));
     }
 }

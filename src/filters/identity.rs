@@ -5,6 +5,7 @@
 //! gateway must not pass on end here too. The door has checked most of this for HTTP/1; HTTP/2 comes here
 //! unchecked.
 
+use crate::filters::fields::Fields;
 use crate::reject::{Reason, Reject};
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -49,12 +50,26 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// The authority of a request whose method, target and framing fields are fit to be passed on; 400 if they
-/// are not, 405 for CONNECT.
-pub fn authority(parts: &Parts) -> Result<Authority<'_>, Reject> {
+/// Whether method, target and framing fields are fit to be passed on; 400 if they are not, 405 for CONNECT.
+pub fn check(parts: &Parts, fields: Fields) -> Result<(), Reject> {
     check_method(&parts.method)?;
     check_target(&parts.method, &parts.uri)?;
-    check_transfer_encoding(parts)?;
+    if fields.has(Fields::TRANSFER_ENCODING) {
+        check_transfer_encoding(parts)?;
+    }
+    Ok(())
+}
+
+/// What the client wrote as `Host`, where nothing but one such field names whom it asks for: the same text is the
+/// same [`authority`].
+pub fn only_host(parts: &Parts) -> Option<&HeaderValue> {
+    let mut values = parts.headers.get_all(HOST).iter();
+    let first = values.next().filter(|_| parts.uri.authority().is_none());
+    first.filter(|_| values.next().is_none())
+}
+
+/// The authority of a request that was checked; 400 if it has none, or is not of one mind.
+pub fn authority(parts: &Parts) -> Result<Authority<'_>, Reject> {
     let host = host(parts)?;
     let named =
         parts.uri.authority().map(|a| Authority::parse(a.as_str()).ok_or(refuse("malformed authority")));
@@ -131,6 +146,10 @@ fn refuse(detail: &'static str) -> Reject {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn authority(parts: &Parts) -> Result<Authority<'_>, Reject> {
+        check(parts, Fields::of(&parts.headers)).and_then(|()| super::authority(parts))
+    }
 
     fn parts(method: &str, target: &str, hosts: &[&str]) -> Parts {
         let mut request = http::Request::builder().method(method).uri(target);

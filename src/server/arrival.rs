@@ -1,28 +1,55 @@
 //! What a request is when it comes in: who sent it, for whom it is, and which route takes it. Everything here
 //! is decided from its head, without waiting.
 
+use crate::filters::fields::Fields;
 use crate::filters::{forwarded, identity};
 use crate::listener::settings::MessageLimits;
 use crate::reject::{Reason, Reject};
 use crate::request::Class;
 use crate::routing::view::{Chosen, View};
-use crate::routing::{Host, Miss, Normalised, normalise, normalise_host};
+use crate::routing::{Miss, Normalised, normalise, normalise_host};
 use crate::server::client::Client;
 use crate::server::own;
 use crate::server::process::ProcessPermit;
 use crate::server::record::Record;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Response, Version};
+use http::{HeaderValue, Response, Version};
 use std::borrow::Cow;
 use std::rc::Rc;
 
 /// For whom a request is, in its one spelling.
 pub struct Arrival<'a> {
-    host: Host<'a>,
-    /// The host as the client wrote it, without port.
-    named: &'a str,
+    names: Rc<Names>,
     path: Normalised<'a>,
+}
+
+/// A host, as a client wrote it and as routes know it. Most clients write the same one again and again.
+#[derive(Debug)]
+pub struct Names {
+    /// The whole field, if the same field will mean the same.
+    sent: Option<Box<[u8]>>,
+    /// As the client wrote it, without port.
+    named: Box<str>,
+    /// In its one spelling.
+    host: Box<str>,
+}
+
+impl Names {
+    /// Those of a request, which are the connection's last ones if it says the same again.
+    fn of(client: &Client, parts: &Parts) -> Result<Rc<Self>, Reject> {
+        let sent = identity::only_host(parts).map(HeaderValue::as_bytes);
+        let mut known = client.names.borrow_mut();
+        if let Some(names) = known.as_ref().filter(|names| sent.is_some() && names.sent.as_deref() == sent) {
+            return Ok(names.clone());
+        }
+        let named = identity::authority(parts)?.host;
+        let host = normalise_host(named).map_err(|_| bad("the host name is malformed"))?;
+        let names =
+            Rc::new(Names { sent: sent.map(Box::from), named: named.into(), host: host.as_str().into() });
+        *known = names.sent.is_some().then(|| names.clone());
+        Ok(names)
+    }
 }
 
 impl<'a> Arrival<'a> {
@@ -30,20 +57,20 @@ impl<'a> Arrival<'a> {
     ///
     /// # Errors
     /// 400 for whatever is ambiguous, 405 for CONNECT, 414 and 431 for HTTP/2 heads beyond the limits.
-    pub fn read(client: &Client, parts: &'a Parts) -> Result<Self, Reject> {
+    pub fn read(client: &Client, parts: &'a Parts, fields: Fields) -> Result<Self, Reject> {
         if parts.version == Version::HTTP_2 {
             check_size(parts, &client.settings.limits)?;
         }
-        let named = identity::authority(parts)?.host;
-        let host = normalise_host(named).map_err(|_| bad("the host name is malformed"))?;
+        identity::check(parts, fields)?;
+        let names = Names::of(client, parts)?;
         let path = normalise(parts.uri.path()).map_err(|error| bad(error.to_string()))?;
-        Ok(Arrival { host, named, path })
+        Ok(Arrival { names, path })
     }
 
     /// The same place under https, on a listener that only redirects.
     pub fn redirected(&self, client: &Client, parts: &Parts) -> Option<Response<Bytes>> {
         let redirects = client.settings.redirect_https && client.tls.is_none();
-        redirects.then(|| own::to_https(&parts.uri, self.named))
+        redirects.then(|| own::to_https(&parts.uri, &self.names.named))
     }
 
     /// The route that takes it, written into the record first, so that a refusal counts there.
@@ -58,7 +85,7 @@ impl<'a> Arrival<'a> {
         record: &mut Record,
     ) -> Result<Chosen, Reject> {
         let matcher = &view.table.matcher;
-        let (listener, host) = (client.listener.name(), self.host.as_str());
+        let (listener, host) = (client.listener.name(), &*self.names.host);
         let found = matcher.find(listener, host, &self.path.path, &parts.method, &parts.headers);
         let chosen = view.choose(found.map_err(miss)?);
         record.chosen = Some(chosen.clone());
@@ -69,9 +96,10 @@ impl<'a> Arrival<'a> {
             return Err(bad("the path contains an encoded slash"));
         }
         match &client.tls {
-            Some(tls) if !tls.door.covers(tls.server_name.as_deref(), self.host.as_str()) => Err(
-                Reject::new(Reason::Misdirected, "the certificate of this connection is not for that host"),
-            ),
+            Some(tls) if !tls.door.covers(tls.server_name.as_deref(), &self.names.host) => Err(Reject::new(
+                Reason::Misdirected,
+                "the certificate of this connection is not for that host",
+            )),
             _ => Ok(chosen),
         }
     }

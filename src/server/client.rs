@@ -12,6 +12,8 @@ use crate::listener::settings::Settings;
 use crate::listener::tls::TlsDoor;
 use crate::memory::Held;
 use crate::reject::Reason;
+use crate::runtime::clock::TICK;
+use crate::server::arrival::Names;
 use crate::server::door::{Message, Observer, Refusal};
 use crate::server::record::Record;
 use crate::server::station::Station;
@@ -76,6 +78,8 @@ pub struct Client {
     pub hop: Hop,
     /// Its TLS, if any.
     pub tls: Option<TlsFacts>,
+    /// Whom its last request asked for.
+    pub names: RefCell<Option<Rc<Names>>>,
     /// Speaks HTTP/2.
     pub http2: Cell<bool>,
     /// Interim answers.
@@ -133,6 +137,7 @@ impl Client {
             peer,
             hop,
             tls,
+            names: RefCell::default(),
             http2: Cell::new(false),
             interim: Interim::default(),
             upgraded: RefCell::default(),
@@ -180,8 +185,13 @@ impl Client {
             // The beginning of the next head may have come along with this request.
             let Settings { header_timeout, idle_timeout, .. } = *self.settings;
             let patience = if self.in_head.get() { header_timeout } else { idle_timeout };
-            self.deadline.set(Some(Instant::now() + patience));
+            self.deadline.set(Some(self.at_least(patience)));
         }
+    }
+
+    /// A moment that is at least `patience` away, and at most a tick more; the system is not asked for the time.
+    fn at_least(&self, patience: Duration) -> Instant {
+        self.station.clock.coarse() + TICK + patience
     }
 
     /// The record is finished when all that was written is flushed.
@@ -339,7 +349,7 @@ impl Observer for Watcher {
     fn head_started(&self) {
         self.0.in_head.set(true);
         if self.0.active.get() == 0 {
-            self.0.deadline.set(Some(Instant::now() + self.0.settings.header_timeout));
+            self.0.deadline.set(Some(self.0.at_least(self.0.settings.header_timeout)));
         }
     }
 

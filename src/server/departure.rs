@@ -3,6 +3,7 @@
 
 use crate::admission::{Granted, RouteGate};
 use crate::balancing::{self, Seated, Sent};
+use crate::filters::fields::Fields;
 use crate::filters::{cookies, forwarded, framing, hop_by_hop};
 use crate::reject::{Reason, Reject};
 use crate::request::Deadline;
@@ -31,20 +32,20 @@ const HALF_CLOSED: Duration = Duration::from_secs(1);
 /// Cheap changes, in their fixed order: what must not pass goes first, so that a route's own edits stand.
 pub fn on_request(
     client: &Client,
-    parts: &mut Parts,
+    (parts, fields): (&mut Parts, Fields),
     chosen: &Chosen,
     target: Option<Uri>,
     upgrade: Option<&Upgrade>,
     trusted: &forwarded::TrustedProxies,
 ) -> Result<(), Reject> {
-    hop_by_hop::request(&mut parts.headers, upgrade.map(Upgrade::protocol))?;
+    hop_by_hop::request(&mut parts.headers, fields, upgrade.map(Upgrade::protocol))?;
     if parts.version == Version::HTTP_2 {
         cookies::join(&mut parts.headers);
     }
-    let authority = authority_text(parts).to_owned();
-    client.hop.apply(&mut parts.headers, &authority, trusted);
-    if !parts.headers.contains_key(HOST) || parts.uri.authority().is_some() {
-        let host = HeaderValue::try_from(authority).map_err(|_| bad("the host name is malformed"))?;
+    let named = parts.uri.authority().map(|authority| HeaderValue::try_from(authority.as_str()));
+    let named = named.transpose().map_err(|_| bad("the host name is malformed"))?;
+    client.hop.apply(&mut parts.headers, fields, named.as_ref(), trusted);
+    if let Some(host) = named {
         parts.headers.insert(HOST, host);
     }
     if let Some(target) = target {
@@ -52,12 +53,6 @@ pub fn on_request(
     }
     chosen.route().settings.filters.request_headers.apply(&mut parts.headers);
     Ok(())
-}
-
-/// Host and port as the client wrote them: the target's if it has one, else `Host`.
-pub fn authority_text(parts: &Parts) -> &str {
-    let host = || parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    parts.uri.authority().map(|authority| authority.as_str()).or_else(host).unwrap_or("")
 }
 
 /// The target to forward, if it differs from what came: the normalised path, without the route's prefix, and
@@ -80,8 +75,8 @@ pub fn target(uri: &Uri, path: Cow<'_, str>, strip: Option<&str>) -> Result<Opti
 /// A declared length beyond the bound is refused before anything is sent; a streamed one when it happens.
 pub fn check_length(parts: &Parts, body: &Incoming, max: u64) -> Result<(), Reject> {
     let declared =
-        parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    match body.size_hint().exact().or(declared) {
+        || parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match body.size_hint().exact().or_else(declared) {
         Some(length) if length > max => {
             Err(Reject::new(Reason::BodyTooLarge, "the request's body is too large"))
         }
@@ -162,9 +157,12 @@ impl Outgoing {
 
 /// A gRPC call: either side may speak first, and be silent for long.
 fn is_call(parts: &Parts) -> bool {
+    if parts.version != Version::HTTP_2 {
+        return false;
+    }
     let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let grpc = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
-    parts.version == Version::HTTP_2 && grpc.is_some_and(|rest| !rest.starts_with(b"-"))
+    grpc.is_some_and(|rest| !rest.starts_with(b"-"))
 }
 
 fn explain(reason: Reason) -> &'static str {
@@ -176,6 +174,19 @@ fn explain(reason: Reason) -> &'static str {
     }
 }
 
+/// The request with its body, ready to be sent; its interim answers find the client. On the heap, because it is
+/// handed on through many hands.
+pub fn request(
+    client: &Client,
+    mut parts: Parts,
+    mut outgoing: Outgoing,
+) -> (Box<Request<RequestBody>>, Rc<Progress>) {
+    let interim = interim::listen(client, &mut parts, &mut outgoing.body);
+    let mut request = Box::new(Request::from_parts(parts, outgoing.body));
+    interim.attach(&mut request);
+    (request, outgoing.progress)
+}
+
 /// Sends the request with its permits, and writes down who answered and when.
 ///
 /// # Errors
@@ -183,15 +194,11 @@ fn explain(reason: Reason) -> &'static str {
 pub async fn send(
     client: &Client,
     gate: &RouteGate,
-    (mut parts, mut outgoing): (Parts, Outgoing),
+    (request, progress): (Box<Request<RequestBody>>, Rc<Progress>),
     granted: Granted,
     (record, deadline): (&mut Record, Deadline),
 ) -> Result<Sent<Granted>, Reject> {
-    let interim = interim::listen(client, &mut parts, &mut outgoing.body);
-    let progress = outgoing.progress;
     record.entry.iter().for_each(|entry| entry.sends(&progress));
-    let mut request = Request::from_parts(parts, outgoing.body);
-    interim.attach(&mut request);
     // Who was tried, for the log, should nobody answer.
     record.backend = Some(granted.place().backend().settings.name.clone());
     let is_stream = granted.is_stream();

@@ -28,7 +28,7 @@ pub fn expected(parts: &Parts) -> bool {
 
 /// Holds the body back if the client waits for permission to send it.
 pub fn listen(client: &Client, parts: &mut Parts, body: &mut RequestBody) -> Listening {
-    let go = (expected(parts) && !body.is_empty()).then(|| Arc::new(AtomicBool::new(false)));
+    let go = (!body.is_empty() && expected(parts)).then(|| Arc::new(AtomicBool::new(false)));
     if let Some(go) = &go {
         body.hold(go.clone());
     }

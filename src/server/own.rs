@@ -2,11 +2,12 @@
 
 use crate::routing::settings::Action;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_TYPE, HOST, LOCATION};
+use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, Uri};
 
 /// The answer of an action that names no upstream.
-pub fn answer(action: &Action, uri: &Uri, authority: &str, https: bool) -> Option<Response<Bytes>> {
+pub fn answer(action: &Action, parts: &Parts, https: bool) -> Option<Response<Bytes>> {
     match action {
         Action::Upstream(_) => None,
         Action::Respond { status, body, content_type } => {
@@ -17,11 +18,20 @@ pub fn answer(action: &Action, uri: &Uri, authority: &str, https: bool) -> Optio
         }
         Action::Redirect { status, scheme, host, path } => {
             let scheme = scheme.as_deref().unwrap_or(if https { "https" } else { "http" });
-            let target =
-                Target { scheme, authority: host.as_deref().unwrap_or(authority), path: path.as_deref() };
-            Some(redirect(*status, &target.of(uri)))
+            let target = Target {
+                scheme,
+                authority: host.as_deref().unwrap_or_else(|| authority_text(parts)),
+                path: path.as_deref(),
+            };
+            Some(redirect(*status, &target.of(&parts.uri)))
         }
     }
+}
+
+/// Host and port as the client wrote them: the target's if it has one, else `Host`.
+fn authority_text(parts: &Parts) -> &str {
+    let host = || parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    parts.uri.authority().map(|authority| authority.as_str()).or_else(host).unwrap_or("")
 }
 
 /// The same place under https, for listeners that only redirect. The port of the cleartext listener is not
@@ -59,16 +69,17 @@ mod tests {
 
     #[test]
     fn a_redirect_keeps_what_it_does_not_replace() {
-        let uri = Uri::from_static("/a/b?c=d");
+        let request = http::Request::get("/a/b?c=d").header(HOST, "x.example:8080");
+        let parts = request.body(()).expect("a request").into_parts().0;
         let action = Action::Redirect {
             status: StatusCode::MOVED_PERMANENTLY,
             scheme: Some("https".into()),
             host: None,
             path: None,
         };
-        let answer = answer(&action, &uri, "x.example:8080", false).expect("a redirect");
+        let answer = answer(&action, &parts, false).expect("a redirect");
         assert_eq!(answer.status(), 301);
         assert_eq!(answer.headers()[LOCATION], "https://x.example:8080/a/b?c=d");
-        assert_eq!(to_https(&uri, "x.example").headers()[LOCATION], "https://x.example/a/b?c=d");
+        assert_eq!(to_https(&parts.uri, "x.example").headers()[LOCATION], "https://x.example/a/b?c=d");
     }
 }

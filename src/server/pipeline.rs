@@ -3,6 +3,7 @@
 
 use crate::admission::{Granted, RouteGate};
 use crate::balancing::Sent;
+use crate::filters::fields::Fields;
 use crate::filters::{deadline, forwarded};
 use crate::reject::{Reason, Reject};
 use crate::request::Deadline;
@@ -16,15 +17,17 @@ use crate::server::{departure, own, unread, upgrade};
 use crate::upstream::answer::Answer;
 use crate::upstream::progress::{Judged, Patience, Progress, Waiting};
 use bytes::Bytes;
-use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TE, TRAILER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 /// The body of everything that clients are answered with.
@@ -53,26 +56,30 @@ pub async fn handle(
     let record = Record::begin(&client, &parts, view.table.number, &view.table.access_log.headers);
     let asked = Asked::of(&parts);
     let mut pending = Pending::new(record);
-    let outcome = caught(walk(&client, &view, parts, &mut body, &mut pending)).await.unwrap_or_else(|| {
+    let walked = caught(pin!(walk(&client, &view, (parts, asked.fields), &mut body, &mut pending))).await;
+    let outcome = walked.unwrap_or_else(|| {
         client.station.shared.metrics.process().panicked(client.station.core);
         Err(Reject::new(Reason::Internal, "the gateway failed on this request"))
     });
-    if let Some(unread) = body.filter(|_| !asked.expects) {
+    if let Some(unread) = body.filter(|_| !asked.fields.has(Fields::EXPECT)) {
         unread::drain(unread);
     }
     Ok(conclude(&client, &asked, outcome, pending))
 }
 
 /// Nothing if the walk panicked. Unwinding has released what it held, so the other requests of this core never
-/// notice.
-async fn caught<T>(walk: impl Future<Output = T>) -> Option<T> {
-    AssertUnwindSafe(walk).catch_unwind().await.ok()
+/// notice. The walk stays where it is: it is thousands of bytes, and every move would copy them.
+async fn caught<T>(mut walk: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| walk.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
 }
 
 /// What the answer must know of the request after the walk has taken it apart.
 struct Asked {
-    te_trailers: bool,
-    expects: bool,
+    fields: Fields,
     grpc: bool,
     http1: bool,
     http10: bool,
@@ -80,10 +87,11 @@ struct Asked {
 
 impl Asked {
     fn of(parts: &Parts) -> Self {
-        let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let fields = Fields::of(&parts.headers);
+        let content_type = fields.get(Fields::CONTENT_TYPE, &parts.headers, &CONTENT_TYPE);
+        let content_type = content_type.map(HeaderValue::as_bytes);
         Asked {
-            te_trailers: parts.headers.contains_key(TE),
-            expects: parts.headers.contains_key(EXPECT),
+            fields,
             grpc: content_type.is_some_and(|value| value.starts_with(b"application/grpc")),
             http1: parts.version < Version::HTTP_2,
             http10: parts.version == Version::HTTP_10,
@@ -94,7 +102,7 @@ impl Asked {
 async fn walk(
     client: &Rc<Client>,
     view: &Rc<View>,
-    mut parts: Parts,
+    (mut parts, fields): (Parts, Fields),
     body: &mut Option<Incoming>,
     pending: &mut Pending,
 ) -> Result<Outcome, Reject> {
@@ -105,7 +113,7 @@ async fn walk(
     arrival::identify(client, &mut parts, record, &table.trusted_proxies);
     record.sign_in();
 
-    let arrival = Arrival::read(client, &parts)?;
+    let arrival = Arrival::read(client, &parts, fields)?;
     if let Some(answer) = arrival.redirected(client, &parts) {
         return Ok(Outcome::Own(answer));
     }
@@ -113,8 +121,7 @@ async fn walk(
     record.entry.iter().for_each(|entry| entry.chose(&chosen));
     arrival::check_memory(client, &chosen)?;
     let settings = &chosen.route().settings;
-    let authority = departure::authority_text(&parts);
-    if let Some(answer) = own::answer(&settings.action, &parts.uri, authority, client.tls.is_some()) {
+    if let Some(answer) = own::answer(&settings.action, &parts, client.tls.is_some()) {
         return Ok(Outcome::Own(answer));
     }
 
@@ -123,11 +130,12 @@ async fn walk(
     };
     let target =
         departure::target(&parts.uri, arrival.into_path(), settings.filters.strip_prefix.as_deref())?;
-    let upgrade = Upgrade::wanted(&parts).filter(|_| incoming.is_end_stream());
-    departure::on_request(client, &mut parts, &chosen, target, upgrade.as_ref(), &table.trusted_proxies)?;
+    let upgrade = Upgrade::wanted(&parts, fields).filter(|_| incoming.is_end_stream());
+    let trusted = &table.trusted_proxies;
+    departure::on_request(client, (&mut parts, fields), &chosen, target, upgrade.as_ref(), trusted)?;
     departure::check_length(&parts, incoming, settings.filters.max_body)?;
 
-    let deadline = deadline::of(record.started, settings.timeout, &parts.headers);
+    let deadline = deadline::of(record.started, settings.timeout, &parts.headers, fields);
     let Some(incoming) = body.take() else { return Err(Reject::new(Reason::Internal, "no body")) };
     let mut outgoing = departure::outgoing(client, gate, &chosen, &parts, incoming, record);
     record.entry.iter().for_each(Entry::gathers);
@@ -145,7 +153,8 @@ async fn walk(
         None => None,
     };
 
-    let mut sent = departure::send(client, gate, (parts, outgoing), granted, (record, deadline)).await?;
+    let request = departure::request(client, parts, outgoing);
+    let mut sent = departure::send(client, gate, request, granted, (record, deadline)).await?;
     if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade::switch(client, &chosen, sent, upgrade, pending).map(Outcome::Own);
     }
@@ -162,7 +171,6 @@ async fn admit(
     deadline: Deadline,
 ) -> Result<Granted, Reject> {
     record.entry.iter().for_each(Entry::waits);
-    let asked = Instant::now();
     let granted = if chosen.route().settings.streaming {
         // Among the streams from here on, in the process too.
         arrival::enter_stream(client, chosen).and_then(|permit| {
@@ -170,9 +178,18 @@ async fn admit(
             gate.admit_stream(record.client_ip)
         })
     } else {
-        gate.admit(deadline.at, record.client_ip).await
+        let mut admitted = pin!(gate.admit(deadline.at, record.client_ip));
+        match poll_fn(|cx| Poll::Ready(admitted.as_mut().poll(cx))).await {
+            Poll::Ready(granted) => granted,
+            // Most never wait; those who do are timed.
+            Poll::Pending => {
+                let asked = Instant::now();
+                let granted = admitted.await;
+                record.queued = asked.elapsed();
+                granted
+            }
+        }
     };
-    record.queued = asked.elapsed();
     let mut granted = granted?;
     granted.held_since(record.started);
     Ok(granted)
@@ -221,7 +238,7 @@ fn conclude(
     let (parts, bytes) = head.into_parts();
     let body = match relay {
         Some((incoming, exchange)) => {
-            if asked.http1 && !(asked.te_trailers && parts.headers.contains_key(TRAILER)) {
+            if asked.http1 && !(asked.fields.has(Fields::TE) && parts.headers.contains_key(TRAILER)) {
                 pending.loses_trailers();
             }
             Answer::relay(incoming, exchange, (!asked.http1).then_some(PIECE), pending)
@@ -281,9 +298,9 @@ mod tests {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         assert_eq!(in_flight.get(), 1);
-        let outcome: Option<()> = runtime.block_on(caught(walk));
+        let outcome: Option<()> = runtime.block_on(async { caught(pin!(walk)).await });
         assert_eq!(outcome, None);
         assert_eq!(in_flight.get(), 0);
-        assert_eq!(runtime.block_on(caught(async { 7 })), Some(7));
+        assert_eq!(runtime.block_on(async { caught(pin!(async { 7 })).await }), Some(7));
     }
 }

@@ -69,7 +69,7 @@ impl Station {
     /// Sets up `core`'s station.
     pub fn new(core: CoreId, shared: Shared, log: CoreLog) -> Rc<Self> {
         let clock = Rc::new(Clock::new(shared.started));
-        let janitor = Rc::new(Janitor::default());
+        let janitor = Janitor::new(clock.clone());
         let mut furniture = Furniture::new(core, clock.clone(), shared.bells.clone(), janitor.clone());
         let epoch = Cell::new(shared.live.epoch());
         let view = furniture.arrange(shared.live.load());
@@ -141,7 +141,7 @@ impl Station {
 
     /// The slower tick, once a second.
     pub fn tidy(&self) {
-        self.janitor.tidy(self.clock.coarse());
+        self.janitor.tidy();
     }
 
     /// The slowest, every ten seconds.

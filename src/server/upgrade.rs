@@ -3,6 +3,7 @@
 
 use crate::admission::{Granted, RouteGate};
 use crate::balancing::Sent;
+use crate::filters::fields::Fields;
 use crate::filters::{forwarded, hop_by_hop};
 use crate::reject::{Reason, Reject};
 use crate::routing::view::Chosen;
@@ -27,8 +28,8 @@ pub struct Upgrade(HeaderValue);
 impl Upgrade {
     /// What the client wishes for, if it may be wished for through a gateway. HTTP/2 and TLS by upgrade are
     /// ways around everything that the gateway checks, so they are ignored (RFC 9110, 7.8 allows that).
-    pub fn wanted(parts: &Parts) -> Option<Self> {
-        let token = parts.headers.get(UPGRADE)?;
+    pub fn wanted(parts: &Parts, fields: Fields) -> Option<Self> {
+        let token = fields.get(Fields::UPGRADE, &parts.headers, &UPGRADE)?;
         let mut lines = parts.headers.get_all(UPGRADE).iter();
         let only = lines.next().is_some() && lines.next().is_none();
         let nominated = parts.headers.get_all(CONNECTION).iter().any(nominates_upgrade);

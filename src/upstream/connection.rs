@@ -3,6 +3,7 @@
 use crate::runtime::descriptors::DescriptorPermit;
 use crate::upstream::pool::Pool;
 use crate::upstream::request_body::RequestBody;
+use crate::upstream::stir::Stir;
 use crate::upstream::transport::{Counted, Transport};
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
@@ -18,6 +19,8 @@ use std::time::Instant;
 pub struct H1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
     connection: http1::Connection<TokioIo<Counted>, RequestBody>,
+    /// Who is told that it stirs.
+    stir: Stir,
     /// The engine is through with it; polling it again would be an error.
     done: bool,
     /// When it was last put back.
@@ -38,7 +41,8 @@ impl H1 {
         descriptor: DescriptorPermit,
     ) -> Self {
         let idle_since = Instant::now();
-        H1 { sender, connection, done: false, idle_since, reused: false, written, descriptor }
+        let stir = Stir::new();
+        H1 { sender, connection, stir, done: false, idle_since, reused: false, written, descriptor }
     }
 
     /// Bytes written to it since it was made.
@@ -47,22 +51,45 @@ impl H1 {
     }
 
     /// Lets the engine read and write. Ready when it is through with the connection.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Whoever polls is told from now on that it stirs.
+    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.stir.tell(cx.waker());
+        self.run()
+    }
+
+    fn run(&mut self) -> Poll<()> {
         if self.done {
             return Poll::Ready(());
         }
         // Its error, if any, also reaches whoever waits for the answer, with the request if it was not sent.
-        let poll = Pin::new(&mut self.connection).poll(cx).map(|_| ());
+        let poll = Pin::new(&mut self.connection).poll(&mut self.stir.context()).map(|_| ());
         self.done = poll.is_ready();
         poll
     }
 
-    /// True while it can take another request. Polls once more, with the janitor's waker, because only then
-    /// does the engine notice that an exchange is complete (`hyper-notes.md` 14), and because a parked
-    /// connection's end must wake somebody.
-    pub(super) fn settle(&mut self, janitor: &Waker) -> bool {
-        let mut cx = Context::from_waker(janitor);
-        self.poll(&mut cx).is_pending() && self.sender.is_ready() && !self.sender.is_closed()
+    /// Asks for what the engine has already, without waking whoever drives it.
+    pub(super) fn quietly<T>(&self, ask: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        self.stir.quietly(|| ask(&mut Context::from_waker(Waker::noop())))
+    }
+
+    /// True while it can take another request. Polls once more, because only then does the engine notice that an
+    /// exchange is complete (`hyper-notes.md` 14); from now on the janitor is told, because a parked connection's
+    /// end must wake somebody.
+    pub(super) fn park(&mut self, janitor: &Waker) -> bool {
+        self.stir.tell_janitor(janitor);
+        self.run().is_pending() && self.sender.is_ready() && !self.sender.is_closed()
+    }
+
+    /// True if it is still as it was when it was parked, or looks as good after another look.
+    pub(super) fn still_parked(&mut self, janitor: &Waker) -> bool {
+        !self.stir.has_stirred() || self.park(janitor)
+    }
+
+    /// Takes it out of the janitor's hands. Nobody is told that a request was handed to the engine: whoever does
+    /// that polls it next.
+    pub(super) fn unpark(&mut self) {
+        self.stir.tell_nobody();
+        self.reused = true;
     }
 
     /// Takes the bytes' way back from the engine, with what it read too far.

@@ -11,6 +11,7 @@ use crate::reject::Reason;
 use crate::runtime::clock::TICK;
 use crate::upstream::connection::Connection;
 use crate::upstream::download::{Download, End, Stored};
+use crate::upstream::kept::Buffers;
 use crate::upstream::progress::{Progress, Stage};
 use crate::upstream::tunnel::{Bounds, Tunnel};
 use crate::upstream::{trailers, zombie};
@@ -52,6 +53,7 @@ pub trait Guard: 'static {
 pub struct Exchanges<G: Guard> {
     all: RefCell<Slab<Rc<Shared<G>>>>,
     memory: Rc<CoreMemory>,
+    buffers: Rc<Buffers>,
 }
 
 #[derive(Debug)]
@@ -89,11 +91,17 @@ pub struct Exchange<G: Guard> {
 impl<G: Guard> Exchanges<G> {
     /// None yet; what is read ahead is taken from `memory`.
     pub fn new(memory: Rc<CoreMemory>) -> Rc<Self> {
-        Rc::new(Exchanges { all: RefCell::default(), memory })
+        Rc::new(Exchanges { all: RefCell::default(), memory, buffers: Rc::default() })
     }
 
-    /// Ends what is overdue, and reads ahead of clients that do not take their answers.
+    /// Where what is sent is kept until it is answered.
+    pub(super) fn buffers(&self) -> &Rc<Buffers> {
+        &self.buffers
+    }
+
+    /// Ends what is overdue, reminds of deadlines, and reads ahead of clients that do not take their answers.
     pub fn sweep(&self, now: Instant) {
+        self.all.borrow().iter().for_each(|(_, shared)| shared.progress.remind(now));
         let overdue: Vec<_> = self.due(|shared| shared.overdue(now));
         for (shared, reason) in &overdue {
             shared.end(*reason);
@@ -167,10 +175,10 @@ impl<G: Guard> Shared<G> {
     /// The next of the answer from the backend; when it was the last, the exchange with the backend is over and
     /// what it holds is released.
     fn pull(&self, cx: &mut Context<'_>) -> Poll<Pulled> {
-        let mut frame = self.download.borrow_mut().poll_backend(cx);
+        let mut frame = self.poll_backend(cx);
         if frame.is_pending() {
             let _ = self.poll_connection(cx);
-            frame = self.download.borrow_mut().poll_backend(cx);
+            frame = self.poll_backend(cx);
         }
         match frame {
             Poll::Pending => Poll::Pending,
@@ -191,6 +199,17 @@ impl<G: Guard> Shared<G> {
                 drop(self.held.borrow_mut().take());
                 Poll::Ready(Pulled::End(End::Broken))
             }
+        }
+    }
+
+    /// What the engine has of the answer. A connection that we drive brings more only when it is driven, so asking
+    /// wakes nobody.
+    fn poll_backend(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let held = self.held.borrow();
+        let mut download = self.download.borrow_mut();
+        match held.as_ref().and_then(|held| held.connection.as_ref()) {
+            Some(Connection::H1(connection, _)) => connection.quietly(|cx| download.poll_backend(cx)),
+            Some(Connection::H2(_)) | None => download.poll_backend(cx),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Looks after a core's parked connections: woken when one of them stirs (a backend's FIN, or bytes that
 //! nobody asked for), it throws out those that have ended.
 
+use crate::runtime::clock::Clock;
 use crate::upstream::pool::Pool;
 use std::cell::{OnceCell, RefCell};
 use std::future::poll_fn;
@@ -9,18 +10,29 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 /// The janitor of one core.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Janitor {
+    clock: Rc<Clock>,
     waker: OnceCell<Waker>,
     pools: RefCell<Vec<Weak<Pool>>>,
 }
 
 impl Janitor {
+    /// Has nothing to look after yet; goes by the core's clock.
+    pub fn new(clock: Rc<Clock>) -> Rc<Self> {
+        Rc::new(Janitor { clock, waker: OnceCell::new(), pools: RefCell::default() })
+    }
+
+    /// The core's coarse time.
+    pub(super) fn now(&self) -> Instant {
+        self.clock.coarse()
+    }
+
     /// Works until the core ends. Spawned once, before the first connection is parked.
     pub async fn work(self: Rc<Self>) {
         poll_fn(|cx| {
             let _ = self.waker.set(cx.waker().clone());
-            self.tidy(Instant::now());
+            self.tidy();
             Poll::<()>::Pending
         })
         .await;
@@ -34,7 +46,8 @@ impl Janitor {
     }
 
     /// Throws out what has ended or was idle for too long.
-    pub fn tidy(&self, now: Instant) {
+    pub fn tidy(&self) {
+        let now = self.now();
         for pool in self.pools.borrow().iter().filter_map(Weak::upgrade) {
             pool.tidy(now);
         }

@@ -71,18 +71,21 @@ impl Pool {
         &self.endpoint
     }
 
-    /// A connection: an idle one, or a new one as soon as the backend's bound on connects in progress allows,
-    /// whichever comes first. The wait counts towards the connect timeout.
-    pub(super) async fn connection(self: &Rc<Self>, freshness: Freshness) -> Result<Ready, Reject> {
+    /// A connection that is there already, if that will do.
+    pub(super) fn at_once(&self, freshness: Freshness) -> Option<Ready> {
         match freshness {
-            Freshness::Any => {
-                if let Some(ready) = self.take() {
-                    return Ok(ready);
-                }
+            Freshness::Any => self.take(),
+            Freshness::New => {
+                // If one was dead, so are probably the others.
+                self.idle.borrow_mut().clear();
+                None
             }
-            // If one was dead, so are probably the others.
-            Freshness::New => self.idle.borrow_mut().clear(),
         }
+    }
+
+    /// A connection: one that comes back, or a new one as soon as the backend's bound on connects in progress
+    /// allows, whichever comes first. The wait counts towards the connect timeout.
+    pub(super) async fn connection(self: &Rc<Self>) -> Result<Ready, Reject> {
         let timeout = self.endpoint.waits.load().connect_timeout;
         match tokio::time::timeout(timeout, self.wait_or_dial()).await {
             Ok(result) => result,
@@ -125,8 +128,8 @@ impl Pool {
 
     fn take(&self) -> Option<Ready> {
         while let Some(mut connection) = self.idle.borrow_mut().pop() {
-            if connection.settle(self.janitor.waker()) {
-                connection.reused = true;
+            if connection.still_parked(self.janitor.waker()) {
+                connection.unpark();
                 return Some(Ready::H1(connection));
             }
         }
@@ -140,8 +143,8 @@ impl Pool {
 
     /// An exchange is over; the connection is kept if it can carry another.
     pub(super) fn put_back(&self, mut connection: Box<H1>, request_sent: bool) {
-        if request_sent && !self.retired.get() && connection.settle(self.janitor.waker()) {
-            connection.idle_since = Instant::now();
+        if request_sent && !self.retired.get() && connection.park(self.janitor.waker()) {
+            connection.idle_since = self.janitor.now();
             self.idle.borrow_mut().push(connection);
             self.returned.notify_one();
         }
@@ -152,7 +155,7 @@ impl Pool {
         let keep = self.endpoint.waits.load().keepalive_idle;
         let waker = self.janitor.waker();
         self.idle.borrow_mut().retain_mut(|connection| {
-            now.saturating_duration_since(connection.idle_since) < keep && connection.settle(waker)
+            now.saturating_duration_since(connection.idle_since) < keep && connection.still_parked(waker)
         });
         self.shared.borrow_mut().retain(|connection| {
             let busy = connection.streams.get() > 0;

@@ -5,7 +5,7 @@
 //! writes down here what it waits for, and the core's tick reads it.
 
 use crate::reject::Reason;
-use crate::runtime::clock::Clock;
+use crate::runtime::clock::{Clock, TICK};
 use crate::upstream::rate::Rate;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -94,6 +94,8 @@ pub struct Progress {
     upload_done: Cell<bool>,
     client_left: Cell<Option<Instant>>,
     cause: Cell<Option<(Reason, Instant)>>,
+    /// Whoever drives it wants to be woken in good time before this.
+    reminder: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -124,6 +126,7 @@ impl Progress {
             upload_done: Cell::new(true),
             client_left: Cell::new(None),
             cause: Cell::new(None),
+            reminder: Cell::new(None),
             waker: RefCell::new(None),
         }
     }
@@ -263,6 +266,23 @@ impl Progress {
         }
     }
 
+    /// True if whoever drives it must set a timer for `deadline` now. Else a tick wakes it in good time to ask again:
+    /// of the many requests with a deadline seconds away few ever need a timer.
+    pub fn needs_timer(&self, deadline: Instant) -> bool {
+        // Ticks look only after exchanges that have begun.
+        let near = is_near(deadline, self.clock.coarse()) || self.stage.get() == Stage::Connecting;
+        self.reminder.set((!near).then_some(deadline));
+        near
+    }
+
+    /// Called by the core's tick: wakes whoever asked for it before a deadline.
+    pub(super) fn remind(&self, now: Instant) {
+        if self.reminder.get().is_some_and(|deadline| is_near(deadline, now)) {
+            self.reminder.set(None);
+            self.waker.borrow().iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
     /// The client has ended its side: it is gone, or it has nothing more to ask and waits.
     pub fn client_left(&self) {
         self.client_left.set(Some(self.client_left.get().unwrap_or(self.clock.coarse())));
@@ -359,6 +379,11 @@ impl Progress {
             _ => None,
         }
     }
+}
+
+/// So near that the next tick may come too late.
+fn is_near(deadline: Instant, now: Instant) -> bool {
+    deadline <= now + 2 * TICK
 }
 
 /// Keeps waiting for the same party without starting its time anew; for repeated polls.
