@@ -181,8 +181,8 @@ fn tick(station: &Station, hearts: &Heartbeats, count: u64) {
 fn welcome(station: Rc<Station>, delivered: Delivered) -> impl Future<Output = ()> {
     let entering = Box::pin(let_in(station, delivered));
     async move {
-        let Some(Entered { client, opened, place }) = entering.await else { return };
-        connection::serve(client, opened.transport, opened.protocol).await;
+        let Some(Entered { client, transport, protocol, place }) = entering.await else { return };
+        connection::serve(client, transport, protocol).await;
         drop(place);
     }
 }
@@ -190,7 +190,9 @@ fn welcome(station: Rc<Station>, delivered: Delivered) -> impl Future<Output = (
 /// A connection that may ask.
 struct Entered {
     client: Rc<Client>,
-    opened: Opened,
+    transport: Transport,
+    /// What its TLS agreed on.
+    protocol: Option<Protocol>,
     place: Place,
 }
 
@@ -205,12 +207,12 @@ async fn let_in(station: Rc<Station>, delivered: Delivered) -> Option<Entered> {
     let Delivered { accepted, _load } = delivered;
     let Accepted { stream, peer, listener, entrance, terms, mut permit } = accepted;
     let socket = TcpStream::from_std(stream).ok()?;
-    let mut opened = open(socket, &listener, &terms).await?;
+    let Opened { transport, protocol, tls } = open(socket, &listener, &terms).await?;
     permit.handshake_done();
-    let came = Came { listener, entrance, settings: terms.settings, peer, tls: opened.tls.take() };
+    let came = Came { listener, entrance, settings: terms.settings, peer, tls };
     let client = Client::new(station.clone(), came);
     let place = Place { _resident: Resident::enter(&station, &client), _permit: permit, _load };
-    Some(Entered { client, opened, place })
+    Some(Entered { client, transport, protocol, place })
 }
 
 struct Opened {

@@ -84,8 +84,8 @@ pub struct Client {
     pub http2: Cell<bool>,
     /// Interim answers.
     pub interim: Interim,
-    /// A tunnel to be carried once the 101 is written.
-    pub upgraded: RefCell<Option<Upgraded>>,
+    /// A tunnel to be carried once the 101 is written; boxed because few connections have one.
+    pub upgraded: RefCell<Option<Box<Upgraded>>>,
     /// It has asked at least once.
     asked: Cell<bool>,
     /// Since when it is closed as soon as it is quiet.

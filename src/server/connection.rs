@@ -55,19 +55,26 @@ struct Quiet {
 
 /// Serves a client until the connection ends. What serving takes is boxed, and given back while the client is
 /// quiet: most connections are, most of the time.
-pub async fn serve(client: Rc<Client>, transport: Transport, mut known: Option<Protocol>) {
+pub fn serve(
+    client: Rc<Client>,
+    transport: Transport,
+    mut known: Option<Protocol>,
+) -> impl Future<Output = ()> {
     let mut quiet = Quiet { transport, held: Vec::new() };
     // Under TLS its first words may have come with the handshake, and HTTP/2 waits for ours.
     let mut speaks = known.is_some();
-    loop {
-        if !speaks && let Err(reason) = wait_parked(&client, &quiet.transport).await {
-            return Box::pin(dismiss(&client, quiet, reason)).await;
+    // A block, because an async function would have room for all of these twice.
+    async move {
+        loop {
+            if !speaks && let Err(reason) = wait_parked(&client, &quiet.transport).await {
+                return Box::pin(dismiss(&client, quiet, reason)).await;
+            }
+            speaks = false;
+            quiet = match Box::pin(attend(&client, quiet, &mut known)).await {
+                Some(next) => next,
+                None => return,
+            };
         }
-        speaks = false;
-        quiet = match Box::pin(attend(&client, quiet, &mut known)).await {
-            Some(next) => next,
-            None => return,
-        };
     }
 }
 

@@ -64,9 +64,9 @@ pub async fn handle(
 }
 
 /// Nothing if the walk panicked. Unwinding has released what it held, so the other requests of this core never
-/// notice.
-async fn caught<T>(walk: impl Future<Output = T>) -> Option<T> {
-    AssertUnwindSafe(walk).catch_unwind().await.ok()
+/// notice. Not an async function: it would have room for the walk twice, and every request would move that.
+fn caught<T>(walk: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+    AssertUnwindSafe(walk).catch_unwind().map(Result::ok)
 }
 
 /// What the answer must know of the request after the walk has taken it apart.

@@ -8,6 +8,7 @@
 use super::Client;
 use crate::permit::{Counter, Permit};
 use crate::reject::Reason;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -46,6 +47,10 @@ impl Client {
     /// Parks it.
     pub(in crate::server) fn park(&self) -> Parked<'_> {
         self.parking.set(Parking::Done);
+        // What is over is forgotten here, instead of with the next exchange.
+        let mut watched = self.watched.borrow_mut();
+        watched.retain(|progress| Rc::strong_count(progress) > 1);
+        watched.shrink_to_fit();
         Parked { client: self, _counted: self.listener.limits().park() }
     }
 
