@@ -43,6 +43,7 @@ pub async fn sniff<T: AsyncRead + Unpin>(io: &mut T, read: &mut Vec<u8>) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use tokio::io::AsyncWriteExt;
 
     /// What is sniffed of `pieces`, each sent as a segment of its own, then the end.
@@ -75,6 +76,20 @@ mod tests {
         assert_eq!(sniffed(&[b"GET / HTTP/1.1\r\n"]), (Protocol::Http1, b"G".to_vec()));
         assert_eq!(sniffed(&[b"POST / HTTP/1.1\r\n"]), (Protocol::Http1, b"PO".to_vec()));
         assert_eq!(sniffed(&[b"PRI * HTTP/1.1\r\n"]), (Protocol::Http1, b"PRI * HTTP/1".to_vec()));
+    }
+
+    #[test]
+    fn what_was_read_outlives_being_given_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut client, mut server) = tokio::io::duplex(64);
+            let mut read = Vec::new();
+            client.write_all(&PREFACE[..9]).await.unwrap();
+            assert!(sniff(&mut server, &mut read).now_or_never().is_none());
+            client.write_all(&PREFACE[9..]).await.unwrap();
+            assert_eq!(sniff(&mut server, &mut read).await.unwrap(), Protocol::Http2);
+            assert_eq!(read, PREFACE);
+        });
     }
 
     #[test]
