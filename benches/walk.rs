@@ -161,7 +161,7 @@ async fn welcome(station: Rc<Station>, accepted: Accepted) {
     let came = Came { listener, entrance, settings: terms.settings, peer, tls: None };
     let client = Client::new(station.clone(), came);
     let resident = Resident::enter(&station, &client);
-    connection::serve(&client, Transport::Tcp(socket), None).await;
+    connection::serve(client, Transport::Tcp(socket), None).await;
     drop(resident);
 }
 

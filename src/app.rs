@@ -23,6 +23,7 @@ use crate::control::{Cause, Control, Outcome, Parts};
 use crate::listener::Listeners;
 use crate::routing::table::Live;
 use crate::runtime;
+use crate::runtime::allocator;
 use crate::runtime::bells::Bells;
 use crate::runtime::clock::TICK;
 use crate::runtime::descriptors::Descriptors;
@@ -364,6 +365,7 @@ fn run_background(
 /// names nor changes.
 fn run_keeper(steering: Arc<Steering>, store: Store, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
+        tokio::task::spawn_local(allocator::give_back());
         tokio::select! {
             () = keep(steering.clone(), store.clone()) => {}
             () = stop.cancelled() => {}

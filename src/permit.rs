@@ -65,6 +65,12 @@ impl<O: Counted> Permit<O> {
         owner.counter().try_acquire(limit).then(|| Permit(owner))
     }
 
+    /// Takes one of `owner`'s counter whatever the count.
+    pub fn always(owner: O) -> Self {
+        owner.counter().acquire();
+        Permit(owner)
+    }
+
     /// What it is a permit of.
     pub fn owner(&self) -> &O {
         &self.0

@@ -4,6 +4,7 @@
 //!
 //! Nothing here knows HTTP.
 
+pub mod allocator;
 pub mod bells;
 pub mod clock;
 pub mod descriptors;

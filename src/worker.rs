@@ -5,7 +5,7 @@
 use crate::listener::Listener;
 use crate::listener::accept::{Accepted, Cores};
 use crate::listener::entrance::Terms;
-use crate::listener::limits::Refusal;
+use crate::listener::limits::{ConnectionPermit, Refusal};
 use crate::runtime;
 use crate::runtime::clock::TICK;
 use crate::runtime::watchdog::Heartbeats;
@@ -176,18 +176,43 @@ fn tick(station: &Station, hearts: &Heartbeats, count: u64) {
     }
 }
 
-/// A connection from the mailbox to its end.
-async fn welcome(station: Rc<Station>, delivered: Delivered) {
+/// A connection from the mailbox to its end. Most of its time it waits: what only its beginning needs is boxed, and
+/// given back.
+fn welcome(station: Rc<Station>, delivered: Delivered) -> impl Future<Output = ()> {
+    let entering = Box::pin(let_in(station, delivered));
+    async move {
+        let Some(Entered { client, transport, protocol, place }) = entering.await else { return };
+        connection::serve(client, transport, protocol).await;
+        drop(place);
+    }
+}
+
+/// A connection that may ask.
+struct Entered {
+    client: Rc<Client>,
+    transport: Transport,
+    /// What its TLS agreed on.
+    protocol: Option<Protocol>,
+    place: Place,
+}
+
+/// What a connection holds while it lives, in the order in which it is given back.
+struct Place {
+    _resident: Resident,
+    _permit: ConnectionPermit,
+    _load: Load,
+}
+
+async fn let_in(station: Rc<Station>, delivered: Delivered) -> Option<Entered> {
     let Delivered { accepted, _load } = delivered;
     let Accepted { stream, peer, listener, entrance, terms, mut permit } = accepted;
-    let Ok(socket) = TcpStream::from_std(stream) else { return };
-    let Some(opened) = open(socket, &listener, &terms).await else { return };
+    let socket = TcpStream::from_std(stream).ok()?;
+    let Opened { transport, protocol, tls } = open(socket, &listener, &terms).await?;
     permit.handshake_done();
-    let came = Came { listener, entrance, settings: terms.settings, peer, tls: opened.tls };
+    let came = Came { listener, entrance, settings: terms.settings, peer, tls };
     let client = Client::new(station.clone(), came);
-    let resident = Resident::enter(&station, &client);
-    connection::serve(&client, opened.transport, opened.protocol).await;
-    drop((resident, permit));
+    let place = Place { _resident: Resident::enter(&station, &client), _permit: permit, _load };
+    Some(Entered { client, transport, protocol, place })
 }
 
 struct Opened {

@@ -112,6 +112,10 @@ fn workers(view: &GatewayView) -> [Family; 2] {
 
 fn listeners(view: &GatewayView) -> Vec<Family> {
     let mut open = Family::gauge("tidegate_connections", "Open client connections, by listener.");
+    let mut parked = Family::gauge(
+        "tidegate_connections_parked",
+        "Open client connections that only wait for their client's next word, by listener.",
+    );
     let mut most = Family::gauge("tidegate_connections_limit", "Client connections allowed, by listener.");
     let mut accepted =
         Family::counter("tidegate_connections_accepted_total", "Connections accepted, by listener.");
@@ -127,6 +131,7 @@ fn listeners(view: &GatewayView) -> Vec<Family> {
     for listener in &view.listeners {
         let name = ("listener", listener.name.as_str());
         open.set(&[name], f64::from(listener.connections));
+        parked.set(&[name], f64::from(listener.parked));
         most.set(&[name], f64::from(listener.max_connections));
         accepted.count(&[name], listener.accepted);
         errors.count(&[name], listener.accept_errors);
@@ -135,7 +140,7 @@ fn listeners(view: &GatewayView) -> Vec<Family> {
             refused.count(&[name, ("reason", why)], *count);
         }
     }
-    vec![open, most, accepted, errors, pauses, refused]
+    vec![open, parked, most, accepted, errors, pauses, refused]
 }
 
 fn upstreams(view: &GatewayView) -> Vec<Family> {

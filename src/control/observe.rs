@@ -140,6 +140,7 @@ impl Observatory {
             name: listener.name().to_string(),
             address: listener.bound().to_string(),
             connections: listener.limits().connections(),
+            parked: listener.limits().parked(),
             max_connections: listener.settings().max_connections,
             accepted: listener.counts().accepted.load(Relaxed),
             accept_errors: listener.counts().failed.load(Relaxed),

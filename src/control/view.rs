@@ -87,6 +87,9 @@ pub struct ListenerView {
     pub address: String,
     /// Open connections.
     pub connections: u32,
+    /// Those of them that are parked: only their client's next word, or its first, is waited for.
+    #[serde(default)]
+    pub parked: u32,
     /// Open connections at most.
     pub max_connections: u32,
     /// Connections handed to a core, ever.

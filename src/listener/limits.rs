@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Limits {
     connections: Arc<Counter>,
     handshakes: Arc<Counter>,
+    parked: Arc<Counter>,
     sources: Arc<Sources>,
     descriptors: Arc<Descriptors>,
     refused: [AtomicU64; Refusal::ALL.len()],
@@ -102,6 +103,7 @@ impl Limits {
         Limits {
             connections: Arc::default(),
             handshakes: Arc::default(),
+            parked: Arc::default(),
             sources: Arc::default(),
             descriptors,
             refused: Default::default(),
@@ -142,6 +144,16 @@ impl Limits {
     /// Handshakes in progress.
     pub fn handshakes(&self) -> u32 {
         self.handshakes.get()
+    }
+
+    /// Counts a connection as parked until the guard is dropped; it stays among the open ones.
+    pub fn park(&self) -> Permit<Arc<Counter>> {
+        Permit::always(Arc::clone(&self.parked))
+    }
+
+    /// Open connections that are parked: they wait for their client's next word, or its first.
+    pub fn parked(&self) -> u32 {
+        self.parked.get()
     }
 
     /// Connections closed for this reason, ever.

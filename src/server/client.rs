@@ -4,6 +4,9 @@
 //! It sets no timers. It writes down deadlines, and the core's tick compares them (`hyper-notes.md` 9).
 
 mod leaving;
+mod parking;
+
+pub use parking::Parked;
 
 use crate::filters::forwarded::Hop;
 use crate::listener::Listener;
@@ -14,13 +17,14 @@ use crate::memory::Held;
 use crate::reject::Reason;
 use crate::runtime::clock::TICK;
 use crate::server::arrival::Names;
-use crate::server::door::{Message, Observer, Refusal};
+use crate::server::door::{Length, Message, Observer, Refusal};
 use crate::server::record::Record;
 use crate::server::station::Station;
 use crate::server::tunnel::Upgraded;
 use crate::upstream::progress::Progress;
 use crate::upstream::rate::Rate;
 use bytes::Bytes;
+use parking::Parking;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -84,8 +88,8 @@ pub struct Client {
     pub http2: Cell<bool>,
     /// Interim answers.
     pub interim: Interim,
-    /// A tunnel to be carried once the 101 is written.
-    pub upgraded: RefCell<Option<Upgraded>>,
+    /// A tunnel to be carried once the 101 is written; boxed because few connections have one.
+    pub upgraded: RefCell<Option<Box<Upgraded>>>,
     /// It has asked at least once.
     asked: Cell<bool>,
     /// Since when it is closed as soon as it is quiet.
@@ -93,6 +97,10 @@ pub struct Client {
     active: Cell<u32>,
     /// Heads that passed the door and have not reached the service.
     arriving: Cell<u32>,
+    /// The body of its last request has not come to its end yet.
+    in_body: Cell<bool>,
+    /// How near it is to giving back what serving it takes.
+    parking: Cell<Parking>,
     abandoned: Cell<u32>,
     deadline: Cell<Option<Instant>>,
     in_head: Cell<bool>,
@@ -145,6 +153,8 @@ impl Client {
             leaving_since: Cell::new(None),
             active: Cell::new(0),
             arriving: Cell::new(0),
+            in_body: Cell::new(false),
+            parking: Cell::new(Parking::No),
             abandoned: Cell::new(0),
             in_head: Cell::new(false),
             flush_rate: Cell::new((Rate::default(), now)),
@@ -298,6 +308,8 @@ impl Client {
             self.kill(Reason::ClientTooSlow);
         } else if self.should_leave() {
             self.leave_when_quiet(now);
+        } else if self.has_long_been_at_rest(now) {
+            self.ask_to_park();
         }
         self.weigh();
     }
@@ -353,10 +365,15 @@ impl Observer for Watcher {
         }
     }
 
-    fn head_complete(&self, _message: Message) {
+    fn head_complete(&self, message: Message) {
         self.0.in_head.set(false);
+        self.0.in_body.set(message.length != Length::Empty);
         self.0.arriving.set(self.0.arriving.get() + 1);
         self.0.deadline.set(None);
+    }
+
+    fn message_complete(&self) {
+        self.0.in_body.set(false);
     }
 
     fn half_closed(&self) {

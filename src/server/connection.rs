@@ -46,29 +46,77 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that the client reset before we looked at them.
 const RESETS: usize = 20;
 
-/// Serves a client until the connection ends.
-pub async fn serve(client: &Rc<Client>, mut transport: Transport, mut negotiated: Option<Protocol>) {
-    let mut prefix = Vec::new();
-    while negotiated.is_none() {
-        match or_killed(client, sniff(&mut transport)).await {
-            Ok(Ok((protocol, read))) => (negotiated, prefix) = (Some(protocol), read),
-            Err(Reason::Draining) if transport.has_unread() => client.spare(),
-            Ok(Err(_)) | Err(_) => return,
-        }
-    }
-    match negotiated {
-        Some(Protocol::Http2) => {
-            client.http2.set(true);
-            serve_h2(client, Door::h2(transport, prefix, Watcher(client.clone()))).await;
-        }
-        _ => {
-            let mut next = Some((transport, prefix));
-            while let Some((transport, prefix)) = next {
-                let limits = limits(&client.settings.limits);
-                next = serve_h1(client, Door::h1(transport, prefix, limits, Watcher(client.clone()))).await;
+/// A connection between two requests: all that is kept of a parked one, beside its client.
+struct Quiet {
+    transport: Transport,
+    /// Read, and not served yet.
+    held: Vec<u8>,
+}
+
+/// Serves a client until the connection ends. What serving takes is boxed, and given back while the client is
+/// quiet: most connections are, most of the time.
+pub fn serve(
+    client: Rc<Client>,
+    transport: Transport,
+    mut known: Option<Protocol>,
+) -> impl Future<Output = ()> {
+    let mut quiet = Quiet { transport, held: Vec::new() };
+    // Under TLS its first words may have come with the handshake, and HTTP/2 waits for ours.
+    let mut speaks = known.is_some();
+    // A block, because an async function would have room for all of these twice.
+    async move {
+        loop {
+            if !speaks && let Err(reason) = wait_parked(&client, &quiet.transport).await {
+                return Box::pin(dismiss(&client, quiet, reason)).await;
             }
+            speaks = false;
+            quiet = match Box::pin(attend(&client, quiet, &mut known)).await {
+                Some(next) => next,
+                None => return,
+            };
         }
     }
+}
+
+/// Waits until the client speaks, or must go.
+async fn wait_parked(client: &Client, transport: &Transport) -> Result<(), Reason> {
+    let _parked = client.park();
+    match or_killed(client, poll_fn(|cx| transport.poll_readable(cx))).await {
+        Err(Reason::Draining) if transport.has_unread() => {
+            client.spare();
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Ends a connection that nothing was asked on for too long, or that should leave.
+async fn dismiss(client: &Rc<Client>, quiet: Quiet, reason: Reason) {
+    // Whoever never asked waits for no answer.
+    if client.has_asked() {
+        let limits = limits(&client.settings.limits);
+        let door = Door::h1(quiet.transport, quiet.held, limits, Watcher(client.clone()));
+        farewell(client, door, Some(reason)).await;
+    }
+}
+
+/// Serves a client that speaks, until the connection ends or is quiet again.
+async fn attend(client: &Rc<Client>, quiet: Quiet, known: &mut Option<Protocol>) -> Option<Quiet> {
+    let Quiet { mut transport, mut held } = quiet;
+    while known.is_none() {
+        match or_killed(client, sniff(&mut transport, &mut held)).await {
+            Ok(Ok(protocol)) => *known = Some(protocol),
+            Err(Reason::Draining) if transport.has_unread() => client.spare(),
+            Ok(Err(_)) | Err(_) => return None,
+        }
+    }
+    if *known == Some(Protocol::Http2) {
+        client.http2.set(true);
+        Box::pin(serve_h2(client, Door::h2(transport, held, Watcher(client.clone())))).await;
+        return None;
+    }
+    let limits = limits(&client.settings.limits);
+    serve_h1(client, Door::h1(transport, held, limits, Watcher(client.clone()))).await
 }
 
 fn limits(limits: &MessageLimits) -> HeadLimits {
@@ -92,9 +140,20 @@ async fn or_killed<F: Future>(client: &Client, future: F) -> Result<F::Output, R
     .await
 }
 
-/// Serves HTTP/1 to the end of the connection. One that should go because it was quiet, and turns out to have
-/// asked in that very moment, is given back to be served once more, with what was read of it.
-async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) -> Option<(Transport, Vec<u8>)> {
+/// How serving HTTP/1 ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The engine is done.
+    Over,
+    /// The client must go.
+    Killed(Reason),
+    /// Nothing is asked for the moment.
+    Quiet,
+}
+
+/// Serves HTTP/1 to the end of the connection, or until the client has been at rest for so long that it is parked.
+/// One that should go because it was quiet, and turns out to have asked in that very moment, is given back too.
+async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) -> Option<Quiet> {
     let service = service_fn({
         let client = client.clone();
         move |request| pipeline::handle(client.clone(), request)
@@ -111,30 +170,48 @@ async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) -> Option
         .max_header_size(limits.max_head_bytes * 2)
         .pipeline_flush(false)
         .serve_connection(TokioIo::new(door), service);
-    let killed = poll_fn(|cx| {
+    client.may_be_parked(true);
+    let ended = poll_fn(|cx| {
         if let Some(reason) = client.killed() {
-            return Poll::Ready(Some(reason));
+            return Poll::Ready(Ended::Killed(reason));
         }
         client.remember(cx);
-        Pin::new(&mut connection).poll(cx).map(|_| None)
+        match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(_) => Poll::Ready(Ended::Over),
+            // Asked after the engine, which has just read all that there was.
+            Poll::Pending if client.is_to_be_parked() => Poll::Ready(Ended::Quiet),
+            Poll::Pending => Poll::Pending,
+        }
     })
     .await;
+    client.may_be_parked(false);
     let parts = connection.into_parts();
     let door = parts.io.into_inner();
     let upgraded = client.upgraded.borrow_mut().take();
     if let Some(upgraded) = upgraded {
         client.becomes_tunnel();
-        upgraded.carry(client, door, &parts.read_buf).await;
+        Box::pin(upgraded.carry(client, door, &parts.read_buf)).await;
         return None;
     }
     drop(parts.service);
-    // The system knows of a request before the engine does; closing over it would lose it.
-    if killed == Some(Reason::Draining) && door.transport().has_unread() {
-        client.spare();
+    // What the engine holds of a client at rest is no request, but a body that nobody wanted: it must not be read
+    // as one.
+    let at_rest = client.is_at_rest() && parts.read_buf.is_empty();
+    let goes_on = match ended {
+        Ended::Quiet => at_rest,
+        // The system knows of a request before the engine does; closing over it would lose it.
+        Ended::Killed(Reason::Draining) => at_rest && door.transport().has_unread(),
+        Ended::Killed(_) | Ended::Over => false,
+    };
+    if goes_on {
+        if ended != Ended::Quiet {
+            client.spare();
+        }
         let (transport, held) = door.into_parts();
-        return Some((transport, [&parts.read_buf[..], &held].concat()));
+        return Some(Quiet { transport, held });
     }
-    farewell(client, door, killed).await;
+    let killed = if let Ended::Killed(reason) = ended { Some(reason) } else { None };
+    Box::pin(farewell(client, door, killed)).await;
     None
 }
 

@@ -125,10 +125,18 @@ impl Station {
         // An idle core must not keep an old version alive.
         drop(self.view());
         self.exchanges.sweep(now);
-        let clients: Vec<_> = self.clients.borrow().iter().map(|(_, client)| client.clone()).collect();
-        clients.iter().for_each(|client| client.sweep(now));
+        self.sweep_clients(now);
         self.memory.settle();
         self.log.flush();
+    }
+
+    /// Parked clients, of which there may be very many, are only looked at.
+    fn sweep_clients(&self, now: Instant) {
+        let clients = self.clients.borrow();
+        let others = clients.iter().filter(|(_, client)| !client.sweep_parked(now));
+        let others: Vec<_> = others.map(|(_, client)| client.clone()).collect();
+        drop(clients);
+        others.iter().for_each(|client| client.sweep(now));
     }
 
     /// Who holds slots on this core, zombies included.

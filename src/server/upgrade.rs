@@ -123,7 +123,8 @@ pub fn switch(
             }
             None => granted,
         };
-        *client.upgraded.borrow_mut() = Some(Upgraded { tunnel: Some(tunnel), record: Some(record), place });
+        let upgraded = Upgraded { tunnel: Some(tunnel), record: Some(record), place };
+        *client.upgraded.borrow_mut() = Some(Box::new(upgraded));
     }
     Ok(response)
 }

@@ -87,7 +87,8 @@ impl Pool {
     /// allows, whichever comes first. The wait counts towards the connect timeout.
     pub(super) async fn connection(self: &Rc<Self>) -> Result<Ready, Reject> {
         let timeout = self.endpoint.waits.load().connect_timeout;
-        match tokio::time::timeout(timeout, self.wait_or_dial()).await {
+        // Boxed: most requests find a connection, and should not carry the room that making one takes.
+        match tokio::time::timeout(timeout, Box::pin(self.wait_or_dial())).await {
             Ok(result) => result,
             Err(_) => Err(Reject::new(Reason::ConnectFailed, "connecting to the backend took too long")),
         }

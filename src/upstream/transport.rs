@@ -45,6 +45,12 @@ impl Transport {
         recv(self.socket(), &mut [0; 1], peek).is_ok_and(|(_, read)| read > 0)
     }
 
+    /// Waits until there may be something to read, or the end; reads nothing and needs no buffer.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Whoever reads then meets the error.
+        self.socket().poll_read_ready(cx).map(|_| ())
+    }
+
     /// Lets it end with a reset instead of in order.
     pub fn reset_when_dropped(&self) {
         // It fails only where the connection has ended already.

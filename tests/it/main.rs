@@ -32,6 +32,7 @@ mod levers;
 mod listeners;
 mod matching;
 mod overload;
+mod parking;
 mod permits;
 mod ramps;
 mod refusals;

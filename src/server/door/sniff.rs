@@ -21,21 +21,21 @@ pub enum Protocol {
     Http2,
 }
 
-/// Reads until the bytes are, or cannot become, HTTP/2's preface; returns all that was read. A preface that
-/// goes wrong, or is cut off, goes to HTTP/1, which answers 400.
-pub async fn sniff<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<(Protocol, Vec<u8>)> {
-    let mut read = Vec::with_capacity(FIRST_READ);
+/// Reads until the bytes are, or cannot become, HTTP/2's preface; all that was read is in `read`, also when it is
+/// given up and taken up again. A preface that goes wrong, or is cut off, goes to HTTP/1, which answers 400.
+pub async fn sniff<T: AsyncRead + Unpin>(io: &mut T, read: &mut Vec<u8>) -> io::Result<Protocol> {
+    read.reserve(FIRST_READ);
     loop {
-        let n = io.read_buf(&mut read).await?;
+        let n = io.read_buf(read).await?;
         let compared = read.len().min(PREFACE.len());
         if read[..compared] != PREFACE[..compared] {
-            return Ok((Protocol::Http1, read));
+            return Ok(Protocol::Http1);
         }
         if compared == PREFACE.len() {
-            return Ok((Protocol::Http2, read));
+            return Ok(Protocol::Http2);
         }
         if n == 0 {
-            return Ok((Protocol::Http1, read));
+            return Ok(Protocol::Http1);
         }
     }
 }
@@ -43,6 +43,7 @@ pub async fn sniff<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<(Protocol, Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use tokio::io::AsyncWriteExt;
 
     /// What is sniffed of `pieces`, each sent as a segment of its own, then the end.
@@ -57,7 +58,10 @@ mod tests {
                     let _ = client.write_all(piece).await;
                 }
             };
-            let sniff = async move { sniff(&mut server).await.unwrap() };
+            let sniff = async move {
+                let mut read = Vec::new();
+                (sniff(&mut server, &mut read).await.unwrap(), read)
+            };
             tokio::join!(send, sniff).1
         })
     }
@@ -72,6 +76,20 @@ mod tests {
         assert_eq!(sniffed(&[b"GET / HTTP/1.1\r\n"]), (Protocol::Http1, b"G".to_vec()));
         assert_eq!(sniffed(&[b"POST / HTTP/1.1\r\n"]), (Protocol::Http1, b"PO".to_vec()));
         assert_eq!(sniffed(&[b"PRI * HTTP/1.1\r\n"]), (Protocol::Http1, b"PRI * HTTP/1".to_vec()));
+    }
+
+    #[test]
+    fn what_was_read_outlives_being_given_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut client, mut server) = tokio::io::duplex(64);
+            let mut read = Vec::new();
+            client.write_all(&PREFACE[..9]).await.unwrap();
+            assert!(sniff(&mut server, &mut read).now_or_never().is_none());
+            client.write_all(&PREFACE[9..]).await.unwrap();
+            assert_eq!(sniff(&mut server, &mut read).await.unwrap(), Protocol::Http2);
+            assert_eq!(read, PREFACE);
+        });
     }
 
     #[test]

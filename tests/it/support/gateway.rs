@@ -136,6 +136,15 @@ impl Gateway {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count()
     }
 
+    /// Memory that is its own, as the system counts it, in KiB.
+    pub fn own_kib(&self) -> u64 {
+        let path = format!("/proc/{}/smaps_rollup", self.child.id());
+        let text = fs::read_to_string(path).expect("it runs");
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).expect("what is its own");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// Kills it and starts it again on what is there now.
     pub fn restart(self, launch: Launch) -> Gateway {
         let folder = self.folder.clone();
@@ -270,6 +279,13 @@ impl Gateway {
     /// Asks it to drain.
     pub fn term(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Does something while the gateway stands still.
+    pub fn stopped(&self, work: impl FnOnce()) {
+        self.signal(Signal::STOP);
+        work();
+        self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {
