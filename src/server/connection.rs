@@ -156,13 +156,21 @@ async fn farewell(client: &Rc<Client>, mut door: Door<Transport, Watcher>, kille
         return;
     }
     let last_word = last_word.filter(|_| !client.is_mid_answer());
+    // Closing says the end of our side too, and a client that will not send gets no reset.
+    let parting = last_word.is_none() && door.is_between_requests() && client.has_all_it_asked_for();
+    if parting && door.transport().is_clear() && !door.transport().has_unread() {
+        return;
+    }
     let goodbye = async {
         if let Some(refusal) = last_word {
             door.tunnel(&[]);
             door.write_all(&refused(client, refusal)).await?;
         }
-        door.shutdown().await?;
         let (mut transport, _) = door.into_parts();
+        transport.shutdown().await?;
+        if parting && !transport.has_unread() {
+            return Ok(());
+        }
         let mut buffer = [0; 4096];
         let mut left = LINGER_BYTES;
         while left > 0 {

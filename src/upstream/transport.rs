@@ -43,6 +43,11 @@ impl Transport {
         recv(self.socket(), &mut [0; 1], peek).is_ok_and(|(_, read)| read > 0)
     }
 
+    /// Its end needs no word of its own, as TLS has one.
+    pub fn is_clear(&self) -> bool {
+        matches!(self, Transport::Tcp(_))
+    }
+
     /// Lets it end with a reset instead of in order.
     pub fn reset_when_dropped(&self) {
         // It fails only where the connection has ended already.
