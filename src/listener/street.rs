@@ -197,10 +197,6 @@ impl Street {
     /// Lets a connection in and hands it on; a refused one is closed here.
     fn enter(&mut self, stream: TcpStream, peer: SocketAddr) {
         let Ok(permit) = self.listener.admit(peer.ip()) else { return };
-        if stream.set_nodelay(true).is_err() {
-            self.listener.counts().failed.fetch_add(1, Relaxed);
-            return;
-        }
         let (listener, entrance) = (Arc::clone(&self.listener), Arc::clone(&self.entrance));
         let terms = entrance.terms(|| listener.terms());
         match self.deliver(Accepted { stream, peer, listener, entrance, terms, permit }) {

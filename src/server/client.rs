@@ -115,6 +115,8 @@ pub struct Client {
     watched: RefCell<Vec<Rc<Progress>>>,
     killed: Cell<Option<Reason>>,
     refused: Cell<Option<Refusal>>,
+    /// It asks nothing more.
+    asked_last: Cell<bool>,
     mid_answer: Cell<bool>,
     /// The answer under way has no length and no chunks.
     by_closing: Cell<bool>,
@@ -165,6 +167,7 @@ impl Client {
             watched: RefCell::default(),
             killed: Cell::new(None),
             refused: Cell::new(None),
+            asked_last: Cell::new(false),
             mid_answer: Cell::new(false),
             by_closing: Cell::new(false),
             tunnelling: Cell::new(false),
@@ -281,6 +284,11 @@ impl Client {
         self.mid_answer.get() && self.by_closing.get()
     }
 
+    /// It has the whole answer to a request that it said was its last.
+    pub(super) fn has_all_it_asked_for(&self) -> bool {
+        self.asked_last.get() && !self.mid_answer.get() && self.active.get() == 0
+    }
+
     /// A head has begun and is not complete.
     pub(super) fn in_head(&self) -> bool {
         self.in_head.get()
@@ -366,6 +374,7 @@ impl Observer for Watcher {
     }
 
     fn head_complete(&self, message: Message) {
+        self.0.asked_last.set(message.last);
         self.0.in_head.set(false);
         self.0.in_body.set(message.length != Length::Empty);
         self.0.arriving.set(self.0.arriving.get() + 1);

@@ -136,6 +136,11 @@ impl<T, O: Observer> Door<T, O> {
         self.refusal = None;
     }
 
+    /// The last request that passed has come whole, and nothing of another (HTTP/1).
+    pub fn is_between_requests(&self) -> bool {
+        self.held.is_empty() && matches!(&self.mode, Mode::Http1(framing) if framing.at_boundary())
+    }
+
     /// What it stands in front of.
     pub fn transport(&self) -> &T {
         &self.io
@@ -333,8 +338,8 @@ impl<T: AsyncWrite + Unpin, O: Observer + Unpin> AsyncWrite for Door<T, O> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let door = self.get_mut();
-        if door.refusal.is_some() && matches!(door.mode, Mode::Http1(_)) {
-            // The engine is through, but the refusal is still to be told: its teller shuts down.
+        if matches!(door.mode, Mode::Http1(_)) {
+            // The engine is through, but a refusal may still have to be told: who has the last word shuts down.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut door.io).poll_shutdown(cx)

@@ -51,6 +51,11 @@ impl Transport {
         self.socket().poll_read_ready(cx).map(|_| ())
     }
 
+    /// Its end needs no word of its own, as TLS has one.
+    pub fn is_clear(&self) -> bool {
+        matches!(self, Transport::Tcp(_))
+    }
+
     /// Lets it end with a reset instead of in order.
     pub fn reset_when_dropped(&self) {
         // It fails only where the connection has ended already.

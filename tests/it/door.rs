@@ -4,7 +4,8 @@
 use crate::support::config::Config;
 use crate::support::gateway::Gateway;
 use crate::support::origins::{Behaviour, Origin};
-use crate::support::raw::{End, get, post};
+use crate::support::raw::{End, Raw, get, post};
+use crate::support::wait_until;
 use std::time::Duration;
 
 /// How soon a refused connection is closed; the gateway may linger so that its answer is not lost.
@@ -250,5 +251,40 @@ fn a_large_refused_body_does_not_cost_the_client_its_answer() {
         let _ = raw.try_send(post("/small", &vec![b'x'; size]));
         let answer = raw.answer(false);
         assert_eq!((answer.status(), answer.reason()), (413, Some("body_too_large")), "{size} bytes");
+    }
+}
+
+/// The last request of a connection, for a mebibyte.
+const LAST: &str = "GET /bytes/1048576 HTTP/1.1\r\nHost: edge.test\r\nConnection: close\r\n\r\n";
+/// The same, with a body.
+const LAST_UPLOAD: &str =
+    "POST /bytes/1048576 HTTP/1.1\r\nHost: edge.test\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n";
+
+#[test]
+fn a_client_that_asked_its_last_is_not_waited_for() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let mut stays: Vec<Raw> = (0..3).map(|_| gateway.connect()).collect();
+    for raw in &mut stays {
+        assert_eq!(raw.ask(LAST).body.len(), 1 << 20);
+        assert_eq!(raw.end(CLOSES), End::Eof);
+    }
+    let open = || gateway.metrics().value("tidegate_connections", &[("listener", "edge")]);
+    // Less than the second for which it listens to those who may still be sending; none of them closes its side.
+    wait_until(Duration::from_millis(700), "their connections are free", || open() == 0.0);
+}
+
+#[test]
+fn what_follows_a_last_request_does_not_take_its_answer_away() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    for (what, asked) in [("the next request", LAST), ("more than its body", LAST_UPLOAD)] {
+        for _ in 0..5 {
+            let mut raw = gateway.connect();
+            raw.send(asked);
+            raw.send(vec![b'x'; 100_000]);
+            let answer = raw.try_answer(false).unwrap_or_else(|end| panic!("{what}: {end:?}"));
+            assert_eq!((answer.status(), answer.body.len()), (200, 1 << 20), "{what}");
+        }
     }
 }

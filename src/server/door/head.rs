@@ -32,6 +32,7 @@ pub(super) struct Head {
     chunked: bool,
     expect_continue: bool,
     upgrade: bool,
+    last: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,6 +143,10 @@ impl Head {
                 self.upgrade |= upgrade_passes(trim(value));
                 Ok(())
             }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.last |= value.split(|b| *b == b',').any(|o| trim(o).eq_ignore_ascii_case(b"close"));
+                Ok(())
+            }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(trim(value)),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(trim(value)),
             _ => Ok(()),
@@ -202,6 +207,7 @@ impl Head {
             http10: self.http10,
             expect_continue: self.expect_continue && !self.http10,
             upgrade: self.upgrade && length == Length::Empty,
+            last: self.last,
         })
     }
 }

@@ -52,6 +52,8 @@ pub struct Message {
     pub http10: bool,
     /// The client may wait for `100 Continue` before it sends the body.
     pub expect_continue: bool,
+    /// The client has said that it asks nothing more on this connection.
+    pub last: bool,
     /// Asks for a WebSocket; what follows is held until [`Observer::busy`] ends or the door is taken apart.
     pub upgrade: bool,
 }

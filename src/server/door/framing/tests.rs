@@ -55,6 +55,16 @@ fn assert_head_refused(bytes: &[u8], reason: Reason, detail: &str) {
 }
 
 #[test]
+fn a_client_that_asks_nothing_more_is_heard() {
+    let said = |connection: &str| {
+        let outcome = bytewise(&post(&format!("Connection: {connection}"), ""));
+        outcome.events.iter().any(|event| matches!(event, Event::HeadComplete(message) if message.last))
+    };
+    assert!(said("close") && said("Close") && said("x, close ,y"));
+    assert!(!said("keep-alive") && !said("closed") && !said(""));
+}
+
+#[test]
 fn every_way_to_hide_a_length_is_refused() {
     let table: &[(&str, &str)] = &[
         ("Content-Length: 5\r\nTransfer-Encoding: chunked", "both Content-Length and Transfer-Encoding"),
