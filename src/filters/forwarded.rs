@@ -174,7 +174,10 @@ fn hexadecimal(number: u128) -> HeaderValue {
     for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
         pair.copy_from_slice(&[byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
     }
-    HeaderValue::from_bytes(&digits).expect("hexadecimal is visible ASCII")
+    let mut number = HeaderValue::from_bytes(&digits).expect("hexadecimal is visible ASCII");
+    // Never the same twice: HTTP/2 need not make room for it in the table of what was said before.
+    number.set_sensitive(true);
+    number
 }
 
 /// Removes everything that claims to know the client.

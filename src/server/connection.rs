@@ -156,7 +156,10 @@ enum Ended {
 async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) -> Option<Quiet> {
     let service = service_fn({
         let client = client.clone();
-        move |request| pipeline::handle(client.clone(), request)
+        move |request| {
+            let client = client.clone();
+            in_place(move || pipeline::handle(client, request))
+        }
     });
     let limits = &client.settings.limits;
     let mut builder = http1::Builder::new();
