@@ -24,6 +24,7 @@ mod door;
 mod drain;
 mod events;
 mod examples;
+mod experiments;
 mod external;
 mod floods;
 mod gathered;
