@@ -81,6 +81,7 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
+#[allow(unused_imports, dead_code, reason = "a bench has no harness: tests/compare.rs runs them")]
 mod tests {
     use super::*;
 

@@ -77,6 +77,7 @@ fn name_in(line: &str) -> Option<(&str, &str, &str)> {
 }
 
 #[cfg(test)]
+#[allow(unused_imports, dead_code, reason = "a bench has no harness: tests/compare.rs runs them")]
 mod tests {
     use super::*;
 

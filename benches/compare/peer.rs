@@ -176,11 +176,6 @@ impl Peer {
         cost::memory(self.child.id())
     }
 
-    /// How many processes it has.
-    pub fn processes(&self) -> usize {
-        cost::members(self.child.id()).len()
-    }
-
     /// Writes its files anew with so many routes, and `version` as the answer at `/version`. Nothing reads them
     /// before `take_over`, but Envoy, which watches them.
     pub fn rewrite(&mut self, routes: usize, version: &str) -> Result<()> {

@@ -106,6 +106,7 @@ pub fn facts() -> Vec<(String, String)> {
 }
 
 #[cfg(test)]
+#[allow(unused_imports, dead_code, reason = "a bench has no harness: tests/compare.rs runs them")]
 mod tests {
     use super::*;
 

@@ -3,11 +3,17 @@
 //!
 //! A role gets its orders as one JSON argument and reports in lines of JSON on standard output.
 
+#[path = "roles/client.rs"]
 pub mod client;
+#[path = "roles/hold.rs"]
 pub mod hold;
+#[path = "roles/load.rs"]
 pub mod load;
+#[path = "roles/origin.rs"]
 pub mod origin;
+#[path = "roles/relay.rs"]
 pub mod relay;
+#[path = "roles/tls.rs"]
 pub mod tls;
 
 use crate::place::Place;

@@ -146,6 +146,7 @@ impl Http2 {
 }
 
 #[cfg(test)]
+#[allow(unused_imports, dead_code, reason = "a bench has no harness: tests/compare.rs runs them")]
 mod tests {
     use super::*;
 
