@@ -13,6 +13,10 @@ mod cost;
 mod fill;
 #[path = "../benches/compare/orders.rs"]
 mod orders;
+#[path = "rig/experiments/outcome.rs"]
+mod outcome;
+#[path = "../benches/compare/overload_report.rs"]
+mod overload_report;
 #[path = "../benches/compare/peers.rs"]
 mod peers;
 #[path = "../benches/compare/pictures.rs"]

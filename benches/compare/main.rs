@@ -15,6 +15,8 @@ mod cells;
 mod cost;
 mod fill;
 mod orders;
+mod overload;
+mod overload_report;
 mod peer;
 mod peers;
 mod pictures;
@@ -27,11 +29,16 @@ mod standing;
 mod statistics;
 mod swap;
 
+#[path = "../../tests/rig/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "what the comparison does not turn, the tests do")]
+mod rig;
+
 use anyhow::{Context, Result, ensure};
 use cells::Cell;
 use orders::{Form, Orders};
 use place::Place;
 use results::Results;
+use rig::experiments::outcome;
 use session::Session;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -87,6 +94,7 @@ fn run(orders: &Orders, arguments: &[String]) -> Result<Results> {
             "start" => standing::start(&mut session),
             "scrape" => standing::scrape(&mut session),
             "swap" => swap::take(&mut session),
+            "overload" => overload::take(&mut session),
             name => Cell::named(name).with_context(|| format!("no section {name}"))?.take(&mut session),
         }
     }

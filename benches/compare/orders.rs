@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 
 /// Sections that can be asked for, and those that the quick form takes.
-pub const SECTIONS: [(&str, bool); 16] = [
+pub const SECTIONS: [(&str, bool); 17] = [
     ("small", true),
     ("16k", false),
     ("1m", true),
@@ -22,6 +22,7 @@ pub const SECTIONS: [(&str, bool); 16] = [
     ("start", true),
     ("scrape", true),
     ("swap", true),
+    ("overload", false),
 ];
 
 /// How long and how often.

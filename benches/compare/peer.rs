@@ -184,6 +184,12 @@ impl Peer {
         self.recipe.write(&self.values, &self.folder)
     }
 
+    /// Gives a name of the templates another value, and writes its files anew.
+    pub fn change(&mut self, name: &str, value: impl ToString) -> Result<()> {
+        self.values.set(name, value);
+        self.recipe.write(&self.values, &self.folder)
+    }
+
     /// Asks it to read its files, as its operators do.
     pub fn take_over(&self) -> Result<()> {
         match self.kind() {

@@ -1,6 +1,7 @@
 //! Pictures of a run, as SVG: bars for what a request costs, curves for latency against load. A picture whose
 //! measures were not taken is not drawn.
 
+use crate::overload_report;
 use crate::results::Results;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
@@ -74,6 +75,7 @@ pub fn all(results: &Results) -> Result<Vec<Picture>> {
             pictures.push(Picture { file: format!("latency-{share}.svg"), title, svg });
         }
     }
+    pictures.extend(overload_report::pictures(&results.overload)?);
     Ok(pictures)
 }
 

@@ -2,6 +2,7 @@
 //! results; what was not measured is said, and nothing is said of it.
 
 use crate::bars;
+use crate::overload_report;
 use crate::results::{Measure, Outcome, Results, Section};
 use crate::statistics::{Spread, number};
 use std::fmt::Write;
@@ -36,6 +37,7 @@ pub fn page(results: &Results, pictures: &[(String, String)]) -> String {
     for section in &results.sections {
         text += &section_table(section, &names);
     }
+    text += &overload_report::section(&results.overload);
     if !results.trouble.is_empty() {
         text += "\n## Trouble\n\n";
         for line in &results.trouble {

@@ -29,6 +29,9 @@ pub struct Results {
     /// Errors that measurements met, a line each.
     pub trouble: Vec<String>,
     pub sections: Vec<Section>,
+    /// Experiments of the overload rig.
+    #[serde(default)]
+    pub overload: Vec<crate::outcome::Outcome>,
 }
 
 /// Measures that are shown in one table.

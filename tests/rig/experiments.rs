@@ -9,6 +9,7 @@ mod aborts;
 mod arena;
 mod crowd;
 mod hung;
+mod judge;
 pub mod outcome;
 mod scale_out;
 mod shift;
@@ -51,6 +52,8 @@ pub struct Street {
     pub control: SocketAddr,
     /// Its access log goes where nobody reads.
     pub log_hangs: bool,
+    /// What the fleet serves in a quarter of the clients' patience: what a careful operator lets it hold.
+    pub in_flight: usize,
 }
 
 /// A contender that runs; it ends when dropped. What it cannot tell, it does not.

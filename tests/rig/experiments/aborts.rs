@@ -1,7 +1,8 @@
 //! E15: every second client leaves at a random point; nothing may leak.
 
 use super::arena::Arena;
-use super::outcome::{Outcome, Part};
+use super::judge::{Part, judge};
+use super::outcome::Outcome;
 use super::{Contender, Scale};
 
 /// 60 % of what the fleet can do is asked for. What is judged is that those who stay are served, and that
@@ -16,7 +17,7 @@ pub fn aborts(contender: &dyn Contender, scale: Scale) -> Outcome {
     let row = run.report.stream("main").between(from, to);
     let stayed = (row.clients - row.left) as f64;
     let part = Part { from, to, possible: stayed / (to - from).as_secs_f64() };
-    let outcome = Outcome::of(("E15", "clients that leave"), contender, &arena, &run, part);
+    let outcome = judge(("E15", "clients that leave"), contender, &arena, &run, part);
     let goodput = outcome.goodput;
     outcome.neighbour_is_well().at_least("goodput of those who stayed", goodput, 0.99).at_least(
         "everything returned to zero",

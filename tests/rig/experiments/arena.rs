@@ -47,7 +47,12 @@ impl Arena {
         let main = Fleet::start(scale.seed, None, &vec![knobs; scale.backends]);
         let control = Fleet::start(scale.seed, None, &[Knobs::new(256, Service::Constant(CONTROL))]);
         let capacity = capacity(&main, &scale);
-        let street = Street { main: main.addresses().to_vec(), control: control.addresses()[0], log_hangs };
+        let street = Street {
+            main: main.addresses().to_vec(),
+            control: control.addresses()[0],
+            log_hangs,
+            in_flight: (capacity * scale.patience.as_secs_f64() / 4.0).ceil() as usize,
+        };
         let proxy = contender.start(&street);
         let mut arena = Arena { main, proxy, scale, capacity, alone: Row::new(), control };
         arena.alone = arena.control_alone();

@@ -1,7 +1,8 @@
 //! E3: many times as many clients as the fleet can serve, from one moment to the next.
 
 use super::arena::Arena;
-use super::outcome::{Outcome, Part};
+use super::judge::{Part, judge};
+use super::outcome::Outcome;
 use super::{Contender, Scale};
 
 /// Half of what the fleet can do is asked for, then `multiple` times what it can do, then half again. What is
@@ -14,7 +15,7 @@ pub fn flash_crowd(contender: &dyn Contender, scale: Scale, multiple: f64) -> Ou
     let run = arena.run(clients, Vec::new());
     let part = Part { from: scale.before, to: scale.healed(), possible: arena.capacity };
     let title = format!("flash crowd, {multiple} times");
-    let outcome = Outcome::of(("E3", &title), contender, &arena, &run, part);
+    let outcome = judge(("E3", &title), contender, &arena, &run, part);
     let (goodput, p99, refused) = (outcome.goodput, outcome.admitted.p99_ms, outcome.refused.p99_ms);
     outcome
         .neighbour_is_well()

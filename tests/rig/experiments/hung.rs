@@ -2,7 +2,8 @@
 
 use super::super::origin::knobs::Manner;
 use super::arena::Arena;
-use super::outcome::{Outcome, Part, Times};
+use super::judge::{Part, judge, shed};
+use super::outcome::Outcome;
 use super::{Contender, Scale};
 use std::time::Duration;
 
@@ -21,10 +22,10 @@ pub fn hung_upstream(contender: &dyn Contender, scale: Scale) -> Outcome {
     );
     let from = heals + Duration::from_secs(3).min(scale.after / 2);
     let part = Part { from, to: scale.end(), possible: rate };
-    let mut outcome = Outcome::of(("E1", "hung upstream"), contender, &arena, &run, part);
+    let mut outcome = judge(("E1", "hung upstream"), contender, &arena, &run, part);
     // Refusals are those of the trouble, once it is known.
     let (from, to) = scale.settled(hangs, heals);
-    outcome.refused = Times::shed(&run.report.stream("main").between(from, to));
+    outcome.refused = shed(&run.report.stream("main").between(from, to));
     // Arrivals are random: what was really asked for is what was possible.
     let part =
         run.report.stream("main").between(heals + Duration::from_secs(3).min(scale.after / 2), scale.end());

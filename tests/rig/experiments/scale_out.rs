@@ -2,7 +2,8 @@
 
 use super::super::origin::knobs::{Knobs, Service};
 use super::arena::Arena;
-use super::outcome::{Outcome, Part};
+use super::judge::{Part, judge};
+use super::outcome::Outcome;
 use super::{Contender, Scale};
 
 /// What is judged is the time after the new backends have come, and how soon 95 % are served.
@@ -24,7 +25,7 @@ pub fn scale_out(contender: &dyn Contender, scale: Scale) -> Outcome {
     let (from, to) = (scale.healed() + scale.after / 2, scale.end());
     let asked = run.report.stream("main").between(from, to).clients as f64;
     let part = Part { from, to, possible: asked / (to - from).as_secs_f64() };
-    let outcome = Outcome::of(("E12", "scale-out to three times"), contender, &arena, &run, part);
+    let outcome = judge(("E12", "scale-out to three times"), contender, &arena, &run, part);
     let goodput = outcome.goodput;
     outcome
         .neighbour_is_well()

@@ -1,7 +1,8 @@
 //! E11: answers take 180 ms longer on their way, and the fleet can do as much as before.
 
 use super::arena::Arena;
-use super::outcome::{Outcome, Part};
+use super::judge::{Part, judge};
+use super::outcome::Outcome;
 use super::{Contender, Scale};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub fn latency_shift(contender: &dyn Contender, scale: Scale) -> Outcome {
     let main = run.report.stream("main");
     let asked = main.between(from, to).clients as f64;
     let part = Part { from, to, possible: asked / (to - from).as_secs_f64() };
-    let outcome = Outcome::of(("E11", "latency shift"), contender, &arena, &run, part);
+    let outcome = judge(("E11", "latency shift"), contender, &arena, &run, part);
     let split = (from + Duration::from_secs(10)).min(to);
     let share = |from, to| {
         let row = main.between(from, to);

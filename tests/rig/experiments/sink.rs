@@ -1,7 +1,8 @@
 //! E10: the access log goes into a pipe that nobody reads.
 
 use super::arena::Arena;
-use super::outcome::{Outcome, Part};
+use super::judge::{Part, judge};
+use super::outcome::Outcome;
 use super::{Contender, Scale};
 
 /// How much memory a full log may take beside what is always there: 4 MiB wait, and some more is in hands.
@@ -35,6 +36,6 @@ fn measure(contender: &dyn Contender, scale: Scale, log_hangs: bool) -> (Outcome
     let (from, to) = (scale.before, scale.end());
     let asked = run.report.stream("main").between(from, to).clients as f64;
     let part = Part { from, to, possible: asked / (to - from).as_secs_f64() };
-    let outcome = Outcome::of(("E10", "hung log sink"), contender, &arena, &run, part);
+    let outcome = judge(("E10", "hung log sink"), contender, &arena, &run, part);
     (outcome, before.zip(after).map(|(before, after)| after as f64 - before as f64))
 }

@@ -1,7 +1,8 @@
 //! E2: every request takes the backends ten times as long, and holds their workers.
 
 use super::arena::Arena;
-use super::outcome::{Outcome, Part};
+use super::judge::{Part, judge};
+use super::outcome::Outcome;
 use super::{Contender, Scale};
 
 /// How many times as long.
@@ -21,7 +22,7 @@ pub fn slow_upstream(contender: &dyn Contender, scale: Scale) -> Outcome {
     );
     let (from, to) = scale.settled(scale.before, scale.healed());
     let part = Part { from, to, possible: arena.capacity / SLOWER };
-    let outcome = Outcome::of(("E2", "upstream ten times slower"), contender, &arena, &run, part);
+    let outcome = judge(("E2", "upstream ten times slower"), contender, &arena, &run, part);
     let (goodput, p99) = (outcome.goodput, outcome.admitted.p99_ms);
     outcome
         .neighbour_is_well()

@@ -1,7 +1,8 @@
 //! E14: 90 % of what the fleet can do, no fault: nobody may be refused.
 
 use super::arena::Arena;
-use super::outcome::{Outcome, Part};
+use super::judge::{Part, judge};
+use super::outcome::Outcome;
 use super::{Contender, Scale};
 
 /// What is judged is the whole run.
@@ -12,7 +13,7 @@ pub fn steady(contender: &dyn Contender, scale: Scale) -> Outcome {
     let to = scale.end();
     let whole = run.report.stream("main").whole();
     let part = Part { from: Default::default(), to, possible: whole.clients as f64 / to.as_secs_f64() };
-    let outcome = Outcome::of(("E14", "steady at 90 %"), contender, &arena, &run, part);
+    let outcome = judge(("E14", "steady at 90 %"), contender, &arena, &run, part);
     let goodput = outcome.goodput;
     outcome.neighbour_is_well().at_most("requests refused", whole.shed as f64, 0.0).at_least(
         "goodput of those who asked",

@@ -1,0 +1,96 @@
+//! More than there is room for, side by side: the experiments of the overload rig (`tests/rig`) with every peer as
+//! it comes and as a careful operator sets it, and with Tidegate untuned.
+//!
+//! The proxy has a core to itself; the clients and the backends share the other one, in this process. Each
+//! experiment starts the proxy anew and measures what the backends can do before it.
+
+mod contenders;
+
+use self::contenders::Entrant;
+use crate::orders;
+use crate::peers::Kind;
+use crate::rig::experiments::outcome::Outcome;
+use crate::rig::experiments::{self as rig, Contender, Scale};
+use crate::session::Session;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// What one experiment is called, and how it is made.
+type Experiment = (&'static str, fn(&dyn Contender, Scale) -> Outcome);
+
+/// Those that everybody takes part in.
+const COMMON: [Experiment; 4] = [
+    ("E1", rig::hung_upstream),
+    ("E2", rig::slow_upstream),
+    ("E3 five times", |contender, scale| rig::flash_crowd(contender, scale, 5.0)),
+    ("E3 ten times", |contender, scale| rig::flash_crowd(contender, scale, 10.0)),
+];
+/// Those of Tidegate alone, beside.
+const OWN: [Experiment; 6] = [
+    ("E4", rig::retry_storm),
+    ("E10", rig::hung_log_sink),
+    ("E11", rig::latency_shift),
+    ("E12", rig::scale_out),
+    ("E14", rig::steady),
+    ("E15", rig::aborts),
+];
+/// The seed of all: who arrives when is the same for everybody.
+const SEED: u64 = 20_261_122;
+
+/// Takes all experiments with everybody who is here.
+pub fn take(session: &mut Session) {
+    let full = session.form == orders::FULL;
+    let scale = if full { Scale::full(Duration::from_secs(20), SEED) } else { quick() };
+    // Everything that this process starts from here on stays off the proxy's core.
+    let everywhere = sched_getaffinity(None);
+    let mut own = CpuSet::new();
+    own.set(session.place.load);
+    if let Err(error) = sched_setaffinity(None, &own) {
+        session.results.trouble.push(format!("overload: the load is not pinned: {error}"));
+    }
+    for experiment in COMMON {
+        for setting in settings(&session.kinds) {
+            one(session, experiment, scale, setting);
+        }
+    }
+    if session.kinds.contains(&Kind::Tidegate) {
+        for experiment in OWN {
+            one(session, experiment, scale, (Kind::Tidegate, false));
+        }
+    }
+    if let Ok(everywhere) = everywhere {
+        let _ = sched_setaffinity(None, &everywhere);
+    }
+}
+
+/// Three seconds of trouble: it shows that everything works, and the coarse of it.
+fn quick() -> Scale {
+    Scale {
+        calm: Duration::from_secs(1),
+        before: Duration::from_secs(1),
+        after: Duration::from_secs(4),
+        ..Scale::full(Duration::from_secs(3), SEED)
+    }
+}
+
+/// Everybody twice, as it comes and set by hand; Tidegate once, untuned.
+fn settings(kinds: &[Kind]) -> Vec<(Kind, bool)> {
+    let able = kinds.iter().copied().filter(|kind| *kind != Kind::Relay);
+    let both = able.flat_map(|kind| [(kind, false), (kind, true)]);
+    both.filter(|(kind, by_hand)| !(*by_hand && *kind == Kind::Tidegate)).collect()
+}
+
+fn one(session: &mut Session, (name, make): Experiment, scale: Scale, (kind, by_hand): (Kind, bool)) {
+    let entrant = Entrant { place: &session.place, kind, by_hand };
+    eprintln!("overload: {name}, {} {}", kind.name(), entrant.setting());
+    // One that does not start or breaks the rig is a line in the report, and not the end of the run.
+    match catch_unwind(AssertUnwindSafe(|| make(&entrant, scale))) {
+        Ok(outcome) => session.results.overload.push(outcome),
+        Err(_) => {
+            let trouble =
+                format!("overload: {name} with {}, {} was not made", kind.name(), entrant.setting());
+            session.results.trouble.push(trouble);
+        }
+    }
+}
