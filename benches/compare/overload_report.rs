@@ -25,7 +25,8 @@ pub fn section(outcomes: &[Outcome]) -> String {
     }
     let mut text = String::from(
         "\n## Overload\n\nThe proxy on one core; backends and an open-loop generator on the other. What the backends can do \
-         is measured before each experiment. Goodput is good answers of those that were possible; latencies count from \
+         is measured before each experiment. Goodput is good answers of those that were possible, and what is in flight \
+         when the trouble ends comes on top; latencies count from \
          when a request was due, in ms, p50 / p99; a refusal is a 503 or 429, or a 502 without a reason; control is \
          another upstream beside the one in trouble: served, and its p99 alone, during the trouble, and past the proxy \
          at the same time. `as it comes` and `set by hand` are in `benches/compare/peers/overload/`.\n",
@@ -185,6 +186,7 @@ mod tests {
         let figures = r#"{"experiment":"E3","title":"flash crowd, 5 times","contender":"","setting":"","seed":1,
             "capacity":1600.0,"offered":8000.0,"possible":1600.0,"good":1590,"goodput":0.99375,
             "admitted":{"n":1590,"p50_ms":248.0,"p99_ms":262.0},"refused":{"n":6000,"p50_ms":0.3,"p99_ms":2.5},
+            "refused_at_once":{"n":6000,"p50_ms":0.3,"p99_ms":2.5},
             "control":{"n":100,"p50_ms":5.0,"p99_ms":9.0},"control_alone":{"n":100,"p50_ms":5.0,"p99_ms":8.5},
             "control_direct":{"n":100,"p50_ms":5.0,"p99_ms":8.0},"control_served":1.0,"recovery_s":0.5,
             "slots_held":null,"slots_limit":null,"origin_peak":400,"timeouts":3,"errors":2,"skipped":0,

@@ -14,9 +14,7 @@ pub fn aborts(contender: &dyn Contender, scale: Scale) -> Outcome {
     let run = arena.run(clients, Vec::new());
     let rests = arena.comes_to_rest();
     let (from, to) = (scale.before, scale.end());
-    let row = run.report.stream("main").between(from, to);
-    let stayed = (row.clients - row.left) as f64;
-    let part = Part { from, to, possible: stayed / (to - from).as_secs_f64() };
+    let part = Part::asked(&run, from, to);
     let outcome = judge(("E15", "clients that leave"), contender, &arena, &run, part);
     let goodput = outcome.goodput;
     outcome.neighbour_is_well().at_least("goodput of those who stayed", goodput, 0.99).at_least(

@@ -16,11 +16,11 @@ pub fn flash_crowd(contender: &dyn Contender, scale: Scale, multiple: f64) -> Ou
     let part = Part { from: scale.before, to: scale.healed(), possible: arena.capacity };
     let title = format!("flash crowd, {multiple} times");
     let outcome = judge(("E3", &title), contender, &arena, &run, part);
-    let (goodput, p99, refused) = (outcome.goodput, outcome.admitted.p99_ms, outcome.refused.p99_ms);
+    let (goodput, p99) = (outcome.goodput, outcome.admitted.p99_ms);
     outcome
         .neighbour_is_well()
         .at_least("goodput", goodput, if multiple <= 5.0 { 0.95 } else { 0.90 })
         .at_most("p99 of the admitted, ms", p99, 250.0)
-        .at_most("refusals p99, ms", refused, 5.0)
+        .refuses_fast()
         .recovers_within(3.0)
 }

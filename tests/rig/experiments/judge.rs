@@ -14,6 +14,14 @@ pub struct Part {
     pub possible: f64,
 }
 
+impl Part {
+    /// A part in which everybody who asked could have been served; those who left of themselves did not ask.
+    pub fn asked(run: &Run, from: Duration, to: Duration) -> Part {
+        let row = run.report.stream("main").between(from, to);
+        Part { from, to, possible: (row.clients - row.left) as f64 / (to - from).as_secs_f64() }
+    }
+}
+
 /// The figures of a run; what is judged comes after.
 pub fn judge(name: (&str, &str), contender: &dyn Contender, arena: &Arena, run: &Run, part: Part) -> Outcome {
     let (main, scale) = (run.report.stream("main"), &arena.scale);
@@ -35,6 +43,7 @@ pub fn judge(name: (&str, &str), contender: &dyn Contender, arena: &Arena, run: 
         goodput: row.ok as f64 / possible.max(1.0),
         admitted: ok(&row),
         refused: shed(&row),
+        refused_at_once: at_once(&row),
         control: ok(&control),
         control_alone: ok(&arena.alone),
         control_direct: ok(&direct),
@@ -59,6 +68,12 @@ fn ok(row: &Row) -> Times {
     Times { n: row.ok, p50_ms: row.ok_ms(0.5), p99_ms: row.ok_ms(0.99) }
 }
 
+/// Of those refusals that did not wait.
+pub fn at_once(row: &Row) -> Times {
+    let (n, p50_ms) = row.at_once(0.5);
+    Times { n, p50_ms, p99_ms: row.at_once(0.99).1 }
+}
+
 /// Of the refusals.
 pub fn shed(row: &Row) -> Times {
     Times { n: row.shed, p50_ms: row.shed_ms(0.5), p99_ms: row.shed_ms(0.99) }
@@ -67,7 +82,8 @@ pub fn shed(row: &Row) -> Times {
 /// The first slice from `healed` on in which, and in the next, 95 % of the clients are served at once.
 fn recovery(seen: &Seen, healed: Duration, slice: Duration) -> Option<f64> {
     let first = (healed.as_secs_f64() / slice.as_secs_f64()).round() as usize;
-    let well = |row: &Row| row.clients > 0 && row.ok as f64 >= 0.95 * row.clients as f64;
+    // Who changed its mind was not to be served.
+    let well = |row: &Row| row.clients > row.left && row.ok as f64 >= 0.95 * (row.clients - row.left) as f64;
     let rows = seen.rows.get(first..)?;
     let at = rows.windows(2).position(|pair| pair.iter().all(well))?;
     Some(at as f64 * slice.as_secs_f64())

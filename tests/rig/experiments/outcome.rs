@@ -26,6 +26,8 @@ pub struct Outcome {
     pub goodput: f64,
     pub admitted: Times,
     pub refused: Times,
+    /// Those of the refused of whom the contender does not say that they waited for a place.
+    pub refused_at_once: Times,
     pub control: Times,
     /// Control traffic without any other.
     pub control_alone: Times,
@@ -103,6 +105,12 @@ impl Outcome {
         self.at_least("share of control requests served", served, 1.0)
             .at_most("control p99, ms, against 1.1 x alone", p99, 1.1 * alone)
             .at_most("requests that the generator skipped", skipped, 0.0)
+    }
+
+    /// A refusal that did not wait leaves in under 5 ms.
+    pub fn refuses_fast(self) -> Outcome {
+        let p99 = self.refused_at_once.p99_ms;
+        self.at_most("p99 of the refusals that did not wait, ms", p99, 5.0)
     }
 
     /// Recovery within so many seconds.

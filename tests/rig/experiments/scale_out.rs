@@ -23,8 +23,7 @@ pub fn scale_out(contender: &dyn Contender, scale: Scale) -> Outcome {
         )],
     );
     let (from, to) = (scale.healed() + scale.after / 2, scale.end());
-    let asked = run.report.stream("main").between(from, to).clients as f64;
-    let part = Part { from, to, possible: asked / (to - from).as_secs_f64() };
+    let part = Part::asked(&run, from, to);
     let outcome = judge(("E12", "scale-out to three times"), contender, &arena, &run, part);
     let goodput = outcome.goodput;
     outcome

@@ -21,8 +21,7 @@ pub fn latency_shift(contender: &dyn Contender, scale: Scale) -> Outcome {
     );
     let (from, to) = (scale.before, scale.healed());
     let main = run.report.stream("main");
-    let asked = main.between(from, to).clients as f64;
-    let part = Part { from, to, possible: asked / (to - from).as_secs_f64() };
+    let part = Part::asked(&run, from, to);
     let outcome = judge(("E11", "latency shift"), contender, &arena, &run, part);
     let split = (from + Duration::from_secs(10)).min(to);
     let share = |from, to| {

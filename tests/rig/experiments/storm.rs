@@ -23,7 +23,7 @@ pub fn retry_storm(contender: &dyn Contender, scale: Scale) -> Outcome {
     );
     let (from, to) = (scale.healed() + scale.after / 2, scale.end());
     let late = run.report.stream("main").between(from, to);
-    let part = Part { from, to, possible: late.clients as f64 / (to - from).as_secs_f64() };
+    let part = Part::asked(&run, from, to);
     let outcome = judge(("E4", "retry storm"), contender, &arena, &run, part);
     let goodput = outcome.goodput;
     let amplification = late.tries() as f64 / late.clients.max(1) as f64;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Latencies are kept to two digits up to a minute.
 const LONGEST: u64 = 60_000_000;
+/// The reason of those who were refused because they had waited long enough.
+const WAITED: &str = "queue_timeout";
 
 /// All streams, in the order in which they were given.
 #[derive(Debug)]
@@ -70,6 +72,7 @@ pub struct Row {
     pub left: u64,
     ok_times: Histogram<u64>,
     shed_times: Histogram<u64>,
+    at_once_times: Histogram<u64>,
 }
 
 impl Ended {
@@ -139,6 +142,9 @@ impl Seen {
                     _ if shed => row.shed_times.saturating_record(micros),
                     _ => {}
                 }
+                if shed && reason.as_deref() != Some(WAITED) {
+                    row.at_once_times.saturating_record(micros);
+                }
                 *self.statuses.entry(status).or_default() += 1;
                 if let Some(reason) = reason {
                     *self.reasons.entry(reason).or_default() += 1;
@@ -183,6 +189,7 @@ impl Row {
             left: 0,
             ok_times: times(),
             shed_times: times(),
+            at_once_times: times(),
         }
     }
 
@@ -197,6 +204,7 @@ impl Row {
         self.left += more.left;
         self.ok_times.add(&more.ok_times).expect("of one size");
         self.shed_times.add(&more.shed_times).expect("of one size");
+        self.at_once_times.add(&more.at_once_times).expect("of one size");
     }
 
     /// Tries that were sent.
@@ -212,6 +220,11 @@ impl Row {
     /// The same of the refusals.
     pub fn shed_ms(&self, share: f64) -> f64 {
         self.shed_times.value_at_quantile(share) as f64 / 1e3
+    }
+
+    /// Refusals of which nobody says that they waited, and the latency that this share of them did not exceed.
+    pub fn at_once(&self, share: f64) -> (u64, f64) {
+        (self.at_once_times.len(), self.at_once_times.value_at_quantile(share) as f64 / 1e3)
     }
 }
 
