@@ -16,6 +16,9 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+/// Tidegate has one setting.
+const UNTUNED: (Kind, bool) = (Kind::Tidegate, false);
+
 /// What one experiment is called, and how it is made.
 type Experiment = (&'static str, fn(&dyn Contender, Scale) -> Outcome);
 
@@ -35,13 +38,16 @@ const OWN: [Experiment; 6] = [
     ("E14", rig::steady),
     ("E15", rig::aborts),
 ];
-/// The seed of all: who arrives when is the same for everybody.
+/// The first seed: who arrives when is the same for everybody.
 const SEED: u64 = 20_261_122;
+/// Trouble in the comparison, in the long form, and of the steady load once in the long form.
+const COMPARED: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
+const STEADY: Duration = Duration::from_secs(30 * 60);
 
-/// Takes all experiments with everybody who is here.
+/// Takes all experiments with everybody who is here. The full form with Tidegate alone is the long one: a minute
+/// of trouble, five seeds, and half an hour of steady load.
 pub fn take(session: &mut Session) {
-    let full = session.form == orders::FULL;
-    let scale = if full { Scale::full(Duration::from_secs(20), SEED) } else { quick() };
     // Everything that this process starts from here on stays off the proxy's core.
     let everywhere = sched_getaffinity(None);
     let mut own = CpuSet::new();
@@ -49,18 +55,33 @@ pub fn take(session: &mut Session) {
     if let Err(error) = sched_setaffinity(None, &own) {
         session.results.trouble.push(format!("overload: the load is not pinned: {error}"));
     }
+    let full = session.form == orders::FULL;
+    match session.kinds == [Kind::Tidegate] {
+        true if full => (SEED..SEED + 5).for_each(|seed| alone(session, Scale::full(LONG, seed))),
+        _ if full => compared(session, Scale::full(COMPARED, SEED)),
+        _ => compared(session, quick()),
+    }
+    if let Ok(everywhere) = everywhere {
+        let _ = sched_setaffinity(None, &everywhere);
+    }
+}
+
+fn compared(session: &mut Session, scale: Scale) {
     for experiment in COMMON {
         for setting in settings(&session.kinds) {
             one(session, experiment, scale, setting);
         }
     }
     if session.kinds.contains(&Kind::Tidegate) {
-        for experiment in OWN {
-            one(session, experiment, scale, (Kind::Tidegate, false));
-        }
+        OWN.into_iter().for_each(|experiment| one(session, experiment, scale, UNTUNED));
     }
-    if let Ok(everywhere) = everywhere {
-        let _ = sched_setaffinity(None, &everywhere);
+}
+
+fn alone(session: &mut Session, scale: Scale) {
+    for experiment in COMMON.into_iter().chain(OWN) {
+        let steady = experiment.0 == "E14" && scale.seed == SEED;
+        let scale = if steady { Scale { during: STEADY, ..scale } } else { scale };
+        one(session, experiment, scale, UNTUNED);
     }
 }
 

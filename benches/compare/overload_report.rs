@@ -41,19 +41,23 @@ pub fn section(outcomes: &[Outcome]) -> String {
              |---|---|---|---|---|---|---|---|---|---|\n",
             first.experiment, first.title, first.capacity
         );
-        outcomes.iter().filter(|outcome| outcome.is(&experiment)).for_each(|outcome| text += &line(outcome));
+        let all: Vec<_> = outcomes.iter().filter(|outcome| outcome.is(&experiment)).collect();
+        for outcome in &all {
+            let seeds = all.iter().filter(|other| other.entrant() == outcome.entrant()).count();
+            let seed = if seeds > 1 { format!(", seed {}", outcome.seed) } else { String::new() };
+            text += &line(outcome, &seed);
+        }
     }
     text + &missed(outcomes)
 }
 
-fn line(outcome: &Outcome) -> String {
+fn line(outcome: &Outcome, seed: &str) -> String {
     let recovery = outcome.recovery_s.map_or("not seen".to_owned(), |seconds| format!("{seconds:.1}"));
     let held = outcome.slots_held.map_or("–".to_owned(), |held| format!("{held:.0}"));
     let reached = outcome.checks.iter().filter(|check| check.reached).count();
     format!(
-        "| {}, {} | {:.1} % | {} | {} ({}) | {:.1} % | {:.1}, {:.1}, {:.1} | {recovery} | {held} | {} | {reached} of {} |\n",
-        outcome.contender,
-        outcome.setting,
+        "| {}{seed} | {:.1} % | {} | {} ({}) | {:.1} % | {:.1}, {:.1}, {:.1} | {recovery} | {held} | {} | {reached} of {} |\n",
+        outcome.entrant(),
         outcome.goodput * 100.0,
         times(&outcome.admitted),
         times(&outcome.refused),
@@ -95,7 +99,7 @@ pub fn pictures(outcomes: &[Outcome]) -> Result<Vec<Picture>> {
     let mut pictures = Vec::new();
     for experiment in experiments(outcomes) {
         let all: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.is(&experiment)).collect();
-        if all.len() < 2 {
+        if all.iter().all(|outcome| outcome.entrant() == all[0].entrant()) {
             continue;
         }
         let (name, title) = &experiment;
@@ -157,7 +161,7 @@ fn draw_panel<'a>(
         let line = outcome.curve.iter().map(|point| (point.at_s, value(point)));
         chart
             .draw_series(LineSeries::new(line, style))?
-            .label(format!("{}, {}", outcome.contender, outcome.setting))
+            .label(outcome.entrant())
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
     }
     if legend {
@@ -172,6 +176,10 @@ fn draw_panel<'a>(
 }
 
 impl Outcome {
+    fn entrant(&self) -> String {
+        format!("{}, {}", self.contender, self.setting)
+    }
+
     fn is(&self, (name, title): &(String, String)) -> bool {
         self.experiment == *name && self.title == *title
     }
