@@ -44,7 +44,7 @@ const fn fixed(text: &'static str, measure: &'static str, limit: f64) -> Bar {
     Bar { text, measure, against: Against::Fixed, limit, at_least: false }
 }
 
-const BARS: [Bar; 13] = [
+const BARS: [Bar; 12] = [
     ratio("CPU of a small HTTP/1.1 request", "small.cpu", &["nginx", "haproxy"], 1.0),
     ratio("CPU of a small HTTP/1.1 request", "small.cpu", &["relay"], 1.5),
     ratio("CPU of a small HTTP/1.1 request", "small.cpu", &["envoy"], 0.3),
@@ -63,7 +63,6 @@ const BARS: [Bar; 13] = [
     fixed("Swap of 1,000 routes, failed requests", "swap.1000.failed", 0.0),
     fixed("Swap of 1,000 routes, until the new version answers", "swap.1000.time", 100.0),
     ratio("Swap of 1,000 routes, p99 during it against before", "swap.1000.p99", &["tidegate"], 1.1),
-    fixed("Scrape, whole answer", "scrape.time", 50.0),
 ];
 
 /// All bars, in their order.

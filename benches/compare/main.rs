@@ -14,9 +14,11 @@ mod bars;
 mod cells;
 mod cost;
 mod fill;
+mod latency;
 mod orders;
 mod overload;
 mod overload_report;
+mod pace;
 mod peer;
 mod peers;
 mod pictures;
@@ -51,7 +53,7 @@ const SCRATCH: &str = "target/compare";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(done) = roles::take(&arguments) {
+    if let Some(done) = roles::take(&arguments).or_else(|| pace::take(&arguments)) {
         return done;
     }
     // Cargo says `--bench`; as a test there is nothing, or a filter that is for other tests.
@@ -90,6 +92,7 @@ fn run(orders: &Orders, arguments: &[String]) -> Result<Results> {
     for section in &orders.sections {
         match *section {
             "workers" => cells::workers(&mut session),
+            "latency" => latency::take(&mut session),
             "memory" => standing::memory(&mut session),
             "start" => standing::start(&mut session),
             "scrape" => standing::scrape(&mut session),

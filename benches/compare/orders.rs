@@ -9,7 +9,7 @@ pub const SECTIONS: [(&str, bool); 17] = [
     ("small", true),
     ("16k", false),
     ("1m", true),
-    ("connection", true),
+    ("connection", false),
     ("h2c", true),
     ("h2-upstream", false),
     ("grpc", false),
@@ -20,7 +20,7 @@ pub const SECTIONS: [(&str, bool); 17] = [
     ("latency", false),
     ("memory", true),
     ("start", true),
-    ("scrape", true),
+    ("scrape", false),
     ("swap", true),
     ("overload", false),
 ];
@@ -33,8 +33,10 @@ pub struct Form {
     /// Seconds of warming up and of measuring a throughput.
     pub warm: f64,
     pub seconds: f64,
-    /// Connections that are held for their memory, and seconds of quiet before it is looked at.
+    /// Connections that are held for their memory, how many kinds of them, and seconds of quiet before it is
+    /// looked at.
     pub held: usize,
+    pub ways: usize,
     pub quiet: f64,
     /// Rounds of what takes long: memory, latency, swaps.
     pub long_rounds: usize,
@@ -49,6 +51,7 @@ pub const QUICK: Form = Form {
     warm: 0.3,
     seconds: 1.0,
     held: 1000,
+    ways: 1,
     quiet: 8.0,
     long_rounds: 1,
     routes: &[1000],
@@ -60,8 +63,9 @@ pub const FULL: Form = Form {
     rounds: 5,
     warm: 0.5,
     seconds: 2.0,
-    held: 2000,
-    quiet: 12.0,
+    held: 1000,
+    ways: 5,
+    quiet: 8.0,
     long_rounds: 3,
     routes: &[1000, 10_000],
 };

@@ -92,7 +92,9 @@ fn section_table(section: &Section, names: &[&str]) -> String {
         let unit = if measure.unit.is_empty() { String::new() } else { format!(", {}", measure.unit) };
         let cells: Vec<_> = names.iter().map(|name| cell(measure, name, &mut reasons)).collect();
         let _ = writeln!(text, "| {}{unit} | {} |", measure.title, cells.join(" | "));
-        if names.iter().any(|name| *name != US && measure.ratio(US, name).is_some()) {
+        // Of counts and shares a multiple says nothing.
+        let compares = !matches!(measure.unit.as_str(), "" | "%");
+        if compares && names.iter().any(|name| *name != US && measure.ratio(US, name).is_some()) {
             let ratio = |name: &&str| match measure.ratio(US, name).filter(|_| *name != US) {
                 Some(ratio) => format!("{} ×", number(ratio)),
                 None => String::new(),

@@ -42,7 +42,7 @@ fn runtime() -> Result<LocalRuntime> {
 }
 
 /// Writes one line of a report.
-fn report(line: &impl Serialize) -> Result<()> {
+pub fn report(line: &impl Serialize) -> Result<()> {
     println!("{}", serde_json::to_string(line)?);
     Ok(())
 }

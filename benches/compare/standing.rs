@@ -61,11 +61,12 @@ pub fn memory(session: &mut Session) {
         form.held, form.quiet
     );
     let section = session.results.section("memory", "Memory of one connection", &note);
-    for way in &WAYS {
+    let ways = &WAYS[..form.ways.min(WAYS.len())];
+    for way in ways {
         section.measure(way.id, way.title, "KiB");
     }
     section.measure("memory.start", "of the process, after its first requests", "MiB");
-    for way in &WAYS {
+    for way in ways {
         let cannot = |kind| (kind == Kind::Relay && way.id != "idle.http1").then_some("speaks no protocol");
         session.turns(way.title, form.long_rounds, &[way.id.to_owned()], cannot, |session, kind| {
             let sample = hold(session, kind, way)?;
@@ -92,7 +93,9 @@ fn hold(session: &mut Session, kind: Kind, way: &Way) -> Result<f64> {
     let mut role = Role::start(&session.place, "hold", Some(&hold))?;
     let holding: Holding = role.next()?;
     ensure!(holding.connections == form.held, "only {} connections", holding.connections);
-    std::thread::park_timeout(Duration::from_secs_f64(form.quiet));
+    // Requests in flight do not become less by waiting.
+    let quiet = if way.held == Held::InFlight { 1.0 } else { form.quiet };
+    std::thread::park_timeout(Duration::from_secs_f64(quiet));
     let grown = peer.memory()? - before;
     Ok(grown.pss as f64 / 1024.0 / form.held as f64)
 }
@@ -124,14 +127,21 @@ pub fn start(session: &mut Session) {
     );
 }
 
-/// What one scrape costs and brings, with 1,000 routes.
+/// What one scrape costs and brings.
 pub fn scrape(session: &mut Session) {
-    let note = "With 1,000 routes, each scrape on a connection of its own. Caddy's own HTTP metrics are off, as it ships.";
+    let note = "Each scrape on a connection of its own. Tidegate has metrics for each route; HAProxy has them for each \
+                backend and Envoy for each cluster, of which there are two. Caddy's own HTTP metrics are off, as it ships.";
     let section = session.results.section("scrape", "A scrape of the metrics", note);
-    section.measure("scrape.cpu", "CPU", "ms");
-    section.measure("scrape.time", "whole answer", "ms");
-    section.measure("scrape.bytes", "size", "KiB");
-    let ids = ["scrape.cpu", "scrape.time", "scrape.bytes"].map(str::to_owned);
+    let id = |routes: usize, what: &str| format!("scrape.{routes}.{what}");
+    let mut ids = Vec::new();
+    for routes in [0, 1000] {
+        for (what, title, unit) in
+            [("cpu", "CPU", "ms"), ("time", "whole answer", "ms"), ("bytes", "size", "KiB")]
+        {
+            section.measure(&id(routes, what), &format!("{title}, {routes} routes more"), unit);
+            ids.push(id(routes, what));
+        }
+    }
     let cannot = |kind| match kind {
         Kind::Relay => Some("has no metrics"),
         Kind::Nginx => Some("has no exporter of its own"),
@@ -139,23 +149,30 @@ pub fn scrape(session: &mut Session) {
     };
     let rounds = session.form.rounds;
     session.turns("scrape", rounds, &ids, cannot, |session, kind| {
-        let mut recipe = session.recipe(kind);
-        recipe.values.repeat = 1000;
-        let peer = Peer::start(&session.place, &recipe)?;
-        warm(session, &peer)?;
-        let path = if kind == Kind::Envoy { "/stats/prometheus" } else { "/metrics" };
-        let (begin, before) = (Instant::now(), peer.processor_time());
-        let mut bytes = 0;
-        for _ in 0..SCRAPES {
-            let answer = peer::get(peer.door(Door::Admin), path)?;
-            ensure!(answer.starts_with("HTTP/1.1 200"), "{}", answer.lines().next().unwrap_or_default());
-            bytes = answer.len();
-        }
-        let each = |time: Duration| time.as_secs_f64() * 1000.0 / f64::from(SCRAPES);
-        let samples = [each(peer.processor_time() - before), each(begin.elapsed()), bytes as f64 / 1024.0];
-        for (id, sample) in ids.iter().zip(samples) {
-            session.add(id, kind, sample);
+        for routes in [0, 1000] {
+            let samples = scrapes(session, kind, routes)?;
+            for (what, sample) in ["cpu", "time", "bytes"].iter().zip(samples) {
+                session.add(&id(routes, what), kind, sample);
+            }
         }
         Ok(())
     });
+}
+
+/// CPU and time in ms, size in KiB, of one of many.
+fn scrapes(session: &Session, kind: Kind, routes: usize) -> Result<[f64; 3]> {
+    let mut recipe = session.recipe(kind);
+    recipe.values.repeat = routes;
+    let peer = Peer::start(&session.place, &recipe)?;
+    warm(session, &peer)?;
+    let path = if kind == Kind::Envoy { "/stats/prometheus" } else { "/metrics" };
+    let (begin, before) = (Instant::now(), peer.processor_time());
+    let mut bytes = 0;
+    for _ in 0..SCRAPES {
+        let answer = peer::get(peer.door(Door::Admin), path)?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{}", answer.lines().next().unwrap_or_default());
+        bytes = answer.len();
+    }
+    let each = |time: Duration| time.as_secs_f64() * 1000.0 / f64::from(SCRAPES);
+    Ok([each(peer.processor_time() - before), each(begin.elapsed()), bytes as f64 / 1024.0])
 }

@@ -29,11 +29,12 @@ pub fn take(session: &mut Session) {
     );
     for routes in session.form.routes {
         let id = |what: &str| format!("swap.{routes}.{what}");
-        let ids = ["time", "failed", "p99.before", "p99", "longest"].map(id);
+        let ids = ["time", "failed", "closed", "p99.before", "p99", "longest"].map(id);
         let section = session.results.section("swap", "Swap of the configuration under load", &note);
         let titles = [
             ("until the new version answers", "ms"),
             ("failed requests", ""),
+            ("kept connections that were closed, and opened again", ""),
             ("p99 before", "ms"),
             ("p99 from the change to one second after it", "ms"),
             ("longest wait", "ms"),
@@ -54,8 +55,8 @@ pub fn take(session: &mut Session) {
     }
 }
 
-/// One swap: time, failures, p99 before and during it, the longest wait.
-fn swap(session: &Session, kind: Kind, routes: usize) -> Result<[f64; 5]> {
+/// One swap: time, failures, closed connections, p99 before and during it, the longest wait.
+fn swap(session: &Session, kind: Kind, routes: usize) -> Result<[f64; 6]> {
     let mut recipe = session.recipe(kind);
     recipe.values.repeat = routes;
     let mut peer = Peer::start(&session.place, &recipe)?;
@@ -109,6 +110,7 @@ fn swap(session: &Session, kind: Kind, routes: usize) -> Result<[f64; 5]> {
     Ok([
         answered.duration_since(asked).as_secs_f64() * 1000.0,
         totals.errors as f64,
+        totals.reconnects as f64,
         quantile(&before, 0.99).context(missing)?,
         quantile(&during, 0.99).context(missing)?,
         quantile(&during, 1.0).context(missing)?,

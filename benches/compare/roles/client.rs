@@ -32,6 +32,11 @@ pub struct Http1 {
     room: Vec<u8>,
 }
 
+/// The peer had closed the connection before anything of an answer came.
+#[derive(Debug, thiserror::Error)]
+#[error("closed before an answer")]
+pub struct Stale;
+
 /// The request of every HTTP/1.1 measurement.
 pub fn request(path: &str, close: bool) -> Bytes {
     let close = if close { "Connection: close\r\n" } else { "" };
@@ -52,13 +57,18 @@ impl Http1 {
         Ok(self.stream.write_all(&self.request).await?)
     }
 
-    /// Sends the request and reads its answer to the last byte. Anything but 200 is an error.
+    /// Sends the request and reads its answer to the last byte. Anything but 200 is an error; `Stale` if nothing
+    /// of an answer came.
     pub async fn ask(&mut self) -> Result<()> {
-        self.stream.write_all(&self.request).await?;
-        let (mut read, mut rest) = (0, None);
+        self.stream.write_all(&self.request).await.map_err(|_| Stale)?;
+        let (mut read, mut rest, mut any) = (0, None, false);
         loop {
-            let more = self.stream.read(&mut self.room[read..]).await?;
+            let more = match self.stream.read(&mut self.room[read..]).await {
+                Ok(0) | Err(_) if !any => return Err(Stale.into()),
+                more => more?,
+            };
             ensure!(more > 0, "closed before the end of an answer");
+            any = true;
             rest = match rest {
                 Some(rest) => Some(usize::checked_sub(rest, more).context("more than one answer")?),
                 None => {

@@ -4,7 +4,7 @@
 //! With a rate it is paced instead: requests have their moments, and times count from these, so that a pause is
 //! seen by all requests that fell into it. Its clock is good to a millisecond.
 
-use super::client::{self, Http1, Http2};
+use super::client::{self, Http1, Http2, Stale};
 use super::tls::{Connector, Tls};
 use super::{report, runtime};
 use anyhow::Result;
@@ -60,6 +60,9 @@ pub struct Totals {
     /// Whole answers that were 200.
     pub answers: u64,
     pub errors: u64,
+    /// Kept connections that the peer had closed when their next request came. It was asked on a new one, as any
+    /// client would; only paced loads do so.
+    pub reconnects: u64,
     /// What the first error said.
     pub first_error: Option<String>,
     /// With a rate: for each request its moment and how long it took from then, milliseconds; failed ones too.
@@ -185,7 +188,12 @@ async fn paced(work: &Work, n: usize, rate: f64) -> Result<()> {
     let mut client = work.http1(true).await?;
     loop {
         sleep_until(due).await;
-        let result = client.ask().await;
+        let mut result = client.ask().await;
+        if result.as_ref().is_err_and(|error| error.is::<Stale>()) {
+            work.totals.borrow_mut().reconnects += 1;
+            client = work.http1(true).await?;
+            result = client.ask().await;
+        }
         work.note(due);
         result?;
         work.count(&Ok(()));
