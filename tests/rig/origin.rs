@@ -87,22 +87,21 @@ impl Fleet {
 
     /// What one backend has seen.
     pub fn seen(&self, backend: usize) -> Seen {
-        self.shared.inside().model.seen(backend)
+        self.shared.inside().model.seen(backend, self.shared.now())
     }
 
     /// What they have seen together; the peak is the sum of theirs.
     pub fn seen_together(&self) -> Seen {
-        let inside = self.shared.inside();
-        (0..self.addresses.len()).map(|backend| inside.model.seen(backend)).fold(
-            Seen::default(),
-            |sum, seen| Seen {
-                in_flight: sum.in_flight + seen.in_flight,
-                peak: sum.peak + seen.peak,
-                total: sum.total + seen.total,
-                served: sum.served + seen.served,
-                aborted: sum.aborted + seen.aborted,
-            },
-        )
+        let mut sum = Seen::default();
+        for backend in 0..self.addresses.len() {
+            let seen = self.seen(backend);
+            sum.in_flight += seen.in_flight;
+            sum.peak += seen.peak;
+            sum.total += seen.total;
+            sum.served += seen.served;
+            sum.aborted += seen.aborted;
+        }
+        sum
     }
 }
 

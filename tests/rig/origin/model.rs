@@ -84,8 +84,9 @@ impl Model {
         &self.backends[backend].knobs
     }
 
-    /// What a backend has seen.
-    pub fn seen(&self, backend: usize) -> Seen {
+    /// What a backend has seen by now, also if nobody looked meanwhile.
+    pub fn seen(&mut self, backend: usize, now: Duration) -> Seen {
+        self.settle(now);
         self.backends[backend].seen
     }
 

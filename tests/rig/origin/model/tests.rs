@@ -28,7 +28,7 @@ fn workers_serve_first_in_first_out_and_a_busy_origin_does_exactly_its_rate() {
     assert_eq!(ready(&mut model, 10), tickets[..2]);
     // Nobody looked for a long time: the others ended at 20 and 30 all the same.
     assert_eq!(ready(&mut model, 35), tickets[2..]);
-    assert_eq!(model.seen(0), Seen { in_flight: 0, peak: 6, total: 6, served: 6, aborted: 0 });
+    assert_eq!(model.seen(0, ms(35)), Seen { in_flight: 0, peak: 6, total: 6, served: 6, aborted: 0 });
 }
 
 #[test]
@@ -37,10 +37,10 @@ fn a_client_that_leaves_frees_no_worker() {
     let left = model.arrive(0, ms(0)).expect("there is room");
     model.abandon(left);
     let stays = model.arrive(0, ms(1)).expect("there is room");
-    assert_eq!(model.seen(0).in_flight, 2);
+    assert_eq!(model.seen(0, ms(1)).in_flight, 2);
     assert_eq!(ready(&mut model, 19), [left]);
     assert_eq!(ready(&mut model, 20), [stays]);
-    assert_eq!(model.seen(0).aborted, 1);
+    assert_eq!(model.seen(0, ms(20)).aborted, 1);
 }
 
 #[test]
@@ -51,9 +51,9 @@ fn what_came_while_it_hung_is_never_answered_and_ends_with_its_client() {
     let came = model.arrive(0, ms(2)).expect("there is room");
     model.set(0, constant(1, 10), ms(50));
     assert_eq!(ready(&mut model, 1_000), [runs.expect("there is room")], "what ran has ended");
-    assert_eq!(model.seen(0).in_flight, 2);
+    assert_eq!(model.seen(0, ms(1_000)).in_flight, 2);
     [waits, came].into_iter().for_each(|ticket| model.abandon(ticket));
-    assert_eq!(model.seen(0).in_flight, 0);
+    assert_eq!(model.seen(0, ms(1_000)).in_flight, 0);
     assert!(model.arrive(0, ms(1_000)).is_some());
     assert_eq!(ready(&mut model, 1_010).len(), 1, "it serves again");
 }
