@@ -11,8 +11,13 @@ use crate::orders;
 use crate::peers::Kind;
 use crate::rig::experiments::outcome::Outcome;
 use crate::rig::experiments::{self as rig, Contender, Scale};
+use crate::rig::load::report::Row;
+use crate::rig::load::{self, Load, Plan};
+use crate::rig::origin::Fleet;
+use crate::rig::origin::knobs::{Knobs, Service};
 use crate::session::Session;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -38,6 +43,10 @@ const OWN: [Experiment; 6] = [
     ("E14", rig::steady),
     ("E15", rig::aborts),
 ];
+/// What the rig must do by itself, and how late it may be, its origin's millisecond included.
+const RIG_RATE: f64 = 10_000.0;
+const RIG_P99_MS: f64 = 5.0;
+
 /// The first seed: who arrives when is the same for everybody.
 const SEED: u64 = 20_261_122;
 /// Trouble in the comparison, in the long form, and of the steady load once in the long form.
@@ -55,6 +64,7 @@ pub fn take(session: &mut Session) {
     if let Err(error) = sched_setaffinity(None, &own) {
         session.results.trouble.push(format!("overload: the load is not pinned: {error}"));
     }
+    keeps_up(session);
     let full = session.form == orders::FULL;
     match session.kinds == [Kind::Tidegate] {
         true if full => (SEED..SEED + 5).for_each(|seed| alone(session, Scale::full(LONG, seed))),
@@ -63,6 +73,32 @@ pub fn take(session: &mut Session) {
     }
     if let Ok(everywhere) = everywhere {
         let _ = sched_setaffinity(None, &everywhere);
+    }
+}
+
+/// The rig alone must do 10,000 a second on its core; if it cannot here, what follows says more of it than of those
+/// that are measured.
+fn keeps_up(session: &mut Session) {
+    let knobs = Knobs::new(64, Service::Constant(Duration::from_millis(1)));
+    let fleet = Fleet::start(SEED, None, &vec![knobs; 8]);
+    let each = |address: &SocketAddr| load::stream("rig", *address, "/", RIG_RATE / 8.0).poisson();
+    let streams = fleet.addresses().iter().map(each).collect();
+    let report = Load::start(Plan::new(Duration::from_secs(2), SEED), streams).finish();
+    let mut all = Row::new();
+    report.streams.iter().for_each(|stream| all.add(&stream.whole()));
+    let skipped: u64 = report.streams.iter().map(|stream| stream.skipped).sum();
+    let found = format!(
+        "the rig alone at {RIG_RATE} a second: p50 / p99 {:.1} / {:.1} ms",
+        all.ok_ms(0.5),
+        all.ok_ms(0.99)
+    );
+    eprintln!("overload: {found}");
+    if all.ok_ms(0.99) > RIG_P99_MS || all.ok < all.clients || skipped > 0 {
+        session.results.trouble.push(format!(
+            "overload: {found}, {} of {} served",
+            all.ok,
+            all.clients + skipped
+        ));
     }
 }
 
