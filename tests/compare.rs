@@ -31,3 +31,30 @@ mod results;
 mod roles;
 #[path = "../benches/compare/statistics.rs"]
 mod statistics;
+
+use std::fs;
+use std::path::Path;
+
+/// A page that somebody has touched up would show what was not measured.
+#[test]
+fn the_committed_page_and_pictures_are_those_of_the_committed_results() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
+    let Ok(text) = fs::read(folder.join("results.json")) else {
+        assert!(!folder.join("RESULTS.md").exists(), "a page without its results");
+        return;
+    };
+    let results = serde_json::from_slice(&text).expect("results of this version");
+    let files = report::files(&results).expect("a page");
+    let again = "benches/compare/run --render benches/results.json writes it again";
+    for (file, text) in &files {
+        let committed = fs::read_to_string(folder.join(file)).unwrap_or_default();
+        assert!(committed == *text, "{file} is not what the results say: {again}");
+    }
+    for picture in fs::read_dir(folder.join("pictures")).expect("pictures") {
+        let name = picture.expect("readable").file_name().to_string_lossy().into_owned();
+        assert!(
+            files.iter().any(|(file, _)| *file == format!("pictures/{name}")),
+            "{name} is of another run"
+        );
+    }
+}

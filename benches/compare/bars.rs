@@ -67,7 +67,19 @@ const BARS: [Bar; 12] = [
 
 /// All bars, in their order.
 pub fn verdicts(results: &Results) -> Vec<Verdict> {
-    BARS.iter().map(|bar| verdict(results, bar)).collect()
+    BARS.iter().map(|bar| verdict(results, bar)).chain(overload(results)).collect()
+}
+
+/// Those of the overload experiments, as these judged them.
+fn overload(results: &Results) -> impl Iterator<Item = Verdict> {
+    let ours = results.overload.iter().filter(|outcome| outcome.contender == US);
+    let checks = ours.flat_map(|outcome| outcome.checks.iter().map(move |check| (outcome, check)));
+    checks.map(|(outcome, check)| Verdict {
+        bar: format!("{}, {}: {}", outcome.experiment, outcome.title, check.what),
+        wanted: number(check.bar),
+        found: if check.seen == f64::MAX { "never".to_owned() } else { number(check.seen) },
+        reached: Some(check.reached),
+    })
 }
 
 fn verdict(results: &Results, bar: &Bar) -> Verdict {

@@ -102,6 +102,7 @@ fn run(orders: &Orders, arguments: &[String]) -> Result<Results> {
         }
     }
     session.results.seconds = begin.elapsed().as_secs();
+    session.results.without_path(&root().display().to_string());
     Ok(session.results)
 }
 
@@ -128,14 +129,9 @@ fn describe(session: &mut Session, orders: &Orders, arguments: &[String]) -> Res
 /// Raw results, the page and its pictures.
 fn write(results: &Results, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder.join("pictures"))?;
-    let mut shown = Vec::new();
-    for picture in pictures::all(results)? {
-        let file = format!("pictures/{}", picture.file);
-        fs::write(folder.join(&file), picture.svg)?;
-        shown.push((file, picture.title));
+    for (file, text) in report::files(results)? {
+        fs::write(folder.join(file), text)?;
     }
-    fs::write(folder.join("results.json"), serde_json::to_string_pretty(results)? + "\n")?;
-    fs::write(folder.join("RESULTS.md"), report::page(results, &shown))?;
     Ok(())
 }
 

@@ -3,11 +3,26 @@
 
 use crate::bars;
 use crate::overload_report;
+use crate::pictures;
 use crate::results::{Measure, Outcome, Results, Section};
 use crate::statistics::{Spread, number};
+use anyhow::Result;
 use std::fmt::Write;
 
 const US: &str = "tidegate";
+
+/// All files of a run, by their names in its folder: raw results, the page and its pictures.
+pub fn files(results: &Results) -> Result<Vec<(String, String)>> {
+    let mut files = vec![("results.json".to_owned(), serde_json::to_string_pretty(results)? + "\n")];
+    let mut shown = Vec::new();
+    for picture in pictures::all(results)? {
+        let file = format!("pictures/{}", picture.file);
+        files.push((file.clone(), picture.svg));
+        shown.push((file, picture.title));
+    }
+    files.push(("RESULTS.md".to_owned(), page(results, &shown)));
+    Ok(files)
+}
 
 /// The page. `pictures` are file names beside it, with what they show.
 pub fn page(results: &Results, pictures: &[(String, String)]) -> String {
@@ -74,7 +89,8 @@ fn bars_table(results: &Results) -> String {
         };
         let _ = writeln!(text, "| {} | {} | {} | {reached} |", verdict.bar, verdict.wanted, verdict.found);
     }
-    text
+    text + "\nHeld elsewhere: the admission path by `cargo bench --bench admission`; operators that are answered while \
+            every core is saturated, by tests.\n"
 }
 
 fn section_table(section: &Section, names: &[&str]) -> String {

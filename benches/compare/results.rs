@@ -74,6 +74,19 @@ impl Results {
         self.sections.iter().flat_map(|section| &section.measures).find(|measure| measure.id == id)
     }
 
+    /// Takes the path of this checkout out of everything that was said: it is nobody's business.
+    pub fn without_path(&mut self, path: &str) {
+        let outcomes = self.sections.iter_mut().flat_map(|section| &mut section.measures);
+        let outcomes = outcomes.flat_map(|measure| measure.peers.values_mut());
+        let said = outcomes.filter_map(|outcome| match outcome {
+            Outcome::Failed(why) => Some(why),
+            Outcome::Measured(_) | Outcome::Cannot(_) => None,
+        });
+        for text in said.chain(&mut self.trouble).chain([&mut self.command]) {
+            *text = text.replace(path, ".");
+        }
+    }
+
     /// The section with this name, made if there is none.
     pub fn section(&mut self, name: &str, title: &str, note: &str) -> &mut Section {
         let at = self.sections.iter().position(|section| section.name == name).unwrap_or_else(|| {
@@ -160,6 +173,16 @@ mod tests {
         measure.without("caddy", Outcome::Cannot("none".to_owned()));
         assert_eq!(measure.least(&["nginx", "haproxy", "caddy"]), Some("haproxy"));
         assert_eq!(measure.least(&["caddy"]), None);
+    }
+
+    #[test]
+    fn no_path_of_the_machine_is_kept() {
+        let mut results = Results { trouble: vec!["in /home/me/it/x".to_owned()], ..Results::default() };
+        let failed = Outcome::Failed("/home/me/it: no".to_owned());
+        results.section("a", "A", "").measure("a.b", "B", "").without("nginx", failed);
+        results.without_path("/home/me/it");
+        let text = serde_json::to_string(&results).expect("written");
+        assert!(!text.contains("/home/me") && text.contains("in ./x"), "{text}");
     }
 
     #[test]
