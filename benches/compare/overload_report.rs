@@ -198,7 +198,7 @@ mod tests {
             "control":{"n":100,"p50_ms":5.0,"p99_ms":9.0},"control_alone":{"n":100,"p50_ms":5.0,"p99_ms":8.5},
             "control_direct":{"n":100,"p50_ms":5.0,"p99_ms":8.0},"control_served":1.0,"recovery_s":0.5,
             "slots_held":null,"slots_limit":null,"origin_peak":400,"timeouts":3,"errors":2,"skipped":0,
-            "reasons":{},"statuses":{},"passed":false,
+            "reasons":{},"statuses":{},"broken":{},"passed":false,
             "checks":[{"what":"p99 of the admitted, ms","seen":262.0,"bar":250.0,"reached":false}],
             "curve":[{"at_s":0.0,"offered":800.0,"good":800.0,"refused":0.0,"failed":0.0,"admitted_p99_ms":23.0},
                      {"at_s":1.0,"offered":8000.0,"good":1590.0,"refused":6000.0,"failed":3.0,"admitted_p99_ms":262.0}]}"#;

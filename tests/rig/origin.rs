@@ -85,6 +85,11 @@ impl Fleet {
         (0..self.addresses.len()).for_each(|backend| self.set(backend, &change));
     }
 
+    /// Lets the peaks begin anew.
+    pub fn forget_peaks(&self) {
+        self.shared.inside().model.forget_peaks(self.shared.now());
+    }
+
     /// What one backend has seen.
     pub fn seen(&self, backend: usize) -> Seen {
         self.shared.inside().model.seen(backend, self.shared.now())

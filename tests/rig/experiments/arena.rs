@@ -54,6 +54,7 @@ impl Arena {
             in_flight: (capacity * scale.patience.as_secs_f64() / 4.0).ceil() as usize,
         };
         let proxy = contender.start(&street);
+        main.forget_peaks();
         let mut arena = Arena { main, proxy, scale, capacity, alone: Row::new(), control };
         arena.alone = arena.control_alone();
         arena

@@ -57,6 +57,7 @@ pub fn judge(name: (&str, &str), contender: &dyn Contender, arena: &Arena, run: 
         skipped: run.report.streams.iter().map(|stream| stream.skipped).sum(),
         reasons: main.reasons.clone(),
         statuses: main.statuses.clone(),
+        broken: main.errors.iter().map(|(error, n)| ((*error).to_owned(), *n)).collect(),
         checks: Vec::new(),
         passed: true,
         curve: curve(main, run.report.slice),

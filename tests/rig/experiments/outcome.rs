@@ -52,6 +52,8 @@ pub struct Outcome {
     pub reasons: BTreeMap<String, u64>,
     /// Statuses of answers in the whole run.
     pub statuses: BTreeMap<u16, u64>,
+    /// How connections broke in the whole run.
+    pub broken: BTreeMap<String, u64>,
     pub checks: Vec<Check>,
     /// All checks were reached.
     pub passed: bool,

@@ -90,6 +90,12 @@ impl Model {
         self.backends[backend].seen
     }
 
+    /// Lets peaks begin with what is in hand.
+    pub fn forget_peaks(&mut self, now: Duration) {
+        self.settle(now);
+        self.backends.iter_mut().for_each(|it| it.seen.peak = it.seen.in_flight);
+    }
+
     /// Sets a backend; a new boot id is a new process, whose cache is cold.
     pub fn set(&mut self, backend: usize, knobs: Knobs, now: Duration) {
         self.settle(now);

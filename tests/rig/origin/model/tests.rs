@@ -29,6 +29,8 @@ fn workers_serve_first_in_first_out_and_a_busy_origin_does_exactly_its_rate() {
     // Nobody looked for a long time: the others ended at 20 and 30 all the same.
     assert_eq!(ready(&mut model, 35), tickets[2..]);
     assert_eq!(model.seen(0, ms(35)), Seen { in_flight: 0, peak: 6, total: 6, served: 6, aborted: 0 });
+    model.forget_peaks(ms(35));
+    assert_eq!(model.seen(0, ms(35)).peak, 0);
 }
 
 #[test]
