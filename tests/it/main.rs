@@ -3,6 +3,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests may block: they are not the data plane")]
 
+#[path = "../rig/mod.rs"]
+#[expect(dead_code, reason = "what the tests do not turn, the comparison with the peers does")]
+mod rig;
 mod support;
 
 mod aborts;
@@ -21,6 +24,7 @@ mod door;
 mod drain;
 mod events;
 mod examples;
+mod experiments;
 mod external;
 mod floods;
 mod gathered;
