@@ -149,8 +149,6 @@ pub async fn send<G: Seated>(
         let cluster = guard.place().cluster.clone();
         let Place { index, bound, .. } = *guard.place();
         let pool = guard.place().pool().clone();
-        let latency = cluster.shared.backends[index].latency.clone();
-        let metrics = cluster.shared.backends[index].metrics.clone();
         let began = Instant::now();
         let result = {
             let tried =
@@ -164,6 +162,7 @@ pub async fn send<G: Seated>(
                 // How long a stream's head takes says little about how busy a backend is, and streams are no part
                 // of what ramps count.
                 if bound == Bound::Requests {
+                    let Backend { latency, metrics, .. } = &cluster.shared.backends[index];
                     latency.record(cluster.clock.nanos(ended), rtt);
                     metrics.answered(cluster.core, !response.status().is_server_error());
                 }
@@ -179,6 +178,7 @@ pub async fn send<G: Seated>(
             Failure::Unsent(unsent) => (unsent.reject, Some((unsent.request, unsent.guard))),
         };
         if blames_backend(rejected.reason, deadline) {
+            let Backend { latency, metrics, .. } = &cluster.shared.backends[index];
             latency.failure(cluster.clock.nanos(Instant::now()));
             metrics.answered(cluster.core, false);
         }

@@ -208,7 +208,9 @@ pub async fn send(
         gate.answered(took);
     }
     record.relayed();
-    record.backend = Some(sent.backend().settings.name.clone());
+    if sent.retries > 0 {
+        record.backend = Some(sent.backend().settings.name.clone());
+    }
     record.upstream = Some(took);
     record.retries = sent.retries;
     Ok(sent)

@@ -72,17 +72,28 @@ impl H1 {
         self.stir.quietly(|| ask(&mut Context::from_waker(Waker::noop())))
     }
 
-    /// True while it can take another request. Polls once more, because only then does the engine notice that an
-    /// exchange is complete (`hyper-notes.md` 14); from now on the janitor is told, because a parked connection's
-    /// end must wake somebody.
+    /// True while it can take another request; from now on the janitor is told, because a parked connection's end
+    /// must wake somebody. Mostly the engine has noticed that the exchange is complete, has asked for more to read
+    /// since, and says that it is ready; else it is polled once more (`hyper-notes.md` 14).
     pub(super) fn park(&mut self, janitor: &Waker) -> bool {
         self.stir.tell_janitor(janitor);
+        if self.done || !self.sender.is_ready() {
+            return self.look_again();
+        }
+        !self.sender.is_closed()
+    }
+
+    fn look_again(&mut self) -> bool {
         self.run().is_pending() && self.sender.is_ready() && !self.sender.is_closed()
     }
 
     /// True if it is still as it was when it was parked, or looks as good after another look.
     pub(super) fn still_parked(&mut self, janitor: &Waker) -> bool {
-        !self.stir.has_stirred() || self.park(janitor)
+        if !self.stir.has_stirred() {
+            return true;
+        }
+        self.stir.tell_janitor(janitor);
+        self.look_again()
     }
 
     /// Takes it out of the janitor's hands. Nobody is told that a request was handed to the engine: whoever does
