@@ -27,6 +27,7 @@ use tidegate::runtime::descriptors::Descriptors;
 use tidegate::server::client::{Came, Client};
 use tidegate::server::connection;
 use tidegate::server::station::{Resident, Station};
+use tidegate::upstream::outbox::Socket;
 use tidegate::upstream::transport::Transport;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -136,6 +137,7 @@ async fn gateway(origin: SocketAddr, log: &str) -> (SocketAddr, Listeners) {
     listeners.apply(&plan.listeners).expect("port 0 is free");
     let edge = listeners.bound()[0].1;
     tokio::task::spawn_local(station.clone().keep_house());
+    tokio::task::spawn_local(station.outbox.clone().deliver());
     tokio::task::spawn_local(tick(station.clone()));
     tokio::task::spawn_local(async move {
         while let Some(accepted) = arrivals.recv().await {
@@ -161,7 +163,7 @@ async fn welcome(station: Rc<Station>, accepted: Accepted) {
     let came = Came { listener, entrance, settings: terms.settings, peer, tls: None };
     let client = Client::new(station.clone(), came);
     let resident = Resident::enter(&station, &client);
-    connection::serve(client, Transport::Tcp(socket), None).await;
+    connection::serve(client, Transport::Tcp(Socket::new(socket, &station.outbox)), None).await;
     drop(resident);
 }
 
