@@ -2,7 +2,8 @@
 //! the lines between two moments are those of the requests between them. Requests come one after the other, so each
 //! wait of the core is for one; under load many share one.
 //!
-//! Waits that ended because their time was up are left out: they are the clock's, not a request's.
+//! Waits that ended because their time was up are left out, and so is memory that goes back to the system when it has
+//! been quiet: they are the clock's, not a request's.
 
 use crate::street::{self, Origin, Talk};
 use crate::visits::{self, CROWD, Visitor, Way};
@@ -26,6 +27,8 @@ const WARM_UP: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The last lines of a request may come after its answer.
 const SETTLES: Duration = Duration::from_millis(50);
+/// How memory goes back.
+const GIVES_BACK: &str = "madvise";
 /// The thread of the core.
 const CORE: &str = "core-0";
 
@@ -158,7 +161,7 @@ fn call(line: &str) -> Option<&str> {
     let (name, _) = line.split_once('(')?;
     let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let timed_out = name.starts_with("epoll_") && line.trim_end().ends_with("= 0") && name != "epoll_ctl";
-    (is_name && !timed_out).then_some(name)
+    (is_name && !timed_out && name != GIVES_BACK).then_some(name)
 }
 
 /// Looks until there is something, or gives up.
