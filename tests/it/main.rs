@@ -20,6 +20,7 @@ mod bounds;
 mod certificates;
 mod cli;
 mod config_check;
+mod deadlines;
 mod door;
 mod drain;
 mod events;
