@@ -1,13 +1,15 @@
 //! Large answers between sockets in clear pass without being copied, and nothing else about them is different: every
 //! byte in its place, permits, records, slow readers, breaks and ends as for every answer.
 
+use crate::support::client::Http2;
 use crate::support::config::Config;
 use crate::support::gateway::Gateway;
 use crate::support::origins::exchange::pattern;
 use crate::support::origins::{Behaviour, Origin};
 use crate::support::raw::{End, Raw, get};
 use crate::support::slow::narrow_raw;
-use crate::support::{PATIENCE, wait_until};
+use crate::support::tls::{Authority, connect, quoted};
+use crate::support::{PATIENCE, run, wait_until};
 use std::time::Duration;
 
 /// More than any buffer on the way holds.
@@ -134,6 +136,19 @@ fn the_backend_is_let_go_while_its_client_does_not_read_and_nothing_is_lost() {
 }
 
 #[test]
+fn small_pieces_of_a_large_answer_are_kept_and_given_in_order() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&config(&origin));
+    let mut raw = narrow_raw(gateway.edge());
+    raw.send(get("/pieces/700000"));
+    let head = raw.head().expect("a head");
+    wait_until(PATIENCE, "its permits are free", || in_flight(&gateway) == 0.0);
+    let answer = raw.body_of(head, false).expect("the whole answer");
+    assert!(answer.body == pattern(700_000), "it arrives unharmed");
+    assert!(raw.ask(get("/pieces/700000")).body == pattern(700_000), "also to one that reads");
+}
+
+#[test]
 fn a_client_that_reads_in_fits_and_starts_gets_every_byte() {
     let origin = Origin::well_behaved();
     let gateway = Gateway::start(&config(&origin));
@@ -183,6 +198,94 @@ fn an_answer_that_breaks_off_is_cut_and_the_next_one_has_nothing_of_it() {
     for _ in 0..3 {
         assert!(gateway.get(&format!("/bytes/{LARGE}")).body == pattern(LARGE));
     }
+}
+
+#[test]
+fn a_backend_that_closes_behind_its_answer_or_says_more_than_it_should_is_not_asked_again() {
+    // Promises 1,000,000 bytes.
+    let origin = Origin::start(Behaviour::BreaksOffAfter(1_000_000));
+    let gateway = Gateway::start(&config(&origin));
+    let mut raw = gateway.connect();
+    for sent in [1_000_000, 1_000_100, 1_300_000] {
+        origin.switch(Behaviour::BreaksOffAfter(sent));
+        for _ in 0..3 {
+            assert!(raw.ask(get("/")).body == pattern(1_000_000), "what was promised, of {sent} bytes");
+        }
+    }
+    assert_eq!(origin.accepted(), 9, "none of its connections is used again");
+    origin.switch(Behaviour::WellBehaved);
+    assert!(raw.ask(large()).body == pattern(LARGE), "and what was too much is nowhere");
+    assert!(gateway.access_log().iter().all(|line| line["end"] == "complete"));
+}
+
+#[test]
+fn a_large_answer_has_its_time_like_any() {
+    let origin = Origin::well_behaved();
+    let config = Config::new().workers(1).upstream("u", &[origin.address()], "").route(
+        "r",
+        "/",
+        "u",
+        "streaming = true\nmax_duration = \"1s\"",
+    );
+    let gateway = Gateway::start(&config);
+    let mut raw = narrow_raw(gateway.edge());
+    raw.send(large());
+    assert_eq!(raw.head().expect("a head").status, 200);
+    let line = gateway.logged("its line", |line| line["status"] == 200);
+    assert_eq!((&line["reason"], &line["end"]), (&"timeout".into(), &"cut".into()));
+    gateway.settles(Duration::from_secs(20));
+    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+}
+
+#[test]
+fn under_tls_and_http2_on_either_side_it_is_as_ever() {
+    let (authority, server) = (Authority::new(), Authority::new());
+    let pair = authority.server(&["edge.test"]);
+    let secure = server.server(&["orders.test"]);
+    let (plain, http2) = (Origin::well_behaved(), Origin::http2(100));
+    let tls = Origin::tls(Behaviour::WellBehaved, server.server_config(&secure, false));
+    let trust = format!("tls = {{ server_name = \"orders.test\", ca = {} }}", quoted(&server.ca()));
+    let upstreams = Config::new()
+        .workers(1)
+        .upstream("plain", &[plain.address()], "")
+        .upstream("tls", &[tls.address()], &trust)
+        .upstream("http2", &[http2.address()], "protocol = \"http2\"")
+        .route("plain", "/bytes", "plain", "")
+        .route("tls", "/tls", "tls", "")
+        .route("http2", "/http2", "http2", "");
+    let gateway = Gateway::start(&upstreams);
+    let before = gateway.pipes();
+    assert!(gateway.get(&format!("/tls/bytes/{LARGE}")).body == pattern(LARGE));
+    assert_eq!(gateway.get("/http2").status(), 200);
+    run(async {
+        let mut client = Http2::connect(gateway.edge()).await;
+        let answer = client.get(&format!("/bytes/{LARGE}")).await.expect("an answer");
+        assert!(answer.body == pattern(LARGE));
+    });
+    assert_eq!(gateway.pipes(), before);
+    let listener = format!("tls = {{ certificates = [{}] }}", pair.toml());
+    let gateway = Gateway::start(&Config::simple(plain.address()).listener(&listener));
+    let before = gateway.pipes();
+    let mut raw = connect(gateway.edge(), "edge.test", &authority.client_config(&["http/1.1"], None))
+        .expect("a connection");
+    assert!(raw.ask(large()).body == pattern(LARGE));
+    assert_eq!(gateway.pipes(), before);
+}
+
+#[test]
+fn a_drain_that_is_over_cuts_it() {
+    let origin = Origin::well_behaved();
+    let gateway = config(&origin).gateway("drain_delay = \"0s\"\ndrain_timeout = \"1s\"");
+    let mut gateway = Gateway::start(&gateway);
+    let mut raw = narrow_raw(gateway.edge());
+    raw.send(large());
+    assert_eq!(raw.head().expect("a head").status, 200);
+    gateway.term();
+    assert!(gateway.exit(Duration::from_secs(20)).success());
+    let line = gateway.logged("its line", |line| line["status"] == 200);
+    assert_eq!((&line["reason"], &line["end"]), (&"draining".into(), &"cut".into()));
+    let came: Vec<u8> = std::iter::from_fn(|| raw.exactly(1).ok()).flatten().collect();
+    assert!(came.len() < LARGE && came == pattern(came.len()), "{} bytes, in order", came.len());
 }
 
 #[test]
