@@ -221,6 +221,7 @@ fn cost(frame: &Frame<Bytes>) -> u64 {
 mod tests {
     use super::*;
     use crate::memory::Memory;
+    use crate::upstream::passage::stand_in;
     use http::HeaderMap;
     use proptest::prelude::*;
     use std::sync::Arc;
@@ -276,6 +277,15 @@ mod tests {
         assert!(buffer.is_unique(), "nothing else holds it");
         let Some(Stored::Frame(piece, false)) = download.next_stored() else { panic!("it is stored") };
         assert_eq!(piece.into_data().ok().as_deref(), Some(&[7][..]));
+    }
+
+    #[test]
+    fn a_stand_in_that_is_kept_is_still_one_however_small() {
+        let core = CoreMemory::new(Arc::default(), 64 << 20);
+        let mut download = Download::default();
+        download.store(Frame::data(stand_in(1)), &core);
+        let Some(Stored::Frame(piece, false)) = download.next_stored() else { panic!("it is stored") };
+        assert!(piece.data_ref().is_some_and(|data| is_stand_in(data)));
     }
 
     #[test]

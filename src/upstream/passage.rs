@@ -36,6 +36,11 @@ pub fn is_stand_in(bytes: &[u8]) -> bool {
     STAND_IN.as_ptr_range().contains(&bytes.as_ptr())
 }
 
+/// What stands for so many bytes, at most as many as one read brings.
+pub(super) fn stand_in(length: usize) -> Bytes {
+    Bytes::from_static(&STAND_IN[..length.min(PIECE)])
+}
+
 /// One answer's way past the engines.
 #[derive(Debug)]
 pub struct Passage {
@@ -142,7 +147,7 @@ impl Passage {
         }
         self.given.set(None);
         self.let_on();
-        Some(Frame::data(Bytes::from_static(&STAND_IN[..data.len()])))
+        Some(Frame::data(stand_in(data.len())))
     }
 
     /// Empties up to `most` bytes of the pipe into the client's socket.
