@@ -305,7 +305,7 @@ impl<G: Guard> Exchange<G> {
         let left = incoming.size_hint().exact().filter(|length| *length >= LARGE)?;
         match self.shared.held.borrow().as_ref()?.connection.as_ref()? {
             Connection::H1(connection, pool) if connection.tap().is_clear() => {
-                let rights = || pool.endpoint().descriptors.try_accept();
+                let rights = || pool.endpoint().descriptors.try_spare();
                 let passage = Passage::open(&self.registry.pipes, left, rights)?;
                 connection.tap().through(Some(passage.clone()));
                 Some(passage)

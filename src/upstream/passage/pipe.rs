@@ -1,5 +1,6 @@
 //! The system's pipes that passages run through, used again by a core as long as they are empty. They count towards
-//! the process's budget of descriptors, after clients and backends: without one an answer is copied.
+//! the process's budget of descriptors, of which they may use what others have left of a quarter: without one an answer
+//! is copied.
 
 use crate::runtime::descriptors::DescriptorPermit;
 use rustix::io::Errno;

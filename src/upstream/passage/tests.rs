@@ -110,7 +110,7 @@ fn a_full_pipe_waits_for_room_and_is_told_of_it() {
             let (drawn, poured) = tokio::join!(waiting, poured);
             assert!(drawn > 0 && poured > 0);
         };
-        let reads = async { while client.read(&mut [0; 65_536]).await.is_ok_and(|read| read > 0) {} };
+        let reads = async { while client.read(&mut [0; 4_096]).await.is_ok_and(|read| read > 0) {} };
         tokio::select! {
             () = passes => {}
             () = says => {}
