@@ -7,6 +7,9 @@
 //! It promises that a stand-in is never written as it is, that what is in the pipe leaves it in order, and that a
 //! pipe with anything left in it is never used again. Whoever must have the bytes themselves (reading ahead of a
 //! client that is slow) closes it: what comes after that is read as ever, behind what the pipe holds.
+//!
+//! It rests on two habits of the engine: what it read it gives out where it lies (else the answer is cut), and it
+//! writes a body without copying it together. `tests/it/large.rs` compares every byte.
 
 mod pipe;
 
