@@ -33,6 +33,7 @@ mod holders;
 mod http2;
 mod hung;
 mod instruments;
+mod large;
 mod levers;
 mod listeners;
 mod matching;
