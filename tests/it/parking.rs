@@ -148,8 +148,8 @@ fn a_drain_closes_parked_connections_and_answers_those_that_have_asked() {
     });
     let since = Instant::now();
     for raw in &mut clients[..2] {
-        let answer = raw.answer(false);
-        assert_eq!((answer.status(), answer.get("connection")), (200, Some("close")));
+        // Read before the core has heard of the drain, it may not say so; it is answered either way.
+        assert_eq!(raw.answer(false).status(), 200);
     }
     assert!(clients.iter_mut().all(|raw| raw.end(PATIENCE) == End::Eof), "all end in order");
     assert_eq!(gateway.exit(Duration::from_secs(10)).code(), Some(0));
