@@ -4,9 +4,9 @@
 #   benches/instructions.sh [BENCH]...        by default walk, routing, admission and picker
 #   TIMES=5000 benches/instructions.sh walk   another N
 #
-# Each case runs N and 2 N times under valgrind, in a process of its own; the difference, divided by N, is what one
-# operation takes, whatever setting up took; the seeds of hash maps move it by a few per cent. Without valgrind it
-# says so and does nothing (with TIDEGATE_REQUIRE_EXTERNAL=1 that is a failure).
+# For looking around; what is kept from slipping is compared by `cargo bench --bench counts`. Each case runs N and 2 N
+# times under valgrind, in a process of its own; the difference, divided by N, is what one operation takes, whatever
+# setting up took. Without valgrind it says so and does nothing (with TIDEGATE_REQUIRE_EXTERNAL=1 that is a failure).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,42 +1,34 @@
 //! The walk end to end in process: a request from the socket through the whole gateway to a backend, and its
-//! answer back to the client, over kept connections. Client, gateway and origin share one thread and one runtime
-//! of the kind that a core has, so that nothing waits for another thread: times and instructions are those of all
-//! three. The first case does without the gateway; what lies above it is the gateway's. Client and origin never
-//! allocate (the first case asserts it), so all allocations are the gateway's.
+//! answer back to the client. Client, gateway and origin share one thread and one runtime of the kind that a core
+//! has, so that nothing waits for another thread: times and instructions are those of all three. The cases "no
+//! gateway" do without it; what lies above them is the gateway's. Client and origin do not allocate but where they
+//! connect, so the allocations are the gateway's; `counts.toml` has how many there may be.
 //!
-//! Left out: TLS, HTTP/2, large bodies. Run with `cargo bench --bench walk`; `support/meter.rs` says how
-//! instructions are counted.
+//! Left out: TLS, large uploads. Run with `cargo bench --bench walk`; `support/meter.rs` says how instructions are
+//! counted.
 
+#[path = "support/edge.rs"]
+mod edge;
+#[path = "support/frames.rs"]
+mod frames;
 #[path = "support/house.rs"]
 mod house;
 #[path = "support/meter.rs"]
 mod meter;
 #[path = "support/street.rs"]
 mod street;
+#[path = "support/visits.rs"]
+mod visits;
 
+use edge::Edge;
 use meter::Meter;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
-use street::Talk;
-use tidegate::listener::Listeners;
-use tidegate::listener::accept::{Accepted, Cores};
 use tidegate::runtime::clock::TICK;
-use tidegate::runtime::descriptors::Descriptors;
-use tidegate::server::client::{Came, Client};
-use tidegate::server::connection;
-use tidegate::server::station::{Resident, Station};
-use tidegate::upstream::transport::Transport;
-use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::{Notify, mpsc};
-
-/// What a usual client sends.
-const GET: &str = "GET /orders/4711?full=1 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: bench/1.0\r\n\
-    Accept: application/json\r\nAccept-Encoding: gzip, br\r\nAuthorization: Bearer 0123456789abcdef\r\n\r\n";
-const GONE: &str = "GET /gone HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
-const NOWHERE: &str = "GET /nowhere HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+use tokio::sync::Notify;
+use visits::{CROWD, Visit, Visitor, Way};
 
 /// Requests that open connections and fill buffers before anything is measured.
 const WARM_UP: usize = 100;
@@ -46,49 +38,81 @@ fn main() {
     let runtime =
         Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).expect("a runtime");
     let origin = runtime.block_on(street::origin());
-    let (quiet, _listeners) = runtime.block_on(gateway(origin, "off"));
-    let (logging, _listeners) = runtime.block_on(gateway(origin, "/dev/null"));
-    let post = format!(
-        "POST /orders HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: {}\r\n\r\n{}",
-        16 << 10,
-        "x".repeat(16 << 10)
-    );
+    let open = |log, tick| runtime.block_on(Edge::open(&visits::configuration(origin.address, log), tick));
+    let quiet = open("off", TICK);
+    let logging = open("/dev/null", TICK);
+    // Every tick looks at everyone: seldom, so that how long the crowd waits to be parked is not counted.
+    let seldom = open("off", TICK * 10);
+    let _held = meter.wants("refused: ").then(|| runtime.block_on(visits::hold(quiet.address, &origin)));
 
-    let case = |name: &str, most: f64, to: SocketAddr, request: &str, status: u16| {
-        if meter.wants(name) {
-            exchange(&runtime, &meter, name, most, to, request, status);
+    for visit in beside_the_gateway() {
+        exchange(&runtime, &meter, origin.address, visit);
+    }
+    for visit in visits::main_paths() {
+        match visit.way {
+            Way::Parked => parked(&runtime, &meter, &seldom, visit),
+            _ => exchange(&runtime, &meter, quiet.address, visit),
         }
-    };
-    // Allocations of one request: what they are now, and a tenth more.
-    case("client and origin, no gateway: GET", 0.0, origin, GET, 200);
-    case("GET", 1.1 * 23.1, quiet, GET, 200);
-    case("GET, with an access line", 1.1 * 24.1, logging, GET, 200);
-    case("POST 16 KiB", 1.1 * 22.1, quiet, &post, 200);
-    case("refused: no_backend", 1.1 * 32.1, quiet, GONE, 503);
-    case("no route", 1.1 * 28.1, quiet, NOWHERE, 404);
+    }
+    for visit in further_paths() {
+        exchange(&runtime, &meter, quiet.address, visit);
+    }
+    exchange(&runtime, &meter, logging.address, kept("GET, with an access line", visits::GET, 200));
 }
 
-/// Takes one case over a connection of its own.
-fn exchange(
-    runtime: &LocalRuntime,
-    meter: &Meter,
-    name: &str,
-    most: f64,
-    to: SocketAddr,
-    request: &str,
-    status: u16,
-) {
+/// What client and origin take by themselves.
+fn beside_the_gateway() -> Vec<Visit> {
+    let of = |name| visits::main_paths().into_iter().find(|visit| visit.name == name).expect("a main path");
+    vec![
+        Visit { name: "no gateway: GET", ..of("GET") },
+        Visit { name: "no gateway: POST 1 KiB", ..of("POST 1 KiB") },
+        Visit { name: "no gateway: GET, 64 KiB answer", ..of("GET, 64 KiB answer") },
+    ]
+}
+
+fn further_paths() -> Vec<Visit> {
+    vec![
+        kept("POST 16 KiB", &visits::post(16 << 10), 200),
+        kept("refused: no_backend", "GET /gone HTTP/1.1\r\nHost: api.example.com\r\n\r\n", 503),
+    ]
+}
+
+fn kept(name: &'static str, request: &str, status: u16) -> Visit {
+    Visit { name, way: Way::Kept, request: request.into(), status }
+}
+
+/// Takes one case with a client of its own.
+fn exchange(runtime: &LocalRuntime, meter: &Meter, to: SocketAddr, visit: Visit) {
+    let name = visit.name;
+    if meter.wants(name) {
+        let ask = client(runtime, to, visit);
+        ask(WARM_UP);
+        meter.measure_allocations(name, ask);
+    }
+}
+
+/// Parking takes seconds and each connection asks once: it is counted only, and not listed among those that may be
+/// counted any number of times.
+fn parked(runtime: &LocalRuntime, meter: &Meter, edge: &Edge, visit: Visit) {
+    let name = visit.name;
+    if meter.wants(name) && meter.counts() {
+        let ask = client(runtime, edge.address, visit);
+        runtime.block_on(edge.parks(CROWD));
+        meter.measure_allocations(name, ask);
+    }
+}
+
+/// A client that asks as often as it is told.
+fn client(runtime: &LocalRuntime, to: SocketAddr, visit: Visit) -> impl Fn(usize) {
     let orders = Rc::new(Orders::default());
-    let client = runtime.block_on(Talk::to(to));
+    let visitor = runtime.block_on(Visitor::enter(to, visit));
     // A task of its own: waking the future that the runtime blocks on costs a system call each time.
-    runtime.spawn_local(work(client, orders.clone(), request.to_owned(), status));
-    let ask = |times| {
+    runtime.spawn_local(work(visitor, orders.clone()));
+    move |times| {
         orders.times.set(times);
         orders.go.notify_one();
         runtime.block_on(orders.done.notified());
-    };
-    ask(WARM_UP);
-    meter.assert_allocations(name, most, ask);
+    }
 }
 
 /// What a client is told to do.
@@ -99,99 +123,10 @@ struct Orders {
     done: Notify,
 }
 
-async fn work(mut client: Talk, orders: Rc<Orders>, request: String, status: u16) {
+async fn work(mut visitor: Visitor, orders: Rc<Orders>) {
     loop {
         orders.go.notified().await;
-        for _ in 0..orders.times.get() {
-            assert_eq!(client.ask(request.as_bytes()).await, status);
-        }
+        visitor.ask(orders.times.get()).await;
         orders.done.notify_one();
     }
-}
-
-/// The mailbox of the only core.
-struct Mailbox(mpsc::Sender<Accepted>);
-
-impl Cores for Mailbox {
-    fn count(&self) -> usize {
-        1
-    }
-
-    fn load(&self, _: usize) -> u32 {
-        0
-    }
-
-    fn deliver(&self, _: usize, accepted: Accepted) -> Result<(), Accepted> {
-        self.0.try_send(accepted).map_err(mpsc::error::TrySendError::into_inner)
-    }
-}
-
-/// A gateway on this thread: real listener, real station, and between them what a worker does without TLS.
-async fn gateway(origin: SocketAddr, log: &str) -> (SocketAddr, Listeners) {
-    let descriptors = Arc::new(Descriptors::with_budget(64));
-    let (station, plan) = house::station(&configuration(origin, log), &descriptors);
-    let (mailbox, mut arrivals) = mpsc::channel(16);
-    let listeners =
-        Listeners::start(Arc::new(Mailbox(mailbox)), descriptors).expect("a thread for the acceptor");
-    listeners.apply(&plan.listeners).expect("port 0 is free");
-    let edge = listeners.bound()[0].1;
-    tokio::task::spawn_local(station.clone().keep_house());
-    tokio::task::spawn_local(tick(station.clone()));
-    tokio::task::spawn_local(async move {
-        while let Some(accepted) = arrivals.recv().await {
-            tokio::task::spawn_local(welcome(station.clone(), accepted));
-        }
-    });
-    (edge, listeners)
-}
-
-/// Without ticks each request's timeout would be the runtime's next one, which costs a system call.
-async fn tick(station: Rc<Station>) {
-    let mut ticks = tokio::time::interval(TICK);
-    loop {
-        ticks.tick().await;
-        station.tick();
-    }
-}
-
-async fn welcome(station: Rc<Station>, accepted: Accepted) {
-    let Accepted { stream, peer, listener, entrance, terms, mut permit } = accepted;
-    permit.handshake_done();
-    let socket = TcpStream::from_std(stream).expect("a runtime with sockets");
-    let came = Came { listener, entrance, settings: terms.settings, peer, tls: None };
-    let client = Client::new(station.clone(), came);
-    let resident = Resident::enter(&station, &client);
-    connection::serve(client, Transport::Tcp(socket), None).await;
-    drop(resident);
-}
-
-fn configuration(origin: SocketAddr, log: &str) -> String {
-    format!(
-        r#"
-[access_log]
-target = "{log}"
-
-[[listeners]]
-name = "edge"
-address = "127.0.0.1:0"
-
-[[upstreams]]
-name = "orders"
-backends = [{{ name = "a", address = "{origin}" }}]
-
-[[upstreams]]
-name = "gone"
-backends = [{{ name = "a", address = "gone.invalid:80" }}]
-
-[[routes]]
-name = "orders"
-path_prefix = "/orders"
-upstream = "orders"
-
-[[routes]]
-name = "gone"
-path_prefix = "/gone"
-upstream = "gone"
-"#
-    )
 }

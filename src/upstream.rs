@@ -16,6 +16,7 @@ mod gathered;
 pub mod head;
 pub mod janitor;
 mod kept;
+pub mod outbox;
 pub mod pem;
 pub mod pool;
 pub mod progress;

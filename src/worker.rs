@@ -16,6 +16,7 @@ use crate::server::ledger::Census;
 use crate::server::station::{Resident, Shared, Station};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::cells::CoreId;
+use crate::upstream::outbox::Socket;
 use crate::upstream::transport::Transport;
 use std::io;
 use std::rc::Rc;
@@ -140,6 +141,7 @@ async fn run(
 ) {
     tokio::task::spawn_local(station.clone().keep_house());
     tokio::task::spawn_local(station.clone().answer_bell());
+    tokio::task::spawn_local(station.outbox.clone().deliver());
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut count: u64 = 0;
@@ -207,7 +209,8 @@ async fn let_in(station: Rc<Station>, delivered: Delivered) -> Option<Entered> {
     let Delivered { accepted, _load } = delivered;
     let Accepted { stream, peer, listener, entrance, terms, mut permit } = accepted;
     let socket = TcpStream::from_std(stream).ok()?;
-    let Opened { transport, protocol, tls } = open(socket, &listener, &terms).await?;
+    let Opened { transport, protocol, tls } =
+        open(Socket::new(socket, &station.outbox), &listener, &terms).await?;
     permit.handshake_done();
     let came = Came { listener, entrance, settings: terms.settings, peer, tls };
     let client = Client::new(station.clone(), came);
@@ -222,7 +225,7 @@ struct Opened {
 }
 
 /// TLS, if the listener has it, under a deadline.
-async fn open(socket: TcpStream, listener: &Listener, terms: &Terms) -> Option<Opened> {
+async fn open(socket: Socket, listener: &Listener, terms: &Terms) -> Option<Opened> {
     let Some(door) = terms.tls.clone() else {
         return Some(Opened { transport: Transport::Tcp(socket), protocol: None, tls: None });
     };

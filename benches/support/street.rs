@@ -2,15 +2,25 @@
 //! allocating.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 /// The largest message, head and body.
-const ROOM: usize = 64 << 10;
+const ROOM: usize = 128 << 10;
 
-/// What the origin answers whatever it is asked.
+/// What the origin answers if nothing else is said.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n\
     Server: origin\r\nContent-Length: 28\r\n\r\n{\"order\":4711,\"state\":\"ok\"}\n";
+
+/// Bytes of a large answer's body.
+pub const LARGE: usize = 64 << 10;
+
+/// Requests that begin like this have a large answer.
+const WANTS_LARGE: &[u8] = b"GET /orders/large ";
+/// Those that begin like this have none, ever.
+const WANTS_NONE: &[u8] = b"GET /held/ever ";
 
 const LENGTH: &[u8] = b"content-length:";
 
@@ -23,7 +33,7 @@ pub struct Talk {
 impl Talk {
     /// Connects.
     pub async fn to(address: SocketAddr) -> Self {
-        Talk::over(TcpStream::connect(address).await.expect("somebody listens there"))
+        Talk::over(connect(address).await)
     }
 
     fn over(socket: TcpStream) -> Self {
@@ -31,12 +41,22 @@ impl Talk {
         Talk { socket, room: vec![0; ROOM].into() }
     }
 
+    /// Leaves, and connects anew.
+    pub async fn again(&mut self, address: SocketAddr) {
+        self.socket = connect(address).await;
+    }
+
     /// Sends a request and reads the whole answer. Returns its status.
     pub async fn ask(&mut self, request: &[u8]) -> u16 {
-        self.socket.write_all(request).await.expect("the connection is kept");
+        self.say(request).await;
         let head = self.message().await.expect("the connection is kept");
         let digits = head.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
         digits.and_then(|digits| digits.parse().ok()).expect("an answer begins with its status")
+    }
+
+    /// Sends a request.
+    pub async fn say(&mut self, request: &[u8]) {
+        self.socket.write_all(request).await.expect("the connection is kept");
     }
 
     /// Reads one message to its end; `None` when the peer has left.
@@ -53,6 +73,10 @@ impl Talk {
         assert_eq!(Some(read), end, "one message at a time");
         Some(&self.room[..read])
     }
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).await.expect("somebody listens there")
 }
 
 /// The length of the message that begins like this, once its head is there.
@@ -72,21 +96,47 @@ fn length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Starts an origin on this thread.
-pub async fn origin() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("port 0 is free");
-    let address = listener.local_addr().expect("it is bound");
-    tokio::task::spawn_local(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            tokio::task::spawn_local(answer(Talk::over(socket)));
-        }
-    });
-    address
+/// An origin on this thread.
+pub struct Origin {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Told when a request has come that will have no answer.
+    pub held: Rc<Notify>,
 }
 
-async fn answer(mut talk: Talk) {
-    while talk.message().await.is_some() {
-        if talk.socket.write_all(ANSWER).await.is_err() {
+/// Starts an origin on this thread.
+pub async fn origin() -> Origin {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("port 0 is free");
+    let address = listener.local_addr().expect("it is bound");
+    let held = Rc::new(Notify::new());
+    let large: Rc<[u8]> = large().into();
+    tokio::task::spawn_local({
+        let held = held.clone();
+        async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::task::spawn_local(answer(Talk::over(socket), large.clone(), held.clone()));
+            }
+        }
+    });
+    Origin { address, held }
+}
+
+fn large() -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {LARGE}\r\n\r\n");
+    [head.as_bytes(), &[b'x'; LARGE]].concat()
+}
+
+async fn answer(mut talk: Talk, large: Rc<[u8]>, held: Rc<Notify>) {
+    while let Some(request) = talk.message().await {
+        let answer = match request {
+            _ if request.starts_with(WANTS_LARGE) => &large,
+            _ if request.starts_with(WANTS_NONE) => {
+                held.notify_one();
+                continue;
+            }
+            _ => ANSWER,
+        };
+        if talk.socket.write_all(answer).await.is_err() {
             return;
         }
     }

@@ -236,6 +236,9 @@ async fn farewell(client: &Rc<Client>, mut door: Door<Transport, Watcher>, kille
         return;
     }
     let last_word = last_word.filter(|_| !client.is_mid_answer());
+    // What little the engine is through with, and the system has not taken yet, has the time of any answer.
+    let patience = client.settings.idle_timeout;
+    let _ = tokio::time::timeout(patience, poll_fn(|cx| door.transport().poll_send(cx))).await;
     // Closing says the end of our side too, and a client that will not send gets no reset.
     let parting = last_word.is_none() && door.is_between_requests() && client.has_all_it_asked_for();
     if parting && door.transport().is_clear() && !door.transport().has_unread() {

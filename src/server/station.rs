@@ -15,6 +15,7 @@ use crate::telemetry::cells::CoreId;
 use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics, UpstreamMetrics};
 use crate::upstream::exchange::Exchanges;
 use crate::upstream::janitor::Janitor;
+use crate::upstream::outbox::Outbox;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -60,6 +61,8 @@ pub struct Station {
     /// Connections of clients.
     clients: RefCell<Slab<Rc<Client>>>,
     janitor: Rc<Janitor>,
+    /// What is sent at the end of a turn.
+    pub outbox: Rc<Outbox>,
     furniture: RefCell<Furniture>,
     view: RefCell<Rc<View>>,
     epoch: Cell<u64>,
@@ -69,7 +72,8 @@ impl Station {
     /// Sets up `core`'s station.
     pub fn new(core: CoreId, shared: Shared, log: CoreLog) -> Rc<Self> {
         let clock = Rc::new(Clock::new(shared.started));
-        let janitor = Janitor::new(clock.clone());
+        let outbox = Rc::<Outbox>::default();
+        let janitor = Janitor::new(clock.clone(), outbox.clone());
         let mut furniture = Furniture::new(core, clock.clone(), shared.bells.clone(), janitor.clone());
         let epoch = Cell::new(shared.live.epoch());
         let view = furniture.arrange(shared.live.load());
@@ -87,6 +91,7 @@ impl Station {
             unrouted_sheds: shared.metrics.upstream(NONE),
             clients: RefCell::default(),
             janitor,
+            outbox,
             furniture: RefCell::new(furniture),
             view,
             epoch,

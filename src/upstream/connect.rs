@@ -6,6 +6,7 @@ use crate::runtime::descriptors::DescriptorPermit;
 use crate::runtime::local::LocalExecutor;
 use crate::upstream::Endpoint;
 use crate::upstream::connection::H1;
+use crate::upstream::outbox::{Outbox, Socket};
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::settings::Protocol;
 use crate::upstream::transport::{Counted, Transport, keep_little_unsent};
@@ -40,7 +41,7 @@ pub(super) enum Dialled {
 ///
 /// # Errors
 /// `no_backend` when its name has no address, else `connect_failed`; in both cases nothing was sent.
-pub(super) async fn dial(endpoint: &Endpoint) -> Result<Dialled, Reject> {
+pub(super) async fn dial(endpoint: &Endpoint, outbox: &Rc<Outbox>) -> Result<Dialled, Reject> {
     let failed = |what: &str| {
         let detail = format!("{what} for a connection to the backend");
         Reject::new(Reason::ConnectFailed, Cow::Owned(detail))
@@ -53,7 +54,8 @@ pub(super) async fn dial(endpoint: &Endpoint) -> Result<Dialled, Reject> {
     let socket = TcpStream::connect(address).await.map_err(|error| failed(&error.kind().to_string()))?;
     let _ = socket.set_nodelay(true);
     keep_little_unsent(&socket);
-    let (transport, h2) = secure(endpoint, socket).await.map_err(|error| failed(&error.to_string()))?;
+    let (transport, h2) =
+        secure(endpoint, socket, outbox).await.map_err(|error| failed(&error.to_string()))?;
     let dialled = if h2 {
         handshake_h2(transport, descriptor).await
     } else {
@@ -62,7 +64,12 @@ pub(super) async fn dial(endpoint: &Endpoint) -> Result<Dialled, Reject> {
     dialled.map_err(|error| failed(&error.to_string()))
 }
 
-async fn secure(endpoint: &Endpoint, socket: TcpStream) -> io::Result<(Transport, bool)> {
+async fn secure(
+    endpoint: &Endpoint,
+    socket: TcpStream,
+    outbox: &Rc<Outbox>,
+) -> io::Result<(Transport, bool)> {
+    let socket = Socket::new(socket, outbox);
     let Some(tls) = &endpoint.tls else {
         return Ok((Transport::Tcp(socket), endpoint.protocol == Protocol::Http2));
     };

@@ -184,7 +184,8 @@ impl<G: Guard> Shared<G> {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(mut frame))) => {
                 trailers::strip(&mut frame);
-                let last = self.download.borrow().backend_is_done();
+                // Nothing comes after trailers, and HTTP/1's engine does not ask again.
+                let last = frame.is_trailers() || self.download.borrow().backend_is_done();
                 if last {
                     self.complete();
                 }

@@ -2,6 +2,7 @@
 //! nobody asked for), it throws out those that have ended.
 
 use crate::runtime::clock::Clock;
+use crate::upstream::outbox::Outbox;
 use crate::upstream::pool::Pool;
 use std::cell::{OnceCell, RefCell};
 use std::future::poll_fn;
@@ -13,14 +14,20 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Janitor {
     clock: Rc<Clock>,
+    outbox: Rc<Outbox>,
     waker: OnceCell<Waker>,
     pools: RefCell<Vec<Weak<Pool>>>,
 }
 
 impl Janitor {
     /// Has nothing to look after yet; goes by the core's clock.
-    pub fn new(clock: Rc<Clock>) -> Rc<Self> {
-        Rc::new(Janitor { clock, waker: OnceCell::new(), pools: RefCell::default() })
+    pub fn new(clock: Rc<Clock>, outbox: Rc<Outbox>) -> Rc<Self> {
+        Rc::new(Janitor { clock, outbox, waker: OnceCell::new(), pools: RefCell::default() })
+    }
+
+    /// The core's outgoing mail.
+    pub(super) fn outbox(&self) -> &Rc<Outbox> {
+        &self.outbox
     }
 
     /// The core's coarse time.

@@ -106,7 +106,7 @@ impl Pool {
                 return Ok(ready);
             }
             let Some(_slot) = slot else { continue };
-            let dialled = connect::dial(&self.endpoint).await;
+            let dialled = connect::dial(&self.endpoint, self.janitor.outbox()).await;
             self.endpoint.waits.load().metrics.dialled(self.core, dialled.is_ok());
             return dialled.map(|dialled| self.adopt(dialled));
         }

@@ -1,6 +1,7 @@
 //! The bytes under HTTP, towards clients and backends alike: an enum and not a type parameter, so that the
 //! protocol engine is compiled once.
 
+use crate::upstream::outbox::Socket;
 use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
 use std::cell::Cell;
@@ -14,8 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-/// What is written in several pieces is joined up to this size.
-const SMALL: usize = 1024;
 /// Bytes that the system takes ahead of what it can send.
 const UNSENT: u32 = 16 * 1024;
 
@@ -32,9 +31,9 @@ pub fn keep_little_unsent(socket: &impl AsFd) {
 #[derive(Debug)]
 pub enum Transport {
     /// In clear.
-    Tcp(TcpStream),
+    Tcp(Socket),
     /// Under TLS; boxed because its state is large and most connections of some listeners have none.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Transport {
@@ -51,6 +50,14 @@ impl Transport {
         self.socket().poll_read_ready(cx).map(|_| ())
     }
 
+    /// Sends what waits for the end of the turn, now.
+    pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Tcp(socket) => socket.poll_send(cx),
+            Transport::Tls(stream) => stream.get_ref().0.poll_send(cx),
+        }
+    }
+
     /// Its end needs no word of its own, as TLS has one.
     pub fn is_clear(&self) -> bool {
         matches!(self, Transport::Tcp(_))
@@ -64,8 +71,8 @@ impl Transport {
 
     fn socket(&self) -> &TcpStream {
         match self {
-            Transport::Tcp(socket) => socket,
-            Transport::Tls(stream) => stream.get_ref().0,
+            Transport::Tcp(socket) => socket.stream(),
+            Transport::Tls(stream) => stream.get_ref().0.stream(),
         }
     }
 }
@@ -107,7 +114,7 @@ impl AsyncWrite for Transport {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Transport::Tcp(socket) => write_small_at_once(Pin::new(socket), cx, bufs),
+            Transport::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
@@ -116,28 +123,6 @@ impl AsyncWrite for Transport {
         match self {
             Transport::Tcp(socket) => socket.is_write_vectored(),
             Transport::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-}
-
-/// Writes a head and its small body as one piece: copying them costs less than what the system does to gather them.
-fn write_small_at_once(
-    socket: Pin<&mut TcpStream>,
-    cx: &mut Context<'_>,
-    bufs: &[IoSlice<'_>],
-) -> Poll<io::Result<usize>> {
-    let length = bufs.iter().fold(0, |sum: usize, buf| sum.saturating_add(buf.len()));
-    match bufs {
-        [only] => socket.poll_write(cx, only),
-        _ if length > SMALL => socket.poll_write_vectored(cx, bufs),
-        _ => {
-            let mut joined = [0; SMALL];
-            let mut end = 0;
-            for buf in bufs {
-                joined[end..end + buf.len()].copy_from_slice(buf);
-                end += buf.len();
-            }
-            socket.poll_write(cx, &joined[..end])
         }
     }
 }

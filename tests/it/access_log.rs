@@ -116,6 +116,21 @@ fn a_line_says_who_left_first() {
 }
 
 #[test]
+fn an_answer_with_trailers_is_complete_whoever_takes_them() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let clients = [("1.1", ""), ("1.1", "TE: trailers\r\nConnection: TE\r\n"), ("1.0", "")];
+    for (client, (version, fields)) in clients.into_iter().enumerate() {
+        let path = format!("/chunked/{}", 1000 + client);
+        let mut raw = gateway.connect();
+        raw.send(format!("GET {path} HTTP/{version}\r\nHost: edge.test\r\n{fields}\r\n"));
+        assert_eq!(raw.head().expect("a head").status, 200);
+        let line = gateway.logged("it has its line", |line| line["path"] == *path);
+        assert_eq!(line["end"], "complete", "HTTP/{version} {fields} {line}");
+    }
+}
+
+#[test]
 fn standard_output_that_nobody_reads_costs_lines_and_no_requests() {
     let origin = Origin::well_behaved();
     let (unread, writer) = std::io::pipe().expect("a pipe");

@@ -70,7 +70,7 @@ impl House {
         let steering = Steering::new(live.clone(), bells.clone(), kept);
         let core = |id| {
             let clock = Rc::new(Clock::new(Instant::now()));
-            Furniture::new(CoreId(id), clock.clone(), bells.clone(), Janitor::new(clock))
+            Furniture::new(CoreId(id), clock.clone(), bells.clone(), Janitor::new(clock, Rc::default()))
         };
         let mut cores = [core(0), core(1)];
         let views = cores.iter_mut().map(|core| core.arrange(live.load())).collect();
@@ -298,7 +298,8 @@ fn cores_that_race_for_the_last_place_never_both_get_it() {
     let core = |id: u32| {
         let bells = Arc::new(Bells::new(2));
         let clock = Rc::new(Clock::new(Instant::now()));
-        let view = Furniture::new(CoreId(id), clock.clone(), bells, Janitor::new(clock)).arrange(live.load());
+        let view = Furniture::new(CoreId(id), clock.clone(), bells, Janitor::new(clock, Rc::default()))
+            .arrange(live.load());
         let gate = view.choose(0).gate().expect("it has an upstream").clone();
         for _ in 0..5_000 {
             let far = Instant::now() + Duration::from_secs(3_600);
