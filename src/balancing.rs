@@ -237,7 +237,7 @@ async fn in_time<G: Guard, T>(
         if let Poll::Ready(result) = tried.as_mut().poll(cx) {
             return Poll::Ready(result);
         }
-        if timer.is_none() && progress.needs_timer(deadline.at) {
+        if timer.is_none() && progress.needs_timer(deadline.at, cx) {
             timer = Some(Box::pin(sleep_until(deadline.at.into())));
         }
         let late = timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());

@@ -9,6 +9,7 @@ pub mod departure;
 pub mod door;
 pub mod interim;
 pub mod ledger;
+pub mod outlet;
 pub mod own;
 pub mod pipeline;
 pub mod process;

@@ -17,6 +17,7 @@ pub mod head;
 pub mod janitor;
 mod kept;
 pub mod outbox;
+pub mod passage;
 pub mod pem;
 pub mod pool;
 pub mod progress;

@@ -68,9 +68,12 @@ fn kinds(name: &HeaderName) -> Fields {
         | "proxy-authentication-info"
         | "http2-settings"
         | "proxy" => Fields::ONE_HOP,
-        other if other.starts_with("x-forwarded-") => Fields::CLAIM,
-        other if other.as_bytes().contains(&b'_') => Fields::ALIAS,
-        _ => Fields::default(),
+        // Of one name both can be true.
+        other => {
+            let claim = if other.starts_with("x-forwarded-") { Fields::CLAIM } else { Fields::default() };
+            let alias = if other.as_bytes().contains(&b'_') { Fields::ALIAS } else { Fields::default() };
+            claim.or(alias)
+        }
     }
 }
 

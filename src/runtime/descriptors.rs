@@ -70,6 +70,12 @@ impl Descriptors {
         Permit::try_new(Arc::clone(self), self.budget)
     }
 
+    /// The right to a descriptor that only saves work: while less than a quarter of the budget is used, so that
+    /// connections find room whatever was saved before them.
+    pub fn try_spare(self: &Arc<Self>) -> Option<DescriptorPermit> {
+        Permit::try_new(Arc::clone(self), self.budget / 4)
+    }
+
     /// Connections that clients may hold at most: the budget without the eighth that is left for dials.
     pub fn accept_budget(&self) -> u32 {
         self.budget - self.budget / 8
@@ -80,7 +86,7 @@ impl Descriptors {
         self.budget
     }
 
-    /// Connections in both directions now.
+    /// Connections in both directions now, and what saves them work.
     pub fn used(&self) -> u32 {
         self.used.get()
     }
@@ -151,6 +157,14 @@ mod tests {
         assert_eq!(dialled.len(), 2);
         drop(accepted);
         assert_eq!(descriptors.used(), 2);
+    }
+
+    #[test]
+    fn what_only_saves_work_leaves_three_quarters_to_connections() {
+        let descriptors = Arc::new(Descriptors::with_budget(16));
+        let spared: Vec<_> = std::iter::from_fn(|| descriptors.try_spare()).collect();
+        assert_eq!(spared.len(), 4);
+        assert!(descriptors.try_accept().is_some());
     }
 
     #[test]

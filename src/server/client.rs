@@ -21,6 +21,7 @@ use crate::server::door::{Length, Message, Observer, Refusal};
 use crate::server::record::Record;
 use crate::server::station::Station;
 use crate::server::tunnel::Upgraded;
+use crate::upstream::passage::Passage;
 use crate::upstream::progress::Progress;
 use crate::upstream::rate::Rate;
 use bytes::Bytes;
@@ -90,6 +91,8 @@ pub struct Client {
     pub interim: Interim,
     /// A tunnel to be carried once the 101 is written; boxed because few connections have one.
     pub upgraded: RefCell<Option<Box<Upgraded>>>,
+    /// Where the bytes of a large answer are that passes the engines.
+    pub(super) passage: RefCell<Option<Rc<Passage>>>,
     /// It has asked at least once.
     asked: Cell<bool>,
     /// Since when it is closed as soon as it is quiet.
@@ -151,6 +154,7 @@ impl Client {
             http2: Cell::new(false),
             interim: Interim::default(),
             upgraded: RefCell::default(),
+            passage: RefCell::default(),
             asked: Cell::new(false),
             leaving_since: Cell::new(None),
             active: Cell::new(0),

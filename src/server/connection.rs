@@ -5,12 +5,12 @@
 //! sends a reset, which can eat the answer (`hyper-notes.md` 6).
 
 use crate::filters::forwarded;
-use crate::listener::settings::MessageLimits;
 use crate::reject::{Reason, Reject};
 use crate::runtime::local::LocalExecutor;
 use crate::server::client::{Client, Watcher};
 use crate::server::door::sniff::{Protocol, sniff};
 use crate::server::door::{Door, HeadLimits, Refusal};
+use crate::server::outlet::Outlet;
 use crate::server::{interim, pipeline, record};
 use crate::upstream::transport::Transport;
 use http::header::CONNECTION;
@@ -94,8 +94,7 @@ async fn wait_parked(client: &Client, transport: &Transport) -> Result<(), Reaso
 async fn dismiss(client: &Rc<Client>, quiet: Quiet, reason: Reason) {
     // Whoever never asked waits for no answer.
     if client.has_asked() {
-        let limits = limits(&client.settings.limits);
-        let door = Door::h1(quiet.transport, quiet.held, limits, Watcher(client.clone()));
+        let door = door(client, quiet.transport, quiet.held);
         farewell(client, door, Some(reason)).await;
     }
 }
@@ -115,16 +114,18 @@ async fn attend(client: &Rc<Client>, quiet: Quiet, known: &mut Option<Protocol>)
         Box::pin(serve_h2(client, Door::h2(transport, held, Watcher(client.clone())))).await;
         return None;
     }
-    let limits = limits(&client.settings.limits);
-    serve_h1(client, Door::h1(transport, held, limits, Watcher(client.clone()))).await
+    serve_h1(client, door(client, transport, held)).await
 }
 
-fn limits(limits: &MessageLimits) -> HeadLimits {
-    HeadLimits {
+/// What HTTP/1 goes through.
+fn door(client: &Rc<Client>, transport: Transport, held: Vec<u8>) -> Door<Outlet, Watcher> {
+    let limits = &client.settings.limits;
+    let limits = HeadLimits {
         max_head_bytes: limits.max_head_bytes,
         max_headers: limits.max_headers,
         max_uri_bytes: limits.max_uri_bytes,
-    }
+    };
+    Door::h1(Outlet::new(transport, client.clone()), held, limits, Watcher(client.clone()))
 }
 
 /// Runs a future until it ends or the client must go.
@@ -153,7 +154,7 @@ enum Ended {
 
 /// Serves HTTP/1 to the end of the connection, or until the client has been at rest for so long that it is parked.
 /// One that should go because it was quiet, and turns out to have asked in that very moment, is given back too.
-async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) -> Option<Quiet> {
+async fn serve_h1(client: &Rc<Client>, door: Door<Outlet, Watcher>) -> Option<Quiet> {
     let service = service_fn({
         let client = client.clone();
         move |request| {
@@ -210,8 +211,8 @@ async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) -> Option
         if ended != Ended::Quiet {
             client.spare();
         }
-        let (transport, held) = door.into_parts();
-        return Some(Quiet { transport, held });
+        let (outlet, held) = door.into_parts();
+        return Some(Quiet { transport: outlet.into_inner(), held });
     }
     let killed = if let Ended::Killed(reason) = ended { Some(reason) } else { None };
     Box::pin(farewell(client, door, killed)).await;
@@ -221,7 +222,7 @@ async fn serve_h1(client: &Rc<Client>, door: Door<Transport, Watcher>) -> Option
 /// The last words on an HTTP/1 connection: why the door refused, or that the head took too long; then the end
 /// of our side, and time for the client to read it. An answer that is cut, and that only the connection's end
 /// would end, is cut with a reset: nothing else tells it from a whole one.
-async fn farewell(client: &Rc<Client>, mut door: Door<Transport, Watcher>, killed: Option<Reason>) {
+async fn farewell(client: &Rc<Client>, mut door: Door<Outlet, Watcher>, killed: Option<Reason>) {
     if client.would_look_whole() {
         return door.transport().reset_when_dropped();
     }

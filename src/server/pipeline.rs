@@ -15,6 +15,7 @@ use crate::server::record::{Pending, Record};
 use crate::server::upgrade::Upgrade;
 use crate::server::{departure, own, unread, upgrade};
 use crate::upstream::answer::Answer;
+use crate::upstream::download::Manner;
 use crate::upstream::progress::{Judged, Patience, Progress, Waiting};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
@@ -241,7 +242,13 @@ fn conclude(
             if asked.http1 && !(asked.fields.has(Fields::TE) && parts.headers.contains_key(TRAILER)) {
                 pending.loses_trailers();
             }
-            Answer::relay(incoming, exchange, (!asked.http1).then_some(PIECE), pending)
+            let manner = if asked.http1 {
+                let passage = client.take_passage(|| exchange.open_passage(&incoming));
+                passage.map_or(Manner::AsItComes, Manner::Through)
+            } else {
+                Manner::InPieces(PIECE)
+            };
+            Answer::relay(incoming, exchange, manner, pending)
         }
         None => {
             if !asked.http1 && !bytes.is_empty() {

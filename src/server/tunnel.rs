@@ -3,8 +3,8 @@
 use crate::admission::Granted;
 use crate::server::client::{Client, Watcher};
 use crate::server::door::Door;
+use crate::server::outlet::Outlet;
 use crate::server::record::Record;
-use crate::upstream::transport::Transport;
 use crate::upstream::tunnel::Tunnel;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -23,7 +23,7 @@ pub struct Upgraded {
 
 impl Upgraded {
     /// Carries bytes until the tunnel ends. `early` is what the engine has read behind the request.
-    pub async fn carry(mut self, owner: &Client, mut client: Door<Transport, Watcher>, early: &[u8]) {
+    pub async fn carry(mut self, owner: &Client, mut client: Door<Outlet, Watcher>, early: &[u8]) {
         client.tunnel(early);
         let Some(tunnel) = self.tunnel.take() else { return };
         let carried = tunnel.carry(client, told_to_leave(owner)).await;

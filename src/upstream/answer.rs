@@ -2,7 +2,7 @@
 //! exchange as the client reads it.
 
 use crate::reject::Reason;
-use crate::upstream::download::End;
+use crate::upstream::download::{End, Manner};
 use crate::upstream::exchange::{Exchange, Guard, Pulled};
 use crate::upstream::request_body::Ended;
 use bytes::Bytes;
@@ -39,15 +39,15 @@ impl<G: Guard, T: Tail> Answer<G, T> {
         Answer { source: Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), tail }
     }
 
-    /// What a backend answers; the client's connection is given `piece` bytes at once at most.
-    pub fn relay(incoming: Incoming, exchange: Exchange<G>, piece: Option<usize>, mut tail: T) -> Self {
+    /// What a backend answers.
+    pub fn relay(incoming: Incoming, exchange: Exchange<G>, manner: Manner, mut tail: T) -> Self {
         if incoming.is_end_stream() {
             exchange.complete();
             tail.delivered();
         } else {
             exchange.progress().answered();
         }
-        exchange.receive(incoming, piece);
+        exchange.receive(incoming, manner);
         Answer { source: Source::Backend(exchange), tail }
     }
 }

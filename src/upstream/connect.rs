@@ -85,10 +85,10 @@ async fn secure(
 }
 
 async fn handshake_h1(transport: Transport, descriptor: DescriptorPermit) -> hyper::Result<Dialled> {
-    let (transport, written) = Counted::new(transport);
+    let (transport, tap) = Counted::new(transport);
     let (sender, connection) =
         http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(transport)).await?;
-    Ok(Dialled::H1(Box::new(H1::new(sender, connection, written, descriptor))))
+    Ok(Dialled::H1(Box::new(H1::new(sender, connection, tap, descriptor))))
 }
 
 async fn handshake_h2(transport: Transport, descriptor: DescriptorPermit) -> hyper::Result<Dialled> {

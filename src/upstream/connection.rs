@@ -4,7 +4,7 @@ use crate::runtime::descriptors::DescriptorPermit;
 use crate::upstream::pool::Pool;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::stir::Stir;
-use crate::upstream::transport::{Counted, Transport};
+use crate::upstream::transport::{Counted, Tap, Transport};
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
@@ -27,8 +27,8 @@ pub struct H1 {
     pub(super) idle_since: Instant,
     /// It has carried a request before, so it may have been closed by the other side meanwhile.
     pub(super) reused: bool,
-    /// Bytes written to it since it was made.
-    written: Rc<Cell<u64>>,
+    /// What passes beneath the engine.
+    tap: Rc<Tap>,
     /// Dropped after the socket.
     descriptor: DescriptorPermit,
 }
@@ -37,17 +37,22 @@ impl H1 {
     pub(super) fn new(
         sender: http1::SendRequest<RequestBody>,
         connection: http1::Connection<TokioIo<Counted>, RequestBody>,
-        written: Rc<Cell<u64>>,
+        tap: Rc<Tap>,
         descriptor: DescriptorPermit,
     ) -> Self {
         let idle_since = Instant::now();
         let stir = Stir::new();
-        H1 { sender, connection, stir, done: false, idle_since, reused: false, written, descriptor }
+        H1 { sender, connection, stir, done: false, idle_since, reused: false, tap, descriptor }
     }
 
     /// Bytes written to it since it was made.
     pub(super) fn written(&self) -> u64 {
-        self.written.get()
+        self.tap.written()
+    }
+
+    /// What passes beneath the engine.
+    pub(super) fn tap(&self) -> &Tap {
+        &self.tap
     }
 
     /// Lets the engine read and write. Ready when it is through with the connection.
@@ -76,6 +81,8 @@ impl H1 {
     /// must wake somebody. Mostly the engine has noticed that the exchange is complete, has asked for more to read
     /// since, and says that it is ready; else it is polled once more (`hyper-notes.md` 14).
     pub(super) fn park(&mut self, janitor: &Waker) -> bool {
+        // What comes now would belong to no answer.
+        self.tap.through(None);
         self.stir.tell_janitor(janitor);
         if self.done || !self.sender.is_ready() {
             return self.look_again();

@@ -4,13 +4,14 @@
 //! in which they came in, and none of them earlier because of it.
 
 use crate::memory::{CoreMemory, Held};
+use crate::upstream::passage::{Passage, is_stand_in};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// Bytes that are read ahead for one exchange at most, and one frame.
 pub const MOST: u64 = 1 << 20;
@@ -28,13 +29,27 @@ pub(super) enum End {
     Broken,
 }
 
+/// How the client is given an answer.
+#[derive(Debug, Default)]
+pub enum Manner {
+    /// As it comes.
+    #[default]
+    AsItComes,
+    /// So many bytes at once at most: its connection's bound.
+    InPieces(usize),
+    /// Past the engines.
+    Through(Rc<Passage>),
+}
+
+/// The backend's engine gave up in the middle.
+pub(super) struct Broken;
+
 /// The answer's body, and what was read of it ahead of the client.
 #[derive(Debug, Default)]
 pub(super) struct Download {
     incoming: Option<Incoming>,
     ahead: Option<Box<Ahead>>,
-    /// Bytes that the client's connection is given at once at most, if it must be bounded.
-    piece: Option<usize>,
+    manner: Manner,
 }
 
 #[derive(Debug)]
@@ -55,25 +70,45 @@ pub(super) enum Stored {
 }
 
 impl Download {
-    /// The body begins; the client gets it in pieces of this size at most, if one is given.
-    pub(super) fn new(incoming: Incoming, piece: Option<usize>) -> Self {
-        Download { incoming: Some(incoming), ahead: None, piece }
+    /// The body begins.
+    pub(super) fn new(incoming: Incoming, manner: Manner) -> Self {
+        Download { incoming: Some(incoming), ahead: None, manner }
+    }
+
+    /// What comes from now on comes to us, as it is kept here.
+    pub(super) fn close_passage(&self) {
+        if let Manner::Through(passage) = &self.manner {
+            passage.close();
+        }
+    }
+
+    /// The client takes what comes again.
+    fn reopen_passage(&self) {
+        if let (Manner::Through(passage), Some(incoming)) = (&self.manner, &self.incoming) {
+            passage.reopen(incoming.size_hint().lower());
+        }
+    }
+
+    fn piece(&self) -> Option<usize> {
+        if let Manner::InPieces(piece) = self.manner { Some(piece) } else { None }
     }
 
     /// It must be kept and given to the client piece by piece.
     pub(super) fn is_too_large(&self, frame: &Frame<Bytes>) -> bool {
-        self.piece.is_some_and(|piece| length(frame) > piece as u64)
+        self.piece().is_some_and(|piece| length(frame) > piece as u64)
     }
 
     /// Asks the backend for the next frame.
     pub(super) fn poll_backend(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.incoming {
-            Some(incoming) => Pin::new(incoming).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let next = ready!(Pin::new(incoming).poll_frame(cx));
+        Poll::Ready(match (next, &self.manner) {
+            (Some(Ok(frame)), Manner::Through(passage)) => Some(passage.recognise(frame).ok_or(Broken)),
+            (next, _) => next.map(|next| next.map_err(|_| Broken)),
+        })
     }
 
     /// Nothing more will come from the backend.
@@ -103,8 +138,9 @@ impl Download {
 
     /// What comes next of what was read ahead. With nothing left, the backend is asked directly again.
     pub(super) fn next_stored(&mut self) -> Option<Stored> {
+        let piece = self.piece();
         let ahead = self.ahead.as_mut()?;
-        if let Some(frame) = ahead.next(self.piece) {
+        if let Some(frame) = ahead.next(piece) {
             let last = ahead.frames.is_empty() && ahead.end == Some(End::Complete);
             return Some(Stored::Frame(frame, last));
         }
@@ -112,6 +148,7 @@ impl Download {
             Some(end) => Some(Stored::End(end)),
             None => {
                 self.ahead = None;
+                self.reopen_passage();
                 None
             }
         }
@@ -167,9 +204,9 @@ fn split(frame: Frame<Bytes>, piece: Option<usize>) -> (Frame<Bytes>, Option<Fra
 }
 
 /// A small piece without the buffer that it came in, which would live as long as the piece and is many times what
-/// the piece is counted with.
+/// the piece is counted with. A stand-in is known by where it lies.
 fn alone(data: Bytes) -> Bytes {
-    if data.len() < SMALL { Bytes::copy_from_slice(&data) } else { data }
+    if data.len() < SMALL && !is_stand_in(&data) { Bytes::copy_from_slice(&data) } else { data }
 }
 
 fn length(frame: &Frame<Bytes>) -> u64 {
@@ -184,6 +221,7 @@ fn cost(frame: &Frame<Bytes>) -> u64 {
 mod tests {
     use super::*;
     use crate::memory::Memory;
+    use crate::upstream::passage::stand_in;
     use http::HeaderMap;
     use proptest::prelude::*;
     use std::sync::Arc;
@@ -200,7 +238,8 @@ mod tests {
         ) {
             let shared = Arc::new(Memory::default());
             let core = CoreMemory::new(shared.clone(), limit);
-            let mut download = Download { piece, ..Download::default() };
+            let manner = piece.map_or(Manner::AsItComes, Manner::InPieces);
+            let mut download = Download { manner, ..Download::default() };
             for piece in &pieces {
                 download.store(Frame::data(Bytes::from(piece.clone())), &core);
             }
@@ -238,6 +277,15 @@ mod tests {
         assert!(buffer.is_unique(), "nothing else holds it");
         let Some(Stored::Frame(piece, false)) = download.next_stored() else { panic!("it is stored") };
         assert_eq!(piece.into_data().ok().as_deref(), Some(&[7][..]));
+    }
+
+    #[test]
+    fn a_stand_in_that_is_kept_is_still_one_however_small() {
+        let core = CoreMemory::new(Arc::default(), 64 << 20);
+        let mut download = Download::default();
+        download.store(Frame::data(stand_in(1)), &core);
+        let Some(Stored::Frame(piece, false)) = download.next_stored() else { panic!("it is stored") };
+        assert!(piece.data_ref().is_some_and(|data| is_stand_in(data)));
     }
 
     #[test]

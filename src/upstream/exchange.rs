@@ -10,13 +10,14 @@ use crate::memory::CoreMemory;
 use crate::reject::Reason;
 use crate::runtime::clock::TICK;
 use crate::upstream::connection::Connection;
-use crate::upstream::download::{Download, End, Stored};
+use crate::upstream::download::{Broken, Download, End, Manner, Stored};
 use crate::upstream::kept::Buffers;
+use crate::upstream::passage::{LARGE, Passage, Pipes};
 use crate::upstream::progress::{Progress, Stage};
 use crate::upstream::tunnel::{Bounds, Tunnel};
 use crate::upstream::{trailers, zombie};
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use slab::Slab;
 use std::cell::RefCell;
@@ -54,6 +55,7 @@ pub struct Exchanges<G: Guard> {
     all: RefCell<Slab<Rc<Shared<G>>>>,
     memory: Rc<CoreMemory>,
     buffers: Rc<Buffers>,
+    pipes: Rc<Pipes>,
 }
 
 #[derive(Debug)]
@@ -91,7 +93,7 @@ pub struct Exchange<G: Guard> {
 impl<G: Guard> Exchanges<G> {
     /// None yet; what is read ahead is taken from `memory`.
     pub fn new(memory: Rc<CoreMemory>) -> Rc<Self> {
-        Rc::new(Exchanges { all: RefCell::default(), memory, buffers: Rc::default() })
+        Rc::new(Exchanges { all: RefCell::default(), memory, buffers: Rc::default(), pipes: Rc::default() })
     }
 
     /// Where what is sent is kept until it is answered.
@@ -143,6 +145,8 @@ impl<G: Guard> Shared<G> {
     /// Reads what is there, as far as there is room. Nobody is woken by what comes later: the next tick looks
     /// again, or the client's connection asks for more.
     fn read_ahead(&self, memory: &Rc<CoreMemory>, allowance: &mut u64) {
+        // A pipe holds less than may be read ahead.
+        self.download.borrow().close_passage();
         let read = poll_fn(|cx| {
             while *allowance > 0 && memory.has_to_spare() && self.download.borrow().has_room() {
                 let Poll::Ready(pulled) = self.pull(cx) else { break };
@@ -205,7 +209,7 @@ impl<G: Guard> Shared<G> {
 
     /// What the engine has of the answer. A connection that we drive brings more only when it is driven, so asking
     /// wakes nobody.
-    fn poll_backend(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_backend(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let held = self.held.borrow();
         let mut download = self.download.borrow_mut();
         match held.as_ref().and_then(|held| held.connection.as_ref()) {
@@ -291,9 +295,24 @@ impl<G: Guard> Exchange<G> {
         self.shared.poll_connection(cx)
     }
 
-    /// The answer's head is there, and its body follows, in pieces of this size at most if one is given.
-    pub(super) fn receive(&self, incoming: Incoming, piece: Option<usize>) {
-        *self.shared.download.borrow_mut() = Download::new(incoming, piece);
+    /// The answer's head is there, and its body follows.
+    pub(super) fn receive(&self, incoming: Incoming, manner: Manner) {
+        *self.shared.download.borrow_mut() = Download::new(incoming, manner);
+    }
+
+    /// A way past the engines for the rest of this answer, where it is large, the backend's side is in clear and
+    /// there is a pipe. What the engine has read already comes first, as it is.
+    pub fn open_passage(&self, incoming: &Incoming) -> Option<Rc<Passage>> {
+        let left = incoming.size_hint().exact().filter(|length| *length >= LARGE)?;
+        match self.shared.held.borrow().as_ref()?.connection.as_ref()? {
+            Connection::H1(connection, pool) if connection.tap().is_clear() => {
+                let rights = || pool.endpoint().descriptors.try_spare();
+                let passage = Passage::open(&self.registry.pipes, left, rights)?;
+                connection.tap().through(Some(passage.clone()));
+                Some(passage)
+            }
+            Connection::H1(..) | Connection::H2(_) => None,
+        }
     }
 
     /// The answer's next frame for the client.

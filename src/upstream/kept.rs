@@ -14,6 +14,9 @@ use std::rc::Rc;
 const BUFFERS: usize = 64;
 const LARGE: usize = 16 * 1024;
 
+/// Beside the lengths of a field: HTTP/2 must not put its value into a table.
+const SECRET: u64 = 1 << 63;
+
 /// A core's buffers for kept requests.
 #[derive(Debug, Default)]
 pub(super) struct Buffers(RefCell<Vec<Vec<u8>>>);
@@ -39,8 +42,9 @@ impl Kept {
     pub(super) fn of(request: &Request<RequestBody>, buffers: &Rc<Buffers>) -> Self {
         let mut fields = buffers.0.borrow_mut().pop().unwrap_or_default();
         for (name, value) in request.headers() {
+            let secret = if value.is_sensitive() { SECRET } else { 0 };
             let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-            let lengths = (name.len() as u64) << 32 | value.len() as u64;
+            let lengths = secret | (name.len() as u64) << 32 | value.len() as u64;
             fields.extend_from_slice(&lengths.to_be_bytes());
             fields.extend_from_slice(name);
             fields.extend_from_slice(value);
@@ -89,9 +93,12 @@ fn read(mut fields: &[u8]) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     while let Some((lengths, rest)) = fields.split_first_chunk() {
         let lengths = u64::from_be_bytes(*lengths);
+        let (secret, lengths) = (lengths & SECRET != 0, lengths & !SECRET);
         let (name, rest) = rest.split_at_checked(usize::try_from(lengths >> 32).ok()?)?;
         let (value, rest) = rest.split_at_checked(usize::try_from(lengths & u64::from(u32::MAX)).ok()?)?;
-        headers.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
+        let mut value = HeaderValue::from_bytes(value).ok()?;
+        value.set_sensitive(secret);
+        headers.append(HeaderName::from_bytes(name).ok()?, value);
         fields = rest;
     }
     fields.is_empty().then_some(headers)
@@ -116,7 +123,8 @@ mod tests {
             let uri = if named { format!("http://a.example{path}") } else { path };
             let mut request = Request::builder().method("DELETE").uri(uri).body(RequestBody::empty()).unwrap();
             for (name, value) in &fields {
-                let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                let mut value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                value.set_sensitive(name.len() % 2 == 0);
                 request.headers_mut().append(name.parse::<HeaderName>().unwrap(), value);
             }
             let buffers = Rc::default();
@@ -127,6 +135,10 @@ mod tests {
                 prop_assert_eq!(again.method(), request.method());
                 prop_assert_eq!(again.uri(), request.uri());
                 prop_assert_eq!(again.headers(), request.headers());
+                let secret = |headers: &HeaderMap| -> Vec<_> {
+                    headers.values().map(HeaderValue::is_sensitive).collect()
+                };
+                prop_assert_eq!(secret(again.headers()), secret(request.headers()));
             }
         }
     }

@@ -95,6 +95,8 @@ struct Sending {
     listed: Cell<bool>,
     /// Who waits until the system takes more.
     blocked: RefCell<Option<Waker>>,
+    /// Why nothing can be sent any more; for whoever writes next.
+    failed: Cell<Option<io::ErrorKind>>,
     outbox: Rc<Outbox>,
 }
 
@@ -107,6 +109,7 @@ impl Socket {
             waiting: RefCell::default(),
             listed: Cell::new(false),
             blocked: RefCell::default(),
+            failed: Cell::new(None),
             outbox: outbox.clone(),
         };
         Socket { reading, sending: Rc::new(sending) }
@@ -154,7 +157,8 @@ impl Sending {
     /// Keeps a small piece for the postman, unless the system did not take the last one.
     fn keep(self: &Rc<Self>, bufs: &[IoSlice<'_>], length: usize) -> bool {
         let mut waiting = self.waiting.borrow_mut();
-        if length > SMALL || waiting.len() + length > MOST || !(waiting.is_empty() || self.listed.get()) {
+        let full = waiting.len() + length > MOST || !(waiting.is_empty() || self.listed.get());
+        if length > SMALL || full || self.failed.get().is_some() {
             return false;
         }
         if waiting.capacity() == 0 {
@@ -166,17 +170,20 @@ impl Sending {
         true
     }
 
-    /// True when nothing is left. What cannot be sent any more is dropped: whoever reads or writes next meets the
-    /// error.
+    /// True when nothing is left. What cannot be sent any more is dropped, and whoever writes next is told.
     fn try_send(&self) -> io::Result<bool> {
         let mut waiting = self.waiting.borrow_mut();
         let Some(half) = &self.half else { return Ok(true) };
+        if let Some(failed) = self.failed.get() {
+            return Err(failed.into());
+        }
         while !waiting.is_empty() {
             match half.try_write(&waiting) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Ok(sent) if (1..waiting.len()).contains(&sent) => drop(waiting.drain(..sent)),
                 ended => {
                     self.outbox.take_back(mem::take(&mut *waiting));
+                    self.failed.set(ended.as_ref().err().map(io::Error::kind));
                     return ended.map(|_| true);
                 }
             }
@@ -223,7 +230,7 @@ impl AsyncWrite for Socket {
 
     /// What the postman will take is as good as sent.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.sending.listed.get() || self.is_sent() {
+        if self.sending.failed.get().is_none() && (self.sending.listed.get() || self.is_sent()) {
             return Poll::Ready(Ok(()));
         }
         self.poll_send(cx)
@@ -330,6 +337,23 @@ mod tests {
             let end = got.split_off(got.len() - 10);
             assert_eq!(end, [8; 10]);
             assert!(got.len() >= written && got.iter().all(|byte| *byte == 7));
+        });
+    }
+
+    #[test]
+    fn whoever_writes_to_nobody_is_told() {
+        on_a_core(|outbox| async move {
+            let (mut socket, client) = pair(&outbox).await;
+            drop(client);
+            let told = async {
+                while socket.write_all(b"piece").await.is_ok() {
+                    tokio::task::yield_now().await
+                }
+            };
+            tokio::time::timeout(std::time::Duration::from_secs(10), told)
+                .await
+                .expect("it is told in the end");
+            assert!(socket.flush().await.is_err(), "and it stays so");
         });
     }
 

@@ -94,8 +94,9 @@ pub struct Progress {
     upload_done: Cell<bool>,
     client_left: Cell<Option<Instant>>,
     cause: Cell<Option<(Reason, Instant)>>,
-    /// Whoever drives it wants to be woken in good time before this.
-    reminder: Cell<Option<Instant>>,
+    /// Who wants to be woken in good time before when. Not `waker`, which may be that of a task that only carries the
+    /// body (HTTP/2).
+    reminder: RefCell<Option<(Instant, Waker)>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -126,7 +127,7 @@ impl Progress {
             upload_done: Cell::new(true),
             client_left: Cell::new(None),
             cause: Cell::new(None),
-            reminder: Cell::new(None),
+            reminder: RefCell::new(None),
             waker: RefCell::new(None),
         }
     }
@@ -268,19 +269,25 @@ impl Progress {
 
     /// True if whoever drives it must set a timer for `deadline` now. Else a tick wakes it in good time to ask again:
     /// of the many requests with a deadline seconds away few ever need a timer.
-    pub fn needs_timer(&self, deadline: Instant) -> bool {
+    pub fn needs_timer(&self, deadline: Instant, cx: &Context<'_>) -> bool {
         // Ticks look only after exchanges that have begun.
         let near = is_near(deadline, self.clock.coarse()) || self.stage.get() == Stage::Connecting;
-        self.reminder.set((!near).then_some(deadline));
+        let mut reminder = self.reminder.borrow_mut();
+        match &mut *reminder {
+            _ if near => *reminder = None,
+            Some((at, known)) => {
+                *at = deadline;
+                known.clone_from(cx.waker());
+            }
+            None => *reminder = Some((deadline, cx.waker().clone())),
+        }
         near
     }
 
     /// Called by the core's tick: wakes whoever asked for it before a deadline.
     pub(super) fn remind(&self, now: Instant) {
-        if self.reminder.get().is_some_and(|deadline| is_near(deadline, now)) {
-            self.reminder.set(None);
-            self.waker.borrow().iter().for_each(Waker::wake_by_ref);
-        }
+        let due = self.reminder.borrow_mut().take_if(|(deadline, _)| is_near(*deadline, now));
+        due.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     /// The client has ended its side: it is gone, or it has nothing more to ask and waits.

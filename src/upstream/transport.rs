@@ -2,9 +2,10 @@
 //! protocol engine is compiled once.
 
 use crate::upstream::outbox::Socket;
+use crate::upstream::passage::Passage;
 use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -127,18 +128,45 @@ impl AsyncWrite for Transport {
     }
 }
 
-/// A transport that counts what was written to it: what an engine was given tells nothing of what has left.
+/// A transport that counts what was written to it: what an engine was given tells nothing of what has left. What is
+/// read from it can take a way of its own.
 #[derive(Debug)]
 pub struct Counted {
     inner: Transport,
-    written: Rc<Cell<u64>>,
+    tap: Rc<Tap>,
+}
+
+/// What is known of a [`Counted`] transport while an engine has it.
+#[derive(Debug)]
+pub struct Tap {
+    written: Cell<u64>,
+    clear: bool,
+    passage: RefCell<Option<Rc<Passage>>>,
+}
+
+impl Tap {
+    /// Bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.written.get()
+    }
+
+    /// It is in clear: what is read from it need not come to us.
+    pub fn is_clear(&self) -> bool {
+        self.clear
+    }
+
+    /// What is read goes through the passage from now on, until that is closed or taken away.
+    pub fn through(&self, passage: Option<Rc<Passage>>) {
+        *self.passage.borrow_mut() = passage;
+    }
 }
 
 impl Counted {
-    /// Counts from zero, together with whoever holds the counter.
-    pub fn new(inner: Transport) -> (Self, Rc<Cell<u64>>) {
-        let written = Rc::new(Cell::new(0));
-        (Counted { inner, written: written.clone() }, written)
+    /// Counts from zero, together with whoever holds the tap.
+    pub fn new(inner: Transport) -> (Self, Rc<Tap>) {
+        let tap = Tap { written: Cell::new(0), clear: inner.is_clear(), passage: RefCell::default() };
+        let tap = Rc::new(tap);
+        (Counted { inner, tap: tap.clone() }, tap)
     }
 
     /// The transport again.
@@ -148,7 +176,7 @@ impl Counted {
 
     fn note(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &poll {
-            self.written.set(self.written.get() + *bytes as u64);
+            self.tap.written.set(self.tap.written.get() + *bytes as u64);
         }
         poll
     }
@@ -156,7 +184,13 @@ impl Counted {
 
 impl AsyncRead for Counted {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
+        let this = self.get_mut();
+        match (&*this.tap.passage.borrow(), &mut this.inner) {
+            (Some(passage), Transport::Tcp(socket)) if passage.is_open() => {
+                passage.poll_draw(cx, socket.stream(), buf)
+            }
+            (_, inner) => Pin::new(inner).poll_read(cx, buf),
+        }
     }
 }
 

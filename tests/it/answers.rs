@@ -7,6 +7,7 @@ use crate::support::gateway::Gateway;
 use crate::support::origins::{Behaviour, Origin};
 use crate::support::raw::get;
 use crate::support::run;
+use serde_json::Value;
 use std::time::Duration;
 
 /// Answers that two readers could take for different ones.
@@ -95,6 +96,22 @@ fn forbidden_trailers_of_an_answer_are_dropped() {
         let names: Vec<_> = answer.trailers.keys().map(|name| name.as_str()).collect();
         assert_eq!(names, ["x-end"]);
     });
+}
+
+#[test]
+fn an_answer_is_whole_with_its_trailers() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()).workers(1));
+    let asks = |version, more| format!("GET /chunked/30000 HTTP/{version}\r\nHost: edge.test\r\n{more}\r\n");
+    let te = "TE: trailers\r\nConnection: TE\r\n";
+    for (what, request) in [("te", asks("1.1", te)), ("plain", asks("1.1", "")), ("old", asks("1.0", ""))] {
+        let request = request.replace("/chunked", &format!("/{what}/chunked"));
+        assert_eq!(gateway.connect().ask(request).body.len(), 30_000);
+        let line = gateway.logged("its line", |line| line["path"] == format!("/{what}/chunked/30000"));
+        assert_eq!(line["reason"], Value::Null, "{line}");
+    }
+    assert_eq!(origin.accepted(), 1, "the backend's connection is kept");
+    assert_eq!(gateway.metrics().value("tidegate_zombies", &[("upstream", "u")]), 0.0);
 }
 
 #[test]

@@ -132,6 +132,14 @@ fn names_that_backends_would_read_as_ours_are_dropped() {
 }
 
 #[test]
+fn nor_do_they_pass_where_a_peer_is_believed() {
+    let mut headers = map(&[("x-forwarded-client_cert", "root"), ("x-forwarded-client-cert", "guest")]);
+    applied(&Hop::new(ip("10.0.0.1"), 80, false), &mut headers, "a.example", &ten());
+    assert_eq!(headers.get("x-forwarded-client_cert"), None);
+    assert_eq!(headers["x-forwarded-client-cert"], "guest");
+}
+
+#[test]
 fn a_request_id_is_believed_from_the_trusted_only_and_only_if_sane() {
     assert_eq!(request_id(&mut map(&[("x-request-id", "abc")]), true), "abc");
     let long = HeaderMap::from_iter([(REQUEST_ID, "a".repeat(129).parse().unwrap())]);
@@ -150,8 +158,36 @@ fn a_request_id_is_believed_from_the_trusted_only_and_only_if_sane() {
     }
 }
 
+const MAYBE_OURS: [&str; 7] = [
+    "x-forwarded-for",
+    "x-forwarded-a_b",
+    "x-forwarded_for",
+    "x-real-ip",
+    "x_real-ip",
+    "forwarded",
+    "my_name",
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn looking_only_for_what_is_there_overlooks_nothing(
+        names in prop::collection::vec(prop::sample::select(&MAYBE_OURS[..]), 1..4),
+        peer in prop::sample::select(&["10.0.0.1", "1.2.3.4"][..]),
+    ) {
+        let mut headers = HeaderMap::new();
+        for name in &names {
+            headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_static("10.0.0.9"));
+        }
+        let (hop, trusted, named) = (Hop::new(ip(peer), 80, false), ten(), HeaderValue::from_static("a"));
+        let mut looked = headers.clone();
+        let all = Fields::CLAIM.or(Fields::ALIAS);
+        let expected = hop.apply(&mut looked, all, Some(&named), &trusted);
+        let fields = Fields::of(&headers);
+        prop_assert_eq!(hop.apply(&mut headers, fields, Some(&named), &trusted), expected);
+        prop_assert_eq!(headers, looked);
+    }
 
     #[test]
     fn no_list_makes_a_client_out_of_a_stranger(lines in prop::collection::vec("[ -~]{0,40}", 0..5)) {

@@ -51,6 +51,7 @@ impl Client {
         let mut watched = self.watched.borrow_mut();
         watched.retain(|progress| Rc::strong_count(progress) > 1);
         watched.shrink_to_fit();
+        drop(self.passage.take());
         Parked { client: self, _counted: self.listener.limits().park() }
     }
 

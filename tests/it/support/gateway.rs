@@ -136,6 +136,13 @@ impl Gateway {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count()
     }
 
+    /// How many ends of pipes it has open.
+    pub fn pipes(&self) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs");
+        let ends = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        ends.filter(|end| end.to_string_lossy().starts_with("pipe:")).count()
+    }
+
     /// Memory that is its own, as the system counts it, in KiB.
     pub fn own_kib(&self) -> u64 {
         let path = format!("/proc/{}/smaps_rollup", self.child.id());
@@ -307,7 +314,12 @@ impl Gateway {
 
     /// The first access log line that `wanted` accepts, once it is there.
     pub fn logged(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        wait_for(PATIENCE, what, || self.access_log().into_iter().find(&wanted))
+        self.logged_within(PATIENCE, what, wanted)
+    }
+
+    /// The same for a line that takes its time.
+    pub fn logged_within(&self, deadline: Duration, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        wait_for(deadline, what, || self.access_log().into_iter().find(&wanted))
     }
 
     /// What it told its operator.

@@ -22,8 +22,8 @@ use super::{PATIENCE, wait_until};
 /// What an origin does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// Reads the request and answers at once with what it saw, as JSON. `/bytes/N` and `/chunked/N` answer
-    /// with N bytes, `/status/N` with that status, `/hop` with hop-by-hop headers.
+    /// Reads the request and answers at once with what it saw, as JSON. `/bytes/N`, `/pieces/N` and `/chunked/N`
+    /// answer with N bytes, `/status/N` with that status, `/hop` with hop-by-hop headers.
     WellBehaved,
     /// The same, after a while.
     Delay(Duration),

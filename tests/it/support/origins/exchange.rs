@@ -172,6 +172,13 @@ impl Wire {
                     self.send(&pattern(number)).await?;
                 }
             }
+            "pieces" => {
+                let length = format!("HTTP/1.1 200 OK\r\nContent-Length: {number}\r\n\r\n");
+                self.send(length.as_bytes()).await?;
+                for piece in pattern(number).chunks(700) {
+                    self.send(piece).await?;
+                }
+            }
             "chunked" => {
                 self.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-end\r\n\r\n").await?;
                 for piece in pattern(number).chunks(10_000) {
