@@ -44,7 +44,7 @@ const fn fixed(text: &'static str, measure: &'static str, limit: f64) -> Bar {
     Bar { text, measure, against: Against::Fixed, limit, at_least: false }
 }
 
-const BARS: [Bar; 12] = [
+const BARS: [Bar; 14] = [
     ratio("CPU of a small HTTP/1.1 request", "small.cpu", &["nginx", "haproxy"], 1.0),
     ratio("CPU of a small HTTP/1.1 request", "small.cpu", &["relay"], 1.5),
     ratio("CPU of a small HTTP/1.1 request", "small.cpu", &["envoy"], 0.3),
@@ -60,6 +60,8 @@ const BARS: [Bar; 12] = [
     },
     ratio("Added latency at half of its load, p50", "latency.50.p50", &["haproxy"], 1.0),
     ratio("Added latency at half of its load, p99", "latency.50.p99", &["haproxy"], 1.0),
+    ratio("Latency at 8,000 a second, p50", "latency.at.8000.p50", &["haproxy"], 1.0),
+    ratio("Latency at 8,000 a second, p99", "latency.at.8000.p99", &["haproxy"], 1.0),
     fixed("Swap of 1,000 routes, failed requests", "swap.1000.failed", 0.0),
     fixed("Swap of 1,000 routes, until the new version answers", "swap.1000.time", 100.0),
     ratio("Swap of 1,000 routes, p99 during it against before", "swap.1000.p99", &["tidegate"], 1.1),

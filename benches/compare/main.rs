@@ -58,7 +58,10 @@ fn main() -> Result<()> {
     }
     // Cargo says `--bench`; as a test there is nothing, or a filter that is for other tests.
     if !arguments.iter().any(|argument| argument == "--bench") {
-        return smoke();
+        let mut filters = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
+        let wanted =
+            filters.peek().is_none() || filters.any(|filter| "the_smallest_cell".contains(filter.as_str()));
+        return if wanted { smoke() } else { Ok(()) };
     }
     let orders = Orders::parse(&arguments)?;
     if let Some(file) = &orders.render {

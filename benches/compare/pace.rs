@@ -3,7 +3,7 @@
 
 use crate::rig::load::stream::Stream;
 use crate::rig::load::{Load, Plan};
-use crate::roles::report;
+use crate::roles::{ROLE, report};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ pub struct Paced {
 /// Takes this role if the arguments name it: does what it is ordered, reports and ends.
 pub fn take(arguments: &[String]) -> Option<Result<()>> {
     match arguments {
-        [role, orders] if role == "pace" => Some(run(orders)),
+        [role, name, orders] if role == ROLE && name == "pace" => Some(run(orders)),
         _ => None,
     }
 }

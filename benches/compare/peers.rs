@@ -75,7 +75,7 @@ impl Kind {
     pub fn arguments(self, folder: &Path, http: &str, origin: &str, workers: usize) -> Vec<OsString> {
         let file = |name: &str| folder.join(name).into_os_string();
         match self {
-            Kind::Relay => ["relay", http, origin].map(OsString::from).to_vec(),
+            Kind::Relay => [crate::roles::ROLE, "relay", http, origin].map(OsString::from).to_vec(),
             Kind::Nginx => vec!["-p".into(), folder.into(), "-c".into(), file("nginx.conf")],
             // As a service manager runs it: a master, which SIGUSR2 makes read its file again.
             Kind::Haproxy => vec!["-W".into(), "-f".into(), file("haproxy.cfg")],

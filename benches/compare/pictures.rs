@@ -227,8 +227,8 @@ mod tests {
 
     #[test]
     fn a_bar_is_drawn_for_each_peer_and_a_curve_through_its_points() {
-        let mut results = Results::default();
-        results.peers = ["nginx", "tidegate"].map(|name| (name.to_owned(), String::new())).to_vec();
+        let peers = ["nginx", "tidegate"].map(|name| (name.to_owned(), String::new())).to_vec();
+        let mut results = Results { peers, ..Results::default() };
         let measure = results.section("small", "Small", "").measure("small.cpu", "CPU", "µs");
         measure.add("nginx", 11.9);
         measure.add("tidegate", 10.5);

@@ -161,10 +161,8 @@ mod tests {
     use super::*;
 
     fn run() -> Results {
-        let mut results = Results::default();
-        results.peers =
-            ["nginx", "caddy", "tidegate"].map(|name| (name.to_owned(), "1.0".to_owned())).to_vec();
-        results.left_out = vec!["swap".to_owned()];
+        let peers = ["nginx", "caddy", "tidegate"].map(|name| (name.to_owned(), "1.0".to_owned())).to_vec();
+        let mut results = Results { peers, left_out: vec!["swap".to_owned()], ..Results::default() };
         let section = results.section("small", "Small requests", "How.");
         let measure = section.measure("small.cpu", "CPU of one request", "µs");
         for sample in [10.0, 12.0, 11.0] {

@@ -111,17 +111,21 @@ impl Section {
 }
 
 impl Measure {
-    /// One more round's sample. What could not be done or failed stays so.
+    /// One more round's sample. It stands also if another round failed, of which the run's trouble tells.
     pub fn add(&mut self, peer: &str, sample: f64) {
         let outcome = self.peers.entry(peer.to_owned()).or_insert_with(|| Outcome::Measured(Vec::new()));
-        if let Outcome::Measured(samples) = outcome {
-            samples.push(sample);
+        match outcome {
+            Outcome::Measured(samples) => samples.push(sample),
+            Outcome::Failed(_) => *outcome = Outcome::Measured(vec![sample]),
+            Outcome::Cannot(_) => {}
         }
     }
 
-    /// It has no such thing, or it did not work, whatever earlier rounds said.
+    /// It has no such thing, or a round of it did not work; what other rounds measured stays.
     pub fn without(&mut self, peer: &str, outcome: Outcome) {
-        self.peers.insert(peer.to_owned(), outcome);
+        if self.samples(peer).is_empty() {
+            self.peers.insert(peer.to_owned(), outcome);
+        }
     }
 
     /// A peer's samples; empty if there are none.
@@ -155,13 +159,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_failed_once_is_not_measured() {
+    fn a_round_that_failed_takes_nothing_from_the_others() {
+        let failed = || Outcome::Failed("no".to_owned());
         let mut measure = Measure::default();
-        measure.add("nginx", 1.0);
-        measure.without("nginx", Outcome::Failed("no".to_owned()));
-        measure.add("nginx", 2.0);
-        assert_eq!(measure.samples("nginx"), [0.0; 0]);
+        measure.without("nginx", failed());
         assert_eq!(measure.median("nginx"), None);
+        measure.add("nginx", 2.0);
+        measure.without("nginx", failed());
+        measure.add("nginx", 4.0);
+        assert_eq!(measure.samples("nginx"), [2.0, 4.0]);
+        measure.without("relay", Outcome::Cannot("none".to_owned()));
+        measure.add("relay", 1.0);
+        assert_eq!(measure.median("relay"), None);
     }
 
     #[test]

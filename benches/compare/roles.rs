@@ -24,14 +24,17 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
+/// Says that a role follows: a word alone may be a filter of `cargo test`.
+pub const ROLE: &str = "--role";
+
 /// Takes a role if the arguments name one. `None`: they are not for a role.
 pub fn take(arguments: &[String]) -> Option<Result<()>> {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     Some(match arguments[..] {
-        ["origin"] => origin::run(),
-        ["load", orders] => load::run(orders),
-        ["hold", orders] => hold::run(orders),
-        ["relay", from, to] => relay::run(from, to),
+        [ROLE, "origin"] => origin::run(),
+        [ROLE, "load", orders] => load::run(orders),
+        [ROLE, "hold", orders] => hold::run(orders),
+        [ROLE, "relay", from, to] => relay::run(from, to),
         _ => return None,
     })
 }
@@ -59,7 +62,7 @@ impl Role {
     pub fn start(place: &Place, name: &'static str, orders: Option<&impl Serialize>) -> Result<Role> {
         let program = std::env::current_exe()?;
         let mut command = Place::pinned(&[place.load], &program);
-        command.arg(name);
+        command.args([ROLE, name]);
         if let Some(orders) = orders {
             command.arg(serde_json::to_string(orders)?);
         }

@@ -38,10 +38,10 @@ pub fn quantile(samples: &[f64], share: f64) -> Option<f64> {
     sorted.get(rank - 1).copied()
 }
 
-/// How many times `other` this is, by medians.
+/// How many times `other` this is, by medians. Differences that came out negative are noise, and have no multiple.
 pub fn ratio(this: &[f64], other: &[f64]) -> Option<f64> {
-    let other = median(other)?;
-    (other != 0.0).then_some(median(this)? / other)
+    let (this, other) = (median(this)?, median(other)?);
+    (this >= 0.0 && other > 0.0).then_some(this / other)
 }
 
 /// Three significant digits, and no more than a reader needs.
@@ -95,6 +95,8 @@ mod tests {
     fn ratios_compare_medians() {
         assert_eq!(ratio(&[2.0, 4.0, 3.0], &[6.0]), Some(0.5));
         assert_eq!(ratio(&[1.0], &[0.0]), None);
+        assert_eq!(ratio(&[-1.0], &[2.0]), None);
+        assert_eq!(ratio(&[1.0], &[-2.0]), None);
         assert_eq!(ratio(&[], &[1.0]), None);
     }
 

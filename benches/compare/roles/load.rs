@@ -94,8 +94,8 @@ impl Work {
         self.totals.borrow_mut().timeline.push((at, due.elapsed().as_secs_f32() * 1000.0));
     }
 
-    async fn http1(&self, first: bool) -> Result<Http1> {
-        let stream = client::connect(self.load.to, self.connector.as_ref(), first).await?;
+    async fn http1(&self, tls: Option<&Connector>, first: bool) -> Result<Http1> {
+        let stream = client::connect(self.load.to, tls, first).await?;
         // Large answers are read in large pieces: the load must not be what is slow.
         let room = if self.load.path.starts_with("/1m") { 256 << 10 } else { 32 << 10 };
         Ok(Http1::new(stream, client::request(&self.load.path, self.load.fresh), room))
@@ -146,7 +146,7 @@ async fn connection(work: Rc<Work>, n: usize) {
 }
 
 async fn kept(work: &Work) -> Result<()> {
-    let mut client = work.http1(true).await?;
+    let mut client = work.http1(work.connector.as_ref(), true).await?;
     loop {
         client.ask().await?;
         work.count(&Ok(()));
@@ -154,9 +154,11 @@ async fn kept(work: &Work) -> Result<()> {
 }
 
 async fn fresh(work: &Work) -> Result<()> {
+    // Tickets of its own: those of a shared store are few, and taken by who comes first.
+    let tls = work.load.tls.map(Connector::new).transpose()?;
     let mut first = true;
     loop {
-        let mut client = work.http1(first).await?;
+        let mut client = work.http1(tls.as_ref(), first).await?;
         client.ask().await?;
         // The peer closes first, so that its end of the connection waits, and no port of ours.
         client.closed().await?;
@@ -185,13 +187,13 @@ async fn paced(work: &Work, n: usize, rate: f64) -> Result<()> {
     let offset = gap.mul_f64(n as f64 / connections);
     let passed = Instant::now().duration_since(work.start).as_secs_f64() / gap.as_secs_f64();
     let mut due = work.start + offset + gap.mul_f64(passed.ceil());
-    let mut client = work.http1(true).await?;
+    let mut client = work.http1(work.connector.as_ref(), true).await?;
     loop {
         sleep_until(due).await;
         let mut result = client.ask().await;
         if result.as_ref().is_err_and(|error| error.is::<Stale>()) {
             work.totals.borrow_mut().reconnects += 1;
-            client = work.http1(true).await?;
+            client = work.http1(work.connector.as_ref(), true).await?;
             result = client.ask().await;
         }
         work.note(due);
