@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 /// Events that come within this time are one change.
 const GATHER: Duration = Duration::from_millis(200);
@@ -32,7 +33,15 @@ pub async fn watch(
     // The first look is now: the file may have changed between the boot's reading and the watcher's start.
     let mut looks = tokio::time::interval(LOOK);
     let mut tidies = tokio::time::interval(TIDY);
+    // When what an event said is looked at; nobody else waits for that.
+    let mut due: Option<Instant> = None;
     loop {
+        let gathered = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
         let cause = tokio::select! {
             Some(()) = wishes.recv() => Cause::Signal,
             Some(job) = orders.recv() => {
@@ -41,17 +50,18 @@ pub async fn watch(
                 continue;
             }
             Some(()) = events.recv() => {
-                tokio::time::sleep(GATHER).await;
-                // What came meanwhile is part of it.
-                let _ = events.try_recv();
-                Cause::Watch
+                // What comes meanwhile is part of it.
+                due.get_or_insert_with(|| Instant::now() + GATHER);
+                continue;
             }
+            () = gathered => Cause::Watch,
             _ = looks.tick() => Cause::Watch,
             _ = tidies.tick() => {
                 control.tidy();
                 continue;
             }
         };
+        due = due.filter(|due| *due > Instant::now());
         told(cause, control.reread(cause));
         control.renew();
         control.keep_again();
