@@ -57,7 +57,20 @@ pub const QUICK: Form = Form {
     routes: &[1000],
 };
 
-/// The comparison that is committed.
+/// Five rounds of everything like the full form, in shorter pieces: about half an hour.
+pub const HALF: Form = Form {
+    name: "half",
+    rounds: 5,
+    warm: 0.3,
+    seconds: 1.0,
+    held: 1000,
+    ways: 5,
+    quiet: 8.0,
+    long_rounds: 1,
+    routes: &[1000, 10_000],
+};
+
+/// More than an hour.
 pub const FULL: Form = Form {
     name: "full",
     rounds: 5,
@@ -85,7 +98,7 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// Everything of the form, by everyone: only such a run may replace the committed results unasked.
+    /// Everything of the full form, by everyone: only such a run may replace the committed results unasked.
     pub fn is_whole(&self) -> bool {
         self.form == FULL && self.sections.len() == SECTIONS.len() && self.peers.len() == ALL.len()
     }
@@ -96,7 +109,7 @@ impl Orders {
         all.filter(|name| !self.sections.contains(name)).map(str::to_owned).collect()
     }
 
-    /// Reads arguments: `[quick|full] [--only A,B] [--peers A,B] [--tidegate FILE] [--output FOLDER]`, or
+    /// Reads arguments: `[quick|half|full] [--only A,B] [--peers A,B] [--tidegate FILE] [--output FOLDER]`, or
     /// `--render FILE`.
     pub fn parse(arguments: &[String]) -> Result<Orders> {
         let mut orders = Orders {
@@ -113,6 +126,7 @@ impl Orders {
             let mut value = || arguments.next().cloned().with_context(|| format!("{argument} wants a value"));
             match argument.as_str() {
                 "quick" => orders.form = QUICK,
+                "half" => orders.form = HALF,
                 "full" => orders.form = FULL,
                 "--only" => only = Some(value()?),
                 "--peers" => orders.peers = peers(&value()?)?,
@@ -128,7 +142,7 @@ impl Orders {
             Some(names) => sections(&names)?,
             None => {
                 let wanted =
-                    |(name, quick): &(&'static str, bool)| (*quick || orders.form == FULL).then_some(*name);
+                    |(name, quick): &(&'static str, bool)| (*quick || orders.form != QUICK).then_some(*name);
                 SECTIONS.iter().filter_map(wanted).collect()
             }
         };

@@ -119,7 +119,8 @@ impl Kind {
         let output = Command::new(program).arg(argument).output().context("asking for the version")?;
         // nginx says it on standard error.
         let text = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8_lossy(&text).into_owned();
+        // Envoy begins with where it was found, which is nobody's business.
+        let text = String::from_utf8_lossy(&text).replace(&program.display().to_string(), self.name());
         Ok(text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned())
     }
 
