@@ -51,9 +51,9 @@ use supervisor::{Feeder, Health, Supervisor};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Runtimes beside the cores, which need descriptors of their own: admin, background, keeper, acceptor, signals;
+/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, acceptor, signals;
 /// and two to spare.
-const OTHER_RUNTIMES: usize = 7;
+const OTHER_RUNTIMES: usize = 8;
 
 /// What `run` was told.
 #[derive(Clone, Debug)]
@@ -188,9 +188,9 @@ fn start(
     observatory.ready.store(true, Relaxed);
     // Before the background thread, which writes the same file after a change.
     boot.announce(options, admin, &listeners.bound());
-    let background =
-        run_background(control.clone(), directory, (heard, orders), news.clone(), stop_rest.clone())?;
-    let rest = vec![keeper, admin_thread, background];
+    let background = run_background(control.clone(), (heard, orders), news.clone(), stop_rest.clone())?;
+    let outside = run_outside(directory, stop_rest.clone())?;
+    let rest = vec![keeper, admin_thread, background, outside];
     let feeder = supervisor.feed(Health::new(hearts, beats))?;
     supervisor.ready(&news.status());
     Ok(Running {
@@ -338,14 +338,25 @@ async fn steer(steering: Arc<Steering>) {
     }
 }
 
-/// The background thread: names, files, signals. It may block; nobody waits for it.
+/// The background thread: files and signals. It may block; nobody waits for it.
 fn run_background(
     control: Arc<Control>,
-    directory: Arc<Directory>,
     told: (mpsc::Receiver<()>, mpsc::Receiver<Job>),
     news: Newsreader,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = watch(control, told, move |cause, outcome| news.tell(cause, outcome)) => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("background", main).map(|(_, thread)| thread)
+}
+
+/// The thread of calls to the outside that nobody's request waits for. A disk that hangs must not hold it up, nor it
+/// a change of the configuration.
+fn run_outside(directory: Arc<Directory>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
         match Resolver::system() {
             Ok(resolver) => {
@@ -353,12 +364,9 @@ fn run_background(
             }
             Err(error) => tracing::error!(error, "names cannot be resolved; addresses can"),
         }
-        tokio::select! {
-            () = watch(control, told, move |cause, outcome| news.tell(cause, outcome)) => {}
-            () = stop.cancelled() => {}
-        }
+        stop.cancelled().await;
     };
-    runtime::spawn("background", main).map(|(_, thread)| thread)
+    runtime::spawn("outside", main).map(|(_, thread)| thread)
 }
 
 /// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither

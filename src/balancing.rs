@@ -13,8 +13,8 @@ pub mod shares;
 
 use crate::balancing::ewma::PeakEwma;
 use crate::balancing::rate::Rate;
-use crate::balancing::settings::BackendSettings;
-use crate::balancing::shares::{Shares, Standing};
+use crate::balancing::settings::{BackendSettings, Settings};
+use crate::balancing::shares::{Presence, Shares, Standing};
 use crate::permit::Counter;
 use crate::reject::{Reason, Reject};
 use crate::request::Deadline;
@@ -43,6 +43,8 @@ pub use places::{CoreCluster, NoPlace, Place, Seated};
 pub struct Backend {
     /// Name, address and weight.
     pub settings: BackendSettings,
+    /// Where it is, as text: what is learned of it belongs to that, and not to its name.
+    pub at: Arc<str>,
     /// In flight at most, as configured; a ramp may leave less of it.
     pub cap: u32,
     /// Streams at most: tunnels, and requests of routes with `streaming`.
@@ -74,7 +76,16 @@ impl Backend {
     /// How it stands without a ramp.
     pub fn warm(&self) -> Standing {
         let (cap, weight) = (self.cap, self.settings.weight.get());
-        Standing { percent: 100.0, reference: f64::from(cap), settled: true, rate: None, cap, weight }
+        let presence = Presence::In;
+        Standing {
+            percent: 100.0,
+            reference: f64::from(cap),
+            settled: true,
+            rate: None,
+            cap,
+            weight,
+            presence,
+        }
     }
 
     /// How many there are now within a bound.
@@ -98,8 +109,8 @@ pub struct Cluster {
     pub backends: Vec<Backend>,
     /// What ramps leave to each of them.
     pub shares: Levelled,
-    /// Second tries of what was not sent.
-    pub max_retries: u32,
+    /// How backends of it are treated that fail, are sick, or come back; and second tries.
+    pub settings: Arc<Settings>,
     /// What backends see as `Host`.
     pub host: HostPolicy,
     /// Where it counts.
@@ -166,6 +177,7 @@ pub async fn send<G: Seated>(
                     latency.record(cluster.clock.nanos(ended), rtt);
                     metrics.answered(cluster.core, !response.status().is_server_error());
                 }
+                cluster.heard(index, &response);
                 if retries > 0 {
                     cluster.shared.metrics.retry(cluster.core, RetryOutcome::Succeeded);
                 }
@@ -181,12 +193,13 @@ pub async fn send<G: Seated>(
             let Backend { latency, metrics, .. } = &cluster.shared.backends[index];
             latency.failure(cluster.clock.nanos(Instant::now()));
             metrics.answered(cluster.core, false);
+            cluster.shared.backends[index].endpoint.vitals.failed();
         }
         if retries > 0 {
             cluster.shared.metrics.retry(cluster.core, RetryOutcome::Failed);
         }
         let Some((again, mut seat)) = unsent else { return Err(rejected) };
-        let more = retries < cluster.shared.max_retries;
+        let more = retries < cluster.shared.settings.retry.max_retries;
         let other = if more { cluster.another(bound, index, rejected.reason) } else { None };
         let Some(place) = other else {
             if retries == 0 {

@@ -6,6 +6,7 @@
 //! send it elsewhere; nothing here tries twice.
 
 pub mod answer;
+pub mod call;
 pub mod certificate;
 pub mod connect;
 pub mod connection;
@@ -29,6 +30,7 @@ pub mod tls;
 pub mod trailers;
 pub mod transport;
 pub mod tunnel;
+pub mod vitals;
 pub mod zombie;
 
 use crate::reject::{Reason, Reject};
@@ -42,6 +44,7 @@ use crate::upstream::pool::{Pool, Ready};
 use crate::upstream::progress::Progress;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::settings::{Address, HostPolicy, Protocol};
+use crate::upstream::vitals::Vitals;
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -91,6 +94,8 @@ pub struct Endpoint {
     pub tls: Option<BackendTls>,
     /// The process's budget of file descriptors.
     pub descriptors: Arc<Descriptors>,
+    /// What cores notice of it.
+    pub vitals: Arc<Vitals>,
 }
 
 impl Endpoint {
@@ -192,7 +197,12 @@ pub async fn attempt<G: Guard>(
     match result {
         Ok(response) => Ok((response, exchange)),
         Err(Broken::Ended(reason)) => Err(Failure::Sent(Reject::new(reason, "the exchange was ended"))),
-        Err(Broken::Engine(error)) => Err(failure(&exchange, *error, kept, http1)),
+        Err(Broken::Engine(error)) => {
+            if !error.error().is_parse() {
+                pool.endpoint().vitals.lost(!(again && http1));
+            }
+            Err(failure(&exchange, *error, kept, http1))
+        }
     }
 }
 

@@ -31,11 +31,13 @@ const AT_LEAST: [(&str, [u64; 3], &str); 3] = [
 const ONCE: [&str; 6] = ["bytes", "http", "http-body", "hyper", "rustls", "tokio"];
 
 /// Licences that may be part of a binary under Apache-2.0 without further conditions on its users.
-const LICENCES: [&str; 10] = [
+const LICENCES: [&str; 11] = [
     "0BSD",
     "Apache-2.0",
     "BSD-2-Clause",
     "BSD-3-Clause",
+    // Boost: binaries need not carry its text.
+    "BSL-1.0",
     "CC0-1.0",
     "CDLA-Permissive-2.0",
     "ISC",

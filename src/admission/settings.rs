@@ -11,4 +11,28 @@ pub struct Settings {
     pub max_waiting: u32,
     /// How long one may wait.
     pub max_wait: Duration,
+    /// The limit that finds itself, below the cap.
+    pub adaptive: Adaptive,
+}
+
+/// The adaptive limit (`overload.md` 2(iii)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adaptive {
+    /// Whether it acts.
+    pub mode: Mode,
+    /// Mean time to the answer's head that it aims at.
+    pub objective: Duration,
+    /// What the objective may be raised to: half of the shortest timeout of the routes.
+    pub ceiling: Duration,
+}
+
+/// Whether the adaptive limit acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is not worked out.
+    Off,
+    /// It is worked out and shown, and refuses nothing.
+    Shadow,
+    /// It refuses.
+    Enforce,
 }

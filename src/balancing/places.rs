@@ -237,7 +237,7 @@ impl CoreCluster {
     fn no_place(&self, bound: Bound, picked: Picked, shares: &Shares) -> NoPlace {
         let present = || self.each(shares).filter(|(backend, _)| backend.is_present());
         if picked == Picked::NoneEligible {
-            let drained = shares.are_bound() && present().any(|(_, share)| share.cap == 0);
+            let drained = shares.are_bound() && present().any(|(_, share)| share.cap == 0 && !share.out);
             return NoPlace {
                 reason: if drained { Reason::Ramp } else { Reason::NoBackend },
                 may_wait: false,
@@ -256,6 +256,15 @@ impl CoreCluster {
     pub fn has_warm(&self, shares: &Shares) -> bool {
         let warm = |share: &Share| share.cap > 0 && share.ramped.is_none();
         self.each(shares).any(|(backend, share)| warm(share) && backend.is_present())
+    }
+
+    /// What an answer's head says of the backend itself.
+    pub(super) fn heard<B>(&self, index: usize, response: &http::Response<B>) {
+        let vitals = &self.shared.backends[index].endpoint.vitals;
+        if let Some(id) = response.headers().get(&self.shared.settings.ramp.boot_header) {
+            vitals.booted(id.as_bytes());
+        }
+        if response.status().is_server_error() { vitals.failed() } else { vitals.succeeded() }
     }
 
     /// Another backend. The same one again only if it is alone and a connection to it had died while idle: one

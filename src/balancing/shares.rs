@@ -39,6 +39,20 @@ pub struct Standing {
     pub cap: u32,
     /// Its configured weight.
     pub weight: u32,
+    /// Whether it is among those that take requests at all.
+    pub presence: Presence,
+}
+
+/// Whether a backend is among those that take requests, as far as health and ejection decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// It is.
+    #[default]
+    In,
+    /// It is out, but so are too many others: one request at a time finds out whether it is back.
+    Probe,
+    /// It is not.
+    Out,
 }
 
 /// What one backend may carry now.
@@ -48,6 +62,8 @@ pub struct Share {
     pub cap: u32,
     /// How often it is drawn, relative to its peers.
     pub weight: u32,
+    /// Health or ejection keeps it out: it has no cap, and that is not a ramp's doing.
+    pub out: bool,
     /// Set while it is ramped.
     pub ramped: Option<Ramped>,
 }
@@ -98,17 +114,26 @@ pub fn whole(parts: impl Iterator<Item = u64>) -> u32 {
 }
 
 fn share(standing: &Standing, any: bool) -> Share {
-    let Standing { percent, reference, settled, rate, cap, weight } = *standing;
+    let Standing { percent, reference, settled, rate, cap, weight, presence } = *standing;
+    let cap = if presence == Presence::Probe { cap.min(1) } else { cap };
+    if presence == Presence::Out {
+        return Share { cap: 0, weight: 0, out: true, ramped: None };
+    }
     if !any {
-        return Share { cap, weight, ramped: None };
+        return Share { cap, weight, out: false, ramped: None };
     }
     if percent <= 0.0 {
-        return Share { cap: 0, weight: 0, ramped: None };
+        return Share { cap: 0, weight: 0, out: false, ramped: None };
     }
     if percent >= 100.0 {
         let guess = if settled { 0.0 } else { NEIGHBOUR_GUESS * f64::from(cap) };
         let most = (NEIGHBOUR * reference).ceil().max(NEIGHBOUR_LEAST).max(guess);
-        return Share { cap: at_most(most, cap), weight: weight.saturating_mul(WEIGHT_SCALE), ramped: None };
+        return Share {
+            cap: at_most(most, cap),
+            weight: weight.saturating_mul(WEIGHT_SCALE),
+            out: false,
+            ramped: None,
+        };
     }
     let part = percent / 100.0;
     let quota = (part * reference).min(f64::from(cap)).max(0.0);
@@ -118,6 +143,7 @@ fn share(standing: &Standing, any: bool) -> Share {
     Share {
         cap: whole([quota_micro].into_iter()).min(cap).max(1),
         weight: ((f64::from(weight) * percent / 100.0 * f64::from(WEIGHT_SCALE)).round() as u32).max(1),
+        out: false,
         ramped: Some(Ramped { quota_micro, interval_ns: interval }),
     }
 }
@@ -132,7 +158,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn standing(percent: f64, reference: f64) -> Standing {
-        Standing { percent, reference, settled: true, rate: None, cap: 1_000, weight: 100 }
+        Standing {
+            percent,
+            reference,
+            settled: true,
+            rate: None,
+            cap: 1_000,
+            weight: 100,
+            presence: Presence::In,
+        }
     }
 
     #[test]
@@ -157,7 +191,7 @@ mod tests {
     #[test]
     fn without_a_ramp_everything_is_as_configured() {
         let shares = Shares::of(&[standing(100.0, 1.0); 2], Some(Instant::now()));
-        assert_eq!(shares.of[0], Share { cap: 1_000, weight: 100, ramped: None });
+        assert_eq!(shares.of[0], Share { cap: 1_000, weight: 100, out: false, ramped: None });
         assert!(!shares.are_bound() && shares.eases_at.is_none());
     }
 
@@ -168,6 +202,15 @@ mod tests {
             Shares::of(&[standing(0.0), standing(100.0)], None).of[1].cap
         };
         assert_eq!((two(true), two(false)), (8, 500));
+    }
+
+    #[test]
+    fn who_is_out_has_no_room_and_who_is_tried_has_room_for_one() {
+        let with = |presence| Shares::of(&[Standing { presence, ..standing(100.0, 10.0) }], None);
+        assert_eq!((with(Presence::Out).of[0].cap, with(Presence::Out).of[0].out), (0, true));
+        assert_eq!((with(Presence::Probe).of[0].cap, with(Presence::Probe).of[0].out), (1, false));
+        // It is no ramp: nobody else is held to anything.
+        assert!(!with(Presence::Out).are_bound());
     }
 
     #[test]
@@ -196,6 +239,7 @@ mod tests {
                     rate,
                     cap,
                     weight,
+                    presence: Presence::In,
                 })
                 .collect();
             let shares = Shares::of(&standings, None);

@@ -53,7 +53,7 @@ pub struct GatewaySettings {
 }
 
 /// One upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamPlan {
     /// Its name.
     pub name: Arc<str>,

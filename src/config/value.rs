@@ -108,6 +108,14 @@ impl Table {
         self.integer(key).and_then(|value| u32::try_from(value).ok())
     }
 
+    /// A number, or a percentage.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        match self.get(key)?.data {
+            Data::Number(value) => Some(value),
+            _ => None,
+        }
+    }
+
     /// A span of time.
     pub fn duration(&self, key: &str) -> Option<Duration> {
         match self.get(key)?.data {

@@ -5,7 +5,7 @@
 use crate::admission;
 use crate::balancing::ewma::PeakEwma;
 use crate::balancing::rate::Rate;
-use crate::balancing::settings::BackendSettings;
+use crate::balancing::settings::{BackendSettings, Health};
 use crate::balancing::shares::Shares;
 use crate::balancing::{Backend, Cluster, Levelled};
 use crate::config::plan::{Plan, UpstreamPlan};
@@ -58,6 +58,7 @@ struct Identity {
     address: Address,
     protocol: Protocol,
     tls: Option<blake3::Hash>,
+    health: Option<Health>,
 }
 
 /// Parts by key, for as long as somebody uses them.
@@ -225,7 +226,7 @@ impl Builder {
         let cluster = Cluster {
             shares: Levelled::new(Shares::of(&backends.iter().map(Backend::warm).collect::<Vec<_>>(), None)),
             backends,
-            max_retries: upstream.balancing.max_retries,
+            settings: Arc::new(upstream.balancing.clone()),
             host: upstream.transport.host.clone(),
             metrics: metrics.clone(),
         };
@@ -254,11 +255,13 @@ impl Builder {
             address: settings.address.clone(),
             protocol: upstream.transport.protocol,
             tls: tls.map(TlsClient::identity),
+            health: upstream.balancing.health.clone(),
         };
         let key = (upstream.name.clone(), settings.name.clone());
         let metrics = self.metrics.backend(&upstream.name, &settings.name);
         Ok(Backend {
             settings: settings.clone(),
+            at: format!("{}:{}", settings.address.host, settings.address.port).into(),
             cap: upstream.balancing.max_in_flight_per_backend,
             max_streams: upstream.balancing.max_streams,
             in_flight: self.backends.get_or(key.clone(), Counter::default),
@@ -304,6 +307,7 @@ impl Builder {
             connects_allowed: AtomicU32::new(transport.max_connects),
             tls,
             descriptors: descriptors.clone(),
+            vitals: Arc::default(),
         });
         self.later.push((endpoint.clone(), waits, transport.max_connects));
         Ok(endpoint)

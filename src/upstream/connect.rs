@@ -10,6 +10,7 @@ use crate::upstream::outbox::{Outbox, Socket};
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::settings::Protocol;
 use crate::upstream::transport::{Counted, Transport, keep_little_unsent};
+use crate::upstream::vitals::{Dial, Established};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use std::borrow::Cow;
@@ -37,29 +38,44 @@ pub(super) enum Dialled {
     H2(http2::SendRequest<RequestBody>, Rc<Cell<u32>>),
 }
 
+/// Why there is no connection.
+pub(super) struct Undialled {
+    /// For the client.
+    pub(super) reject: Reject,
+    /// For the backend's vitals.
+    pub(super) how: Dial,
+}
+
 /// Connects to the backend.
 ///
 /// # Errors
 /// `no_backend` when its name has no address, else `connect_failed`; in both cases nothing was sent.
-pub(super) async fn dial(endpoint: &Endpoint, outbox: &Rc<Outbox>) -> Result<Dialled, Reject> {
+pub(super) async fn dial(endpoint: &Endpoint, outbox: &Rc<Outbox>) -> Result<Dialled, Undialled> {
     let failed = |what: &str| {
         let detail = format!("{what} for a connection to the backend");
-        Reject::new(Reason::ConnectFailed, Cow::Owned(detail))
+        let reject = Reject::new(Reason::ConnectFailed, Cow::Owned(detail));
+        Undialled { reject, how: Dial::Unreachable }
     };
     let turn = endpoint.turn.fetch_add(1, Relaxed) as usize;
     let Some(address) = endpoint.socket_address(turn) else {
-        return Err(Reject::new(Reason::NoBackend, "the backend's name has not resolved to an address"));
+        let reject = Reject::new(Reason::NoBackend, "the backend's name has not resolved to an address");
+        return Err(Undialled { reject, how: Dial::Unreachable });
     };
     let descriptor = endpoint.descriptors.try_dial().ok_or_else(|| failed("no file descriptor left"))?;
-    let socket = TcpStream::connect(address).await.map_err(|error| failed(&error.kind().to_string()))?;
+    let socket = TcpStream::connect(address).await.map_err(|error| {
+        let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+        let how = if refused { Dial::Refused } else { Dial::Unreachable };
+        Undialled { how, ..failed(&error.kind().to_string()) }
+    })?;
     let _ = socket.set_nodelay(true);
     keep_little_unsent(&socket);
     let (transport, h2) =
         secure(endpoint, socket, outbox).await.map_err(|error| failed(&error.to_string()))?;
+    let established = Established::new(&endpoint.vitals);
     let dialled = if h2 {
-        handshake_h2(transport, descriptor).await
+        handshake_h2(transport, descriptor, established).await
     } else {
-        handshake_h1(transport, descriptor).await
+        handshake_h1(transport, descriptor, established).await
     };
     dialled.map_err(|error| failed(&error.to_string()))
 }
@@ -84,14 +100,22 @@ async fn secure(
     Ok((Transport::Tls(Box::new(TlsStream::Client(stream))), h2))
 }
 
-async fn handshake_h1(transport: Transport, descriptor: DescriptorPermit) -> hyper::Result<Dialled> {
+async fn handshake_h1(
+    transport: Transport,
+    descriptor: DescriptorPermit,
+    established: Established,
+) -> hyper::Result<Dialled> {
     let (transport, tap) = Counted::new(transport);
     let (sender, connection) =
         http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(transport)).await?;
-    Ok(Dialled::H1(Box::new(H1::new(sender, connection, tap, descriptor))))
+    Ok(Dialled::H1(Box::new(H1::new(sender, connection, tap, (descriptor, established)))))
 }
 
-async fn handshake_h2(transport: Transport, descriptor: DescriptorPermit) -> hyper::Result<Dialled> {
+async fn handshake_h2(
+    transport: Transport,
+    descriptor: DescriptorPermit,
+    established: Established,
+) -> hyper::Result<Dialled> {
     let (sender, mut connection) = http2::Builder::new(LocalExecutor)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -110,7 +134,7 @@ async fn handshake_h2(transport: Transport, descriptor: DescriptorPermit) -> hyp
             poll.map(|_| ())
         })
         .await;
-        drop((connection, descriptor));
+        drop((connection, descriptor, established));
     });
     Ok(Dialled::H2(sender, streams))
 }

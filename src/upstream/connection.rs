@@ -5,6 +5,7 @@ use crate::upstream::pool::Pool;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::stir::Stir;
 use crate::upstream::transport::{Counted, Tap, Transport};
+use crate::upstream::vitals::Established;
 use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
@@ -29,6 +30,8 @@ pub struct H1 {
     pub(super) reused: bool,
     /// What passes beneath the engine.
     tap: Rc<Tap>,
+    /// Counts as one of the backend's; a tunnel that it becomes does not.
+    established: Established,
     /// Dropped after the socket.
     descriptor: DescriptorPermit,
 }
@@ -38,11 +41,11 @@ impl H1 {
         sender: http1::SendRequest<RequestBody>,
         connection: http1::Connection<TokioIo<Counted>, RequestBody>,
         tap: Rc<Tap>,
-        descriptor: DescriptorPermit,
+        (descriptor, established): (DescriptorPermit, Established),
     ) -> Self {
         let idle_since = Instant::now();
         let stir = Stir::new();
-        H1 { sender, connection, stir, done: false, idle_since, reused: false, tap, descriptor }
+        H1 { sender, connection, stir, done: false, idle_since, reused: false, tap, established, descriptor }
     }
 
     /// Bytes written to it since it was made.
@@ -112,6 +115,7 @@ impl H1 {
 
     /// Takes the bytes' way back from the engine, with what it read too far.
     pub(super) fn into_transport(self) -> (Transport, Bytes, DescriptorPermit) {
+        drop(self.established);
         let parts = self.connection.into_parts();
         (parts.io.into_inner().into_inner(), parts.read_buf, self.descriptor)
     }

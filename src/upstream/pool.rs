@@ -10,6 +10,7 @@ use crate::upstream::connect::{self, Dialled};
 use crate::upstream::connection::{Connection, H1, H2, Streams};
 use crate::upstream::janitor::Janitor;
 use crate::upstream::request_body::RequestBody;
+use crate::upstream::vitals::Dial;
 use crate::upstream::{Endpoint, Freshness};
 use hyper::client::conn::http2;
 use std::cell::{Cell, RefCell};
@@ -90,7 +91,10 @@ impl Pool {
         // Boxed: most requests find a connection, and should not carry the room that making one takes.
         match tokio::time::timeout(timeout, Box::pin(self.wait_or_dial())).await {
             Ok(result) => result,
-            Err(_) => Err(Reject::new(Reason::ConnectFailed, "connecting to the backend took too long")),
+            Err(_) => {
+                self.endpoint.vitals.dialled(Dial::Unreachable);
+                Err(Reject::new(Reason::ConnectFailed, "connecting to the backend took too long"))
+            }
         }
     }
 
@@ -108,7 +112,10 @@ impl Pool {
             let Some(_slot) = slot else { continue };
             let dialled = connect::dial(&self.endpoint, self.janitor.outbox()).await;
             self.endpoint.waits.load().metrics.dialled(self.core, dialled.is_ok());
-            return dialled.map(|dialled| self.adopt(dialled));
+            self.endpoint
+                .vitals
+                .dialled(dialled.as_ref().map_or_else(|failed| failed.how, |_| Dial::Connected));
+            return dialled.map(|dialled| self.adopt(dialled)).map_err(|failed| failed.reject);
         }
     }
 

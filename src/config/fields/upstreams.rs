@@ -78,10 +78,10 @@ static FIELDS: [Field; 18] = [
     optional("tls", Kind::Table(&TLS), "TLS towards backends.").high(),
     preset("max_streams", Kind::Integer(1, 1_000_000), "1000", "Tunnels and streams at one backend at most."),
     optional("health", Kind::Table(&HEALTH), "Active checks.").not_yet("backends are not probed"),
-    optional("ejection", Kind::Table(&EJECTION), "How failing backends are left out.")
+    preset("ejection", Kind::Table(&EJECTION), "{}", "How failing backends are left out.")
         .not_yet("no backend is ejected"),
     preset("retry", Kind::Table(&RETRY), "{}", "Sending again what was provably not sent."),
-    optional("ramp", Kind::Table(&RAMP), "How restarted backends come back.")
+    preset("ramp", Kind::Table(&RAMP), "{}", "How restarted backends come back.")
         .not_yet("restarted backends get their full share at once"),
 ];
 
@@ -156,5 +156,10 @@ static RAMP: [Field; 4] = [
     ),
     preset("dwell", up_to(3600), "\"5s\"", "How long each step lasts at least."),
     preset("guard", Kind::Bool, "true", "Hold a step while the backend fails."),
-    optional("boot_header", Kind::HeaderName, "An answer header that changes with every start of a backend."),
+    preset(
+        "boot_header",
+        Kind::HeaderName,
+        "\"x-boot-id\"",
+        "An answer header that changes with every start of a backend.",
+    ),
 ];

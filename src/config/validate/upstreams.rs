@@ -1,8 +1,10 @@
 //! Upstreams: their bounds, their backends, and how these are spoken to.
 
 use super::{Check, owned, shared};
-use crate::admission::settings::Settings as GateSettings;
-use crate::balancing::settings::{BackendSettings, Settings as BalancingSettings};
+use crate::admission::settings::{Adaptive, Mode, Settings as GateSettings};
+use crate::balancing::settings::{
+    BackendSettings, Ejection, Health, Ramp, Retry, Settings as BalancingSettings,
+};
 use crate::config::diagnostics::Finding;
 use crate::config::plan::{GatewaySettings, UpstreamPlan};
 use crate::config::value::{Data, Table};
@@ -69,8 +71,11 @@ fn upstream(
         balancing: BalancingSettings {
             backends: backends?,
             max_in_flight_per_backend: per_backend,
-            max_retries: table.table("retry")?.count("max_retries")?,
+            retry: retry(table.table("retry")?)?,
             max_streams: table.count("max_streams")?,
+            health: table.table("health").and_then(health),
+            ejection: ejection(table.table("ejection")?)?,
+            ramp: ramp(table.table("ramp")?)?,
         },
         transport: transport?,
     })
@@ -117,7 +122,64 @@ fn gate(table: &Table, root: &Table, cap: u32, check: &mut Check<'_>) -> Option<
         );
     }
     let max_waiting = queue.count("max_waiting").unwrap_or(cap.saturating_mul(2).min(MAX_WAITING));
-    Some(GateSettings { max_in_flight: cap, max_waiting, max_wait })
+    Some(GateSettings { max_in_flight: cap, max_waiting, max_wait, adaptive: adaptive(table, shortest)? })
+}
+
+/// What the adaptive limit aims at where nothing else is said, at most.
+const OBJECTIVE: Duration = Duration::from_millis(250);
+
+/// How long an answer may take where no route says so.
+const NO_TIMEOUT: Duration = Duration::from_secs(10);
+
+fn adaptive(table: &Table, shortest: Option<Duration>) -> Option<Adaptive> {
+    let shortest = shortest.unwrap_or(NO_TIMEOUT);
+    let objective = table.duration("latency_objective").unwrap_or(OBJECTIVE.min(shortest / 4));
+    let mode = match table.text("adaptive_limit")? {
+        "off" => Mode::Off,
+        "enforce" => Mode::Enforce,
+        _ => Mode::Shadow,
+    };
+    Some(Adaptive { mode, objective, ceiling: (shortest / 2).max(objective) })
+}
+
+fn retry(table: &Table) -> Option<Retry> {
+    Some(Retry { max_retries: table.count("max_retries")?, budget: table.number("budget")? / 100.0 })
+}
+
+fn health(table: &Table) -> Option<Health> {
+    Some(Health {
+        path: shared(table, "path")?,
+        interval: table.duration("interval")?,
+        timeout: table.duration("timeout")?,
+        healthy: table.count("healthy")?,
+        unhealthy: table.count("unhealthy")?,
+    })
+}
+
+fn ejection(table: &Table) -> Option<Ejection> {
+    Some(Ejection {
+        consecutive_failures: table.count("consecutive_failures")?,
+        base: table.duration("base")?,
+        max: table.duration("max")?,
+        max_ejected: table.number("max_ejected")? / 100.0,
+    })
+}
+
+fn ramp(table: &Table) -> Option<Ramp> {
+    let steps = table.list("steps").iter().filter_map(|step| match step.data {
+        Data::Number(percent) => Some(percent),
+        _ => None,
+    });
+    let boot_header = match &table.get("boot_header")?.data {
+        Data::HeaderName(name) => name.clone(),
+        _ => return None,
+    };
+    Some(Ramp {
+        steps: steps.collect(),
+        dwell: table.duration("dwell")?,
+        guard: table.bool("guard")?,
+        boot_header,
+    })
 }
 
 /// The shortest timeout among the routes to an upstream.

@@ -86,6 +86,7 @@ fn rate_of(shares: &Shares) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balancing::shares::Presence;
     use crate::balancing::shares::Standing;
 
     fn demand(in_flight: f64, ended: f64, shed: f64) -> Demand {
@@ -95,7 +96,15 @@ mod tests {
     }
 
     fn fleet(percent: f64, rate: Option<f64>) -> Shares {
-        let standing = Standing { percent, reference: 10.0, settled: true, rate, cap: 64, weight: 100 };
+        let standing = Standing {
+            percent,
+            reference: 10.0,
+            settled: true,
+            rate,
+            cap: 64,
+            weight: 100,
+            presence: Presence::In,
+        };
         Shares::of(&[standing; 4], None)
     }
 

@@ -98,7 +98,7 @@ impl Kept {
         steering.into_iter().for_each(|file| file.fill(&mut levers));
         let entries = references.map(|file| file.backends).unwrap_or_default();
         let learners =
-            entries.into_iter().map(|entry| ((entry.upstream.into(), entry.address), entry.learned));
+            entries.into_iter().map(|entry| ((entry.upstream.into(), entry.address.into()), entry.learned));
         Kept {
             levers,
             learners: learners.collect(),
@@ -221,7 +221,7 @@ impl Steering {
             let backends =
                 state.watchman.learners().iter().map(|((upstream, address), learned)| ReferenceEntry {
                     upstream: upstream.to_string(),
-                    address: address.clone(),
+                    address: address.to_string(),
                     learned: learned.clone(),
                 });
             (steering, ReferencesFile { backends: backends.collect() })

@@ -342,7 +342,7 @@ fn addresses_that_come_and_go_under_a_ramp_that_is_forgotten_do_not_fill_the_mem
         (0..5).for_each(|_| learner.live(second, at));
         learner
     };
-    let old = (0..20_000).map(|n| (("u".into(), format!("10.0.0.1:{n}")), learner(n)));
+    let old = (0..20_000).map(|n| (("u".into(), format!("10.0.0.1:{n}").into()), learner(n)));
     let house = House::with(keep::Kept { learners: old.collect(), ..keep::Kept::default() });
     house.ramp(None, 50.0);
     let now = Instant::now();
@@ -350,8 +350,8 @@ fn addresses_that_come_and_go_under_a_ramp_that_is_forgotten_do_not_fill_the_mem
     let state = house.steering.state();
     let kept = state.watchman.learners();
     assert!(kept.len() <= 4_096, "{}", kept.len());
-    assert!(kept.contains_key(&("u".into(), "10.0.0.1:19999".to_owned())), "the newest stay");
-    assert!(kept.contains_key(&("u".into(), "127.0.0.1:1".to_owned())), "and those in use");
+    assert!(kept.contains_key(&("u".into(), "10.0.0.1:19999".into())), "the newest stay");
+    assert!(kept.contains_key(&("u".into(), "127.0.0.1:1".into())), "and those in use");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! It reads counters that cores write anyway, and holds nothing that a core waits for.
 
 use crate::balancing::Backend;
-use crate::balancing::shares::{Shares, Standing};
+use crate::balancing::shares::{Presence, Shares, Standing};
 use crate::control::ramp::lever::{Levers, Target};
 use crate::control::ramp::reference::{Learner, Load, Reference, Second, median};
 use crate::control::steering::forecast::{Demand, Forecast, forecast};
@@ -14,10 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a reference belongs to: an upstream's name, and where the backend is.
-pub type Place = (Arc<str>, String);
-
-/// The names of an upstream and one of its backends.
-type Names = (Arc<str>, Arc<str>);
+pub type Place = (Arc<str>, Arc<str>);
 
 /// At least; a thread that is late looks less often.
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,8 +27,7 @@ const UNKNOWN: f64 = 0.25;
 #[derive(Debug)]
 pub struct Watchman {
     learners: HashMap<Place, Learner>,
-    /// By names: making an address ten times a second for each of thousands of backends costs.
-    looks: HashMap<Names, Looks>,
+    looks: HashMap<Place, Looks>,
     demands: HashMap<Arc<str>, Counted>,
     second_began: Option<Instant>,
 }
@@ -110,7 +106,7 @@ impl Watchman {
         for upstream in &table.upstreams {
             for backend in &upstream.cluster.backends {
                 let in_flight = backend.in_flight.get();
-                let looks = self.looks.entry(names(upstream, backend)).or_default();
+                let looks = self.looks.entry(place(upstream, backend)).or_default();
                 looks.sum += u64::from(in_flight);
                 looks.count += 1;
                 looks.full |= in_flight >= backend.cap;
@@ -132,7 +128,7 @@ impl Watchman {
             let ramped = upstream.cluster.shares.load().are_bound();
             let (mut in_flight, mut ended) = (0.0, 0);
             for backend in &upstream.cluster.backends {
-                let Some(looks) = self.looks.get_mut(&names(upstream, backend)) else { continue };
+                let Some(looks) = self.looks.get_mut(&place(upstream, backend)) else { continue };
                 let mut second = looks.end(backend);
                 second.unbound &= !ramped && shed == 0 && backend.is_present();
                 in_flight += second.in_flight;
@@ -151,9 +147,9 @@ impl Watchman {
     fn forget(&mut self, table: &Table, levers: &Levers) {
         let total: usize = table.upstreams.iter().map(|upstream| upstream.cluster.backends.len()).sum();
         if self.looks.len() > total {
-            self.looks.retain(|(name, backend), _| {
+            self.looks.retain(|(name, at), _| {
                 let upstream = table.upstreams.iter().find(|upstream| upstream.name == *name);
-                upstream.is_some_and(|it| it.cluster.backends.iter().any(|it| it.settings.name == *backend))
+                upstream.is_some_and(|it| it.cluster.backends.iter().any(|it| it.at == *at))
             });
             self.demands.retain(|name, _| table.upstreams.iter().any(|upstream| upstream.name == *name));
         }
@@ -190,6 +186,7 @@ impl Watchman {
             rate: found.rate,
             cap: backend.cap,
             weight: backend.settings.weight.get(),
+            presence: Presence::In,
         };
         let standings: Vec<_> = upstream.cluster.backends.iter().zip(&found).map(standing).collect();
         Shares::of(&standings, levers.eases_at(&upstream.name))
@@ -271,14 +268,5 @@ fn weight(backend: &Backend) -> f64 {
 }
 
 fn place(upstream: &Upstream, backend: &Backend) -> Place {
-    (upstream.name.clone(), address_of(backend))
-}
-
-fn names(upstream: &Upstream, backend: &Backend) -> Names {
-    (upstream.name.clone(), backend.settings.name.clone())
-}
-
-fn address_of(backend: &Backend) -> String {
-    let address = &backend.settings.address;
-    format!("{}:{}", address.host, address.port)
+    (upstream.name.clone(), backend.at.clone())
 }

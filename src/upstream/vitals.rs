@@ -1,0 +1,166 @@
+//! What the cores notice of one backend while they use it: the raw signs from which the control plane concludes that
+//! it fails, went away, or came back as another process (`overload.md` 2(vi), 2(vii)).
+//!
+//! Cores only write, and mostly nothing: a success costs one read of a word that rarely changes. Whoever concludes
+//! something from it reads ten times a second and keeps what it saw last. Nothing here decides.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The signs of one backend; as old as its identity.
+#[derive(Debug, Default)]
+pub struct Vitals {
+    failures_in_row: AtomicU32,
+    connected: AtomicU64,
+    refused: AtomicU64,
+    unreachable: AtomicU64,
+    established: AtomicU32,
+    lost_at_work: AtomicU64,
+    lost_idle: AtomicU64,
+    boot: AtomicU64,
+    boots: AtomicU64,
+}
+
+/// How an attempt to connect ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dial {
+    /// With a connection, TLS and handshake included.
+    Connected,
+    /// The host is there and nobody listens (ECONNREFUSED).
+    Refused,
+    /// In any other way: no answer, no route, no TLS.
+    Unreachable,
+}
+
+/// The signs at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signs {
+    /// Failures since the last success, over all cores; what a deadline of the client's cut short is none.
+    pub failures_in_row: u32,
+    /// Connections made, ever.
+    pub connected: u64,
+    /// Connects refused, ever.
+    pub refused: u64,
+    /// Connects that failed otherwise, ever.
+    pub unreachable: u64,
+    /// Connections that are open now.
+    pub established: u32,
+    /// Connections that ended while a request was in flight on them, ever.
+    pub lost_at_work: u64,
+    /// Connections that ended while they were idle, ever; a server may close those at any time.
+    pub lost_idle: u64,
+    /// Hash of the last boot id that an answer carried; 0 before the first.
+    pub boot: u64,
+    /// Times that an answer carried another boot id than the answer before.
+    pub boots: u64,
+}
+
+impl Vitals {
+    /// A request succeeded: there was an answer, and it was no failure of the backend.
+    #[inline]
+    pub fn succeeded(&self) {
+        if self.failures_in_row.load(Relaxed) != 0 {
+            self.failures_in_row.store(0, Relaxed);
+        }
+    }
+
+    /// A request failed and the backend is to blame.
+    pub fn failed(&self) {
+        self.failures_in_row.fetch_add(1, Relaxed);
+    }
+
+    /// Somebody tried to connect.
+    pub fn dialled(&self, dial: Dial) {
+        let count = match dial {
+            Dial::Connected => &self.connected,
+            Dial::Refused => &self.refused,
+            Dial::Unreachable => &self.unreachable,
+        };
+        count.fetch_add(1, Relaxed);
+    }
+
+    /// A connection ended by the backend's doing, with a request in flight or without.
+    pub fn lost(&self, at_work: bool) {
+        if at_work { &self.lost_at_work } else { &self.lost_idle }.fetch_add(1, Relaxed);
+    }
+
+    /// An answer carried this boot id.
+    #[inline]
+    pub fn booted(&self, id: &[u8]) {
+        // Zero is none.
+        let boot = xxh3_64(id).max(1);
+        if self.boot.load(Relaxed) != boot {
+            let before = self.boot.swap(boot, Relaxed);
+            if before != boot && before != 0 {
+                self.boots.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// The signs now.
+    pub fn signs(&self) -> Signs {
+        Signs {
+            failures_in_row: self.failures_in_row.load(Relaxed),
+            connected: self.connected.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            unreachable: self.unreachable.load(Relaxed),
+            established: self.established.load(Relaxed),
+            lost_at_work: self.lost_at_work.load(Relaxed),
+            lost_idle: self.lost_idle.load(Relaxed),
+            boot: self.boot.load(Relaxed),
+            boots: self.boots.load(Relaxed),
+        }
+    }
+}
+
+/// One open connection to a backend; counted as long as it is held.
+#[derive(Debug)]
+pub struct Established(Arc<Vitals>);
+
+impl Established {
+    /// Counts one.
+    pub fn new(vitals: &Arc<Vitals>) -> Self {
+        vitals.established.fetch_add(1, Relaxed);
+        Established(vitals.clone())
+    }
+}
+
+impl Drop for Established {
+    fn drop(&mut self) {
+        self.0.established.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_ends_a_row_of_failures() {
+        let vitals = Vitals::default();
+        vitals.failed();
+        vitals.failed();
+        assert_eq!(vitals.signs().failures_in_row, 2);
+        vitals.succeeded();
+        assert_eq!(vitals.signs().failures_in_row, 0);
+    }
+
+    #[test]
+    fn a_boot_id_is_news_only_when_it_is_another_one() {
+        let vitals = Vitals::default();
+        for id in ["a", "a", "b", "b", "a"] {
+            vitals.booted(id.as_bytes());
+        }
+        assert_eq!(vitals.signs().boots, 2);
+    }
+
+    #[test]
+    fn a_connection_counts_while_it_is_held() {
+        let vitals = Arc::new(Vitals::default());
+        let connection = Established::new(&vitals);
+        assert_eq!(vitals.signs().established, 1);
+        drop(connection);
+        assert_eq!(vitals.signs().established, 0);
+    }
+}
