@@ -1,5 +1,7 @@
 //! What the gateway knows of one request while it walks: names and numbers, never handles to rooms.
 
+pub mod cohort;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Instant;

@@ -188,6 +188,11 @@ fn upstreams(view: &GatewayView) -> Vec<Family> {
         gauge("tidegate_upstream_ramp_percent", "Ramp of an upstream; 100 when unset.", |upstream| {
             upstream.ramp_percent
         }),
+        gauge(
+            "tidegate_upstream_cohort_percent",
+            "Part of the clients that a ramped upstream serves; 100 when it serves whoever finds room.",
+            |upstream| upstream.cohort.as_ref().map_or(100.0, |cohort| cohort.share_percent),
+        ),
         classes,
     ]
 }

@@ -5,6 +5,7 @@
 //! would help is part of a refusal.
 
 use crate::balancing::picker::{self, Load, Picked};
+use crate::balancing::settings::Settings;
 use crate::balancing::shares::{Ramped, Share, Shares, whole};
 use crate::balancing::{Backend, Bound, Cluster};
 use crate::permit::{Counted, Counter, Permit};
@@ -117,6 +118,11 @@ impl CoreCluster {
             *self.shares.borrow_mut() = self.shared.shares.load();
         }
         self.shares.borrow()
+    }
+
+    /// How its backends are treated.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
     }
 
     /// Streams that all backends together may hold.

@@ -178,6 +178,7 @@ fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> Upstrea
         classes: upstream.classes.iter().map(class).collect(),
         ramp_percent: sight.ramp.as_ref().map_or(100.0, |ramp| ramp.percent),
         ramp: sight.ramp,
+        cohort: sight.cohort,
         tls: None,
         backends: upstream
             .cluster

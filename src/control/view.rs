@@ -155,10 +155,27 @@ pub struct UpstreamView {
     /// Its ramp, if one is set.
     #[serde(default)]
     pub ramp: Option<LeverView>,
+    /// Which of its clients it serves, while a ramp binds.
+    #[serde(default)]
+    pub cohort: Option<CohortView>,
     /// Whom it trusts and what it shows, if backends speak TLS.
     pub tls: Option<TlsView>,
     /// Its backends.
     pub backends: Vec<BackendView>,
+}
+
+/// Which clients a ramped upstream serves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CohortView {
+    /// `everyone`, `cohort` (always the same ones), or `request` (whoever finds room, because there are too few
+    /// clients to choose among or one of them is most of the traffic).
+    pub manner: String,
+    /// The part of the clients that is in.
+    pub share_percent: f64,
+    /// The part of the last second's requests that they sent.
+    pub realised_percent: f64,
+    /// Clients in the last minute, about.
+    pub clients: f64,
 }
 
 /// One class of an upstream.

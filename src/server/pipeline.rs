@@ -129,6 +129,7 @@ async fn walk(
     let (Some(gate), Some(incoming)) = (chosen.gate(), body.as_ref()) else {
         return Err(Reject::new(Reason::Internal, "a route without a gate"));
     };
+    gate.choose(record.client_ip, &parts.headers)?;
     let target =
         departure::target(&parts.uri, arrival.into_path(), settings.filters.strip_prefix.as_deref())?;
     let upgrade = Upgrade::wanted(&parts, fields).filter(|_| incoming.is_end_stream());

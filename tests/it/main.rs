@@ -19,6 +19,7 @@ mod boot;
 mod bounds;
 mod certificates;
 mod cli;
+mod cohorts;
 mod config_check;
 mod deadlines;
 mod door;

@@ -147,7 +147,7 @@ static RETRY: [Field; 2] = [
         .not_yet("only requests that were provably not sent are sent again"),
 ];
 
-static RAMP: [Field; 4] = [
+static RAMP: [Field; 5] = [
     preset(
         "steps",
         Kind::List(&Kind::Percent(0.0, 100.0), 1),
@@ -161,5 +161,11 @@ static RAMP: [Field; 4] = [
         Kind::HeaderName,
         "\"x-boot-id\"",
         "An answer header that changes with every start of a backend.",
+    ),
+    preset(
+        "cohort",
+        Kind::Text,
+        "\"client_ip\"",
+        "What chooses the clients that a ramped upstream serves: client_ip, header:NAME or cookie:NAME.",
     ),
 ];
