@@ -19,11 +19,14 @@ mod orders;
 mod overload;
 mod overload_report;
 mod pace;
+mod panels;
 mod peer;
 mod peers;
 mod pictures;
 mod place;
 mod report;
+mod restart;
+mod restart_report;
 mod results;
 mod roles;
 mod session;
@@ -53,7 +56,7 @@ const SCRATCH: &str = "target/compare";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(done) = roles::take(&arguments).or_else(|| pace::take(&arguments)) {
+    if let Some(done) = take_a_part(&arguments) {
         return done;
     }
     // Cargo says `--bench`; as a test there is nothing, or a filter that is for other tests.
@@ -81,6 +84,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// The parts around a peer are this program too.
+fn take_a_part(arguments: &[String]) -> Option<Result<()>> {
+    roles::take(arguments).or_else(|| pace::take(arguments)).or_else(|| restart::backend::take(arguments))
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -101,6 +109,7 @@ fn run(orders: &Orders, arguments: &[String]) -> Result<Results> {
             "scrape" => standing::scrape(&mut session),
             "swap" => swap::take(&mut session),
             "overload" => overload::take(&mut session),
+            "restart" => restart::take(&mut session),
             name => Cell::named(name).with_context(|| format!("no section {name}"))?.take(&mut session),
         }
     }

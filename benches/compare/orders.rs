@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 
 /// Sections that can be asked for, and those that the quick form takes.
-pub const SECTIONS: [(&str, bool); 17] = [
+pub const SECTIONS: [(&str, bool); 18] = [
     ("small", true),
     ("16k", false),
     ("1m", true),
@@ -23,6 +23,7 @@ pub const SECTIONS: [(&str, bool); 17] = [
     ("scrape", false),
     ("swap", true),
     ("overload", false),
+    ("restart", false),
 ];
 
 /// How long and how often.

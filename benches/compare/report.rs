@@ -4,6 +4,7 @@
 use crate::bars;
 use crate::overload_report;
 use crate::pictures;
+use crate::restart_report;
 use crate::results::{Measure, Outcome, Results, Section};
 use crate::statistics::{Spread, number};
 use anyhow::Result;
@@ -53,6 +54,7 @@ pub fn page(results: &Results, pictures: &[(String, String)]) -> String {
         text += &section_table(section, &names);
     }
     text += &overload_report::section(&results.overload);
+    text += &restart_report::section(&results.restart);
     if !results.trouble.is_empty() {
         text += "\n## Trouble\n\n";
         for line in &results.trouble {

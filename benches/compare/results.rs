@@ -32,6 +32,9 @@ pub struct Results {
     /// Experiments of the overload rig.
     #[serde(default)]
     pub overload: Vec<crate::outcome::Outcome>,
+    /// A whole fleet that restarts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart: Vec<crate::restart_report::Restart>,
 }
 
 /// Measures that are shown in one table.
