@@ -68,11 +68,15 @@ fn main() -> Result<()> {
     }
     let orders = Orders::parse(&arguments)?;
     if let Some(file) = &orders.render {
-        let results = serde_json::from_slice(&fs::read(file).with_context(|| file.display().to_string())?)?;
+        let results = read(file)?;
         let folder = orders.output.as_deref().or(file.parent()).context("a folder for the page")?;
         return write(&results, folder);
     }
     let results = run(&orders, &arguments)?;
+    let results = match &orders.into {
+        Some(file) => read(file)?.with(results, &orders.sections),
+        None => results,
+    };
     let output = orders.output.clone().unwrap_or_else(|| {
         root().join(if orders.is_whole() && results.missing.is_empty() { COMMITTED } else { SCRATCH })
     });
@@ -138,6 +142,12 @@ fn describe(session: &mut Session, orders: &Orders, arguments: &[String]) -> Res
     Ok(())
 }
 
+/// The results of an earlier run.
+fn read(file: &Path) -> Result<Results> {
+    let text = fs::read(file).with_context(|| file.display().to_string())?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
 /// Raw results, the page and its pictures.
 fn write(results: &Results, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder.join("pictures"))?;
@@ -152,7 +162,15 @@ fn smoke() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let form = Form { rounds: 1, warm: 0.1, seconds: 0.3, ..orders::QUICK };
     let peers = vec![peers::Kind::Tidegate];
-    let orders = Orders { form, sections: vec!["small"], peers, tidegate: None, output: None, render: None };
+    let orders = Orders {
+        form,
+        sections: vec!["small"],
+        peers,
+        tidegate: None,
+        output: None,
+        into: None,
+        render: None,
+    };
     let place = Place::new(folder.path(), Path::new(env!("CARGO_BIN_EXE_tidegate")), &orders.peers)?;
     let mut session = Session::new(place, &orders)?;
     Cell::named("small").context("the small cell")?.take(&mut session);

@@ -94,6 +94,8 @@ pub struct Orders {
     pub tidegate: Option<PathBuf>,
     /// The folder of the results.
     pub output: Option<PathBuf>,
+    /// Put what is measured into the results of this file, in place of what it has of the same sections.
+    pub into: Option<PathBuf>,
     /// Render this file again and measure nothing.
     pub render: Option<PathBuf>,
 }
@@ -110,7 +112,7 @@ impl Orders {
         all.filter(|name| !self.sections.contains(name)).map(str::to_owned).collect()
     }
 
-    /// Reads arguments: `[quick|half|full] [--only A,B] [--peers A,B] [--tidegate FILE] [--output FOLDER]`, or
+    /// Reads arguments: `[quick|half|full] [--only A,B] [--peers A,B] [--tidegate FILE] [--output FOLDER] [--into FILE]`, or
     /// `--render FILE`.
     pub fn parse(arguments: &[String]) -> Result<Orders> {
         let mut orders = Orders {
@@ -119,6 +121,7 @@ impl Orders {
             peers: ALL.to_vec(),
             tidegate: None,
             output: None,
+            into: None,
             render: None,
         };
         let mut only = None;
@@ -133,6 +136,7 @@ impl Orders {
                 "--peers" => orders.peers = peers(&value()?)?,
                 "--tidegate" => orders.tidegate = Some(value()?.into()),
                 "--output" => orders.output = Some(value()?.into()),
+                "--into" => orders.into = Some(value()?.into()),
                 "--render" => orders.render = Some(value()?.into()),
                 // Cargo's own.
                 "--bench" => {}

@@ -33,6 +33,15 @@ pub fn page(results: &Results, pictures: &[(String, String)]) -> String {
          the least and the most. Everything here was measured in this run, on this machine:\n\n",
         results.date, results.seconds, results.command, results.rounds
     );
+    for later in &results.later {
+        let _ = write!(
+            text,
+            "Measured again without the rest, on {} by `{}`: {}.\n\n",
+            later.date,
+            later.command,
+            later.sections.join(", ")
+        );
+    }
     for (name, value) in results.machine.iter().chain(&results.peers) {
         let _ = writeln!(text, "- {name}: {value}");
     }
@@ -55,9 +64,10 @@ pub fn page(results: &Results, pictures: &[(String, String)]) -> String {
     }
     text += &overload_report::section(&results.overload);
     text += &restart_report::section(&results.restart);
-    if !results.trouble.is_empty() {
+    let trouble = || results.trouble.iter().chain(results.later.iter().flat_map(|later| &later.trouble));
+    if trouble().next().is_some() {
         text += "\n## Trouble\n\n";
-        for line in &results.trouble {
+        for line in trouble() {
             let _ = writeln!(text, "- {}", line.replace(['\n', '|'], " "));
         }
     }

@@ -43,6 +43,7 @@ pub fn take(arguments: &[String]) -> Option<Result<()>> {
     }
 }
 
+#[expect(clippy::exit, reason = "it dies as a process without memory does: at once, whoever is connected")]
 fn run(orders: &str) -> Result<()> {
     let orders: Orders = serde_json::from_str(orders)?;
     let knobs = Knobs {
