@@ -121,6 +121,7 @@ async fn walk(
     let chosen = arrival.choose(client, view, &parts, record)?;
     record.entry.iter().for_each(|entry| entry.chose(&chosen));
     arrival::check_memory(client, &chosen)?;
+    arrival::check_cpu(client, &chosen)?;
     let settings = &chosen.route().settings;
     if let Some(answer) = own::answer(&settings.action, &parts, client.tls.is_some()) {
         return Ok(Outcome::Own(answer));
