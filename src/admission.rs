@@ -228,6 +228,13 @@ struct Full {
     may_wait: bool,
 }
 
+impl Full {
+    /// What is full is the upstream, and neither one route of it nor what a lower class may fill.
+    fn is_limit(self) -> bool {
+        matches!(self.reason, Reason::UpstreamLimit | Reason::BackendLimit)
+    }
+}
+
 impl RouteGate {
     /// A route's way: `counts` live under the route's name.
     pub fn new(
@@ -239,6 +246,13 @@ impl RouteGate {
     ) -> Rc<Self> {
         let class_limit = class_limit(gate.settings.max_in_flight, class, gate.highest);
         Rc::new(RouteGate { name, gate, counts, max_in_flight, class, class_limit })
+    }
+
+    /// The same way for a request that its sender tries again: it counts as of the next lower class, so that it is
+    /// refused before those that ask for the first time.
+    pub fn lowered(&self) -> Rc<Self> {
+        let (name, gate, counts) = (self.name.clone(), self.gate.clone(), self.counts.clone());
+        RouteGate::new(name, gate, counts, self.max_in_flight, self.class.lower())
     }
 
     /// The upstream's gate.
@@ -310,6 +324,9 @@ impl RouteGate {
                 Err(full) => full,
             }
         };
+        if full.is_limit() {
+            self.gate.cluster.limited();
+        }
         let result = if full.may_wait {
             wait::wait(self, client, full.reason, deadline).await
         } else {

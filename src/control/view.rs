@@ -74,6 +74,12 @@ pub struct WorkerView {
     pub connections: u32,
     /// How late its event loop last was, in seconds.
     pub lag_seconds: f64,
+    /// How late its ticks were on average over the last second, without the worst.
+    #[serde(default)]
+    pub mean_late_ms: u64,
+    /// Classes that it refuses because it does not keep up (`cpu`).
+    #[serde(default)]
+    pub closed_classes: Vec<String>,
     /// It has not turned for two looks of the watchdog.
     pub stuck: bool,
 }
@@ -148,6 +154,9 @@ pub struct UpstreamView {
     /// The same among its backends' streams.
     #[serde(default)]
     pub stream_zombies: u32,
+    /// Second tries.
+    #[serde(default)]
+    pub retries: RetriesView,
     /// What each class may fill of the limit, for the classes that its routes use.
     pub classes: Vec<ClassView>,
     /// 100 when unset.
@@ -176,6 +185,17 @@ pub struct CohortView {
     pub realised_percent: f64,
     /// Clients in the last minute, about.
     pub clients: f64,
+}
+
+/// Second tries of an upstream's requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RetriesView {
+    /// Those that the successes so far would pay for now; three a second are free beside them.
+    pub tokens: f64,
+    /// Waiting or on their way.
+    pub in_flight: u32,
+    /// How they ended, or why there was none, ever.
+    pub outcomes: BTreeMap<String, u64>,
 }
 
 /// One class of an upstream.

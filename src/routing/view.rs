@@ -6,6 +6,7 @@
 
 use crate::admission::{CoreState, Gate, RouteGate};
 use crate::balancing::CoreCluster;
+use crate::request::Class;
 use crate::routing::settings::Action;
 use crate::routing::table::{Route, Table, Upstream};
 use crate::runtime::bells::Bells;
@@ -23,6 +24,8 @@ use std::sync::Arc;
 pub struct View {
     /// The table.
     pub table: Arc<Table>,
+    /// The highest class that its routes to upstreams use.
+    pub highest: Class,
     /// A gate for each route that has an upstream, in the order of the table's routes.
     gates: Vec<Option<Rc<RouteGate>>>,
 }
@@ -58,6 +61,11 @@ impl Chosen {
             Action::Upstream(index) => self.view.table.upstreams.get(index),
             _ => None,
         }
+    }
+
+    /// The highest class that is in use beside it.
+    pub fn highest(&self) -> Class {
+        self.view.highest
     }
 
     /// The version that the request belongs to.
@@ -113,7 +121,7 @@ impl Furniture {
                 pool.retire();
             }
         }
-        Rc::new(View { table, gates })
+        Rc::new(View { highest: table.highest_class(), table, gates })
     }
 
     fn gate(

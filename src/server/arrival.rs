@@ -133,6 +133,23 @@ pub fn check_memory(client: &Client, chosen: &Chosen) -> Result<(), Reject> {
     Ok(())
 }
 
+/// The lowest classes are not let in while the core does not keep up with its work.
+///
+/// # Errors
+/// 503 `cpu`.
+pub fn check_cpu(client: &Client, chosen: &Chosen) -> Result<(), Reject> {
+    let class = chosen.route().settings.class;
+    if client.station.strain.refuses(class, chosen.highest()) {
+        return Err(shed(
+            client,
+            chosen,
+            Reason::Cpu,
+            "the gateway is short of processor time for this class",
+        ));
+    }
+    Ok(())
+}
+
 /// 503 `memory`.
 pub fn no_memory(client: &Client, chosen: &Chosen) -> Reject {
     shed(client, chosen, Reason::Memory, "the gateway has no memory left for buffers")

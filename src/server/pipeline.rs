@@ -121,6 +121,7 @@ async fn walk(
     let chosen = arrival.choose(client, view, &parts, record)?;
     record.entry.iter().for_each(|entry| entry.chose(&chosen));
     arrival::check_memory(client, &chosen)?;
+    arrival::check_cpu(client, &chosen)?;
     let settings = &chosen.route().settings;
     if let Some(answer) = own::answer(&settings.action, &parts, client.tls.is_some()) {
         return Ok(Outcome::Own(answer));
@@ -134,14 +135,19 @@ async fn walk(
         departure::target(&parts.uri, arrival.into_path(), settings.filters.strip_prefix.as_deref())?;
     let upgrade = Upgrade::wanted(&parts, fields).filter(|_| incoming.is_end_stream());
     let trusted = &table.trusted_proxies;
+    let times = (record.started, settings.timeout);
+    let is_trusted = || trusted.trusts(client.peer.ip());
+    let (deadline, onward) = deadline::read(times, &mut parts.headers, fields, is_trusted)?;
     departure::on_request(client, (&mut parts, fields), &chosen, target, upgrade.as_ref(), trusted)?;
     departure::check_length(&parts, incoming, settings.filters.max_body)?;
 
-    let deadline = deadline::of(record.started, settings.timeout, &parts.headers, fields);
     let Some(incoming) = body.take() else { return Err(Reject::new(Reason::Internal, "no body")) };
     let mut outgoing = departure::outgoing(client, gate, &chosen, &parts, incoming, record);
     record.entry.iter().for_each(Entry::gathers);
     outgoing.gather(client, &chosen, deadline).await?;
+    // Whoever tries again comes after those who ask for the first time.
+    let lowered = (onward.attempt > 0).then(|| gate.lowered());
+    let gate = lowered.as_ref().unwrap_or(gate);
     let mut granted = match admit(client, &chosen, gate, record, deadline).await {
         Ok(granted) => granted,
         Err(reject) => {
@@ -156,7 +162,7 @@ async fn walk(
     };
 
     let request = departure::request(client, parts, outgoing);
-    let mut sent = departure::send(client, gate, request, granted, (record, deadline)).await?;
+    let mut sent = departure::send(client, gate, request, granted, (record, (deadline, onward))).await?;
     if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade::switch(client, &chosen, sent, upgrade, pending).map(Outcome::Own);
     }

@@ -11,7 +11,7 @@ pub mod stream;
 
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
 pub use ramps::{CohortChosen, RampChanged, RampConflict};
-pub use sheds::ShedNotices;
+pub use sheds::{ClassesClosed, ShedNotices};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
