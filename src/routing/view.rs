@@ -95,7 +95,7 @@ impl Furniture {
                 route.settings.name.clone(),
                 gates[index].clone(),
                 route.counts.clone(),
-                route.settings.max_in_flight,
+                route.settings.bound_of(table.upstreams[index].gate.max_in_flight),
                 route.settings.class,
             )),
             _ => None,
