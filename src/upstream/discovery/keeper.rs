@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 
 /// Lookups in flight at most; a name server that hangs must not collect them.
@@ -68,6 +68,7 @@ pub async fn keep_resolved(directory: Arc<Directory>, pace: Pace) {
             all: Semaphore::new(MAX_LOOKUPS - FOR_NEWCOMERS),
             newcomers: Semaphore::new(FOR_NEWCOMERS),
         },
+        renewed: Notify::new(),
     });
     let mut servers = None;
     let mut tasks = JoinSet::new();
@@ -93,6 +94,8 @@ pub(super) struct Asking {
     resolver: ArcSwapOption<Resolver>,
     pace: Pace,
     slots: Slots,
+    /// Others are asked now: rung for those who wait because the ones before did not answer.
+    renewed: Notify,
 }
 
 struct Slots {
@@ -126,7 +129,10 @@ impl Asking {
     fn ask(&self, servers: &[SocketAddr]) {
         let resolver = if servers.is_empty() { Resolver::system() } else { Resolver::asking(servers) };
         match resolver {
-            Ok(resolver) => self.resolver.store(Some(Arc::new(resolver))),
+            Ok(resolver) => {
+                self.resolver.store(Some(Arc::new(resolver)));
+                self.renewed.notify_waiters();
+            }
             Err(error) => tracing::error!(error, "these name servers cannot be asked"),
         }
     }
@@ -191,7 +197,8 @@ async fn keep(asking: Arc<Asking>, wanted: Wanted, set: Weak<AddressSet>) {
             asking.directory.note_change(&wanted.0, &set.load().list);
         }
         drop(set);
-        tokio::time::sleep(history.wait(&asking.pace, fastrand::f64(), Instant::now())).await;
+        let pause = history.wait(&asking.pace, fastrand::f64(), Instant::now());
+        let _ = tokio::time::timeout(pause, asking.renewed.notified()).await;
     }
 }
 
