@@ -203,6 +203,7 @@ fn backend_view(backend: &Backend, sight: BackendSight, now: u64) -> BackendView
         address: backend.at.to_string(),
         resolved: endpoint.addresses.load().list.iter().map(ToString::to_string).collect(),
         addresses: Vec::new(),
+        came_seconds: backend.came.map(|came| came.elapsed().as_secs_f64().round()),
         lookup: None,
         up,
         state: state(backend, &sight, up),

@@ -186,6 +186,9 @@ pub struct BackendView {
     /// address, nor for one of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<BackendView>,
+    /// How long ago its address came to its name, if this process saw that and had not seen it in the ten minutes before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_seconds: Option<f64>,
     /// How its name resolves, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookup: Option<LookupView>,

@@ -86,7 +86,7 @@ impl Address {
             return self.clone();
         }
         let domain = self.host.splitn(3, '.').nth(2).unwrap_or(&self.host);
-        Address { host: domain.into(), port }
+        Address { host: domain.trim_end_matches('.').into(), port }
     }
 }
 

@@ -136,7 +136,8 @@ fn e8_a_name_server_that_is_silent_or_denies_its_names_is_not_noticed() {
     let scale = Scale { during: Duration::from_secs(9), ..short() };
     let outcome = experiments::name_server_outage(&Untuned, scale);
     neighbour_is_served(&outcome);
-    assert!(outcome.goodput > 0.97 && outcome.refused.n < 5, "{outcome:#?}");
+    assert!(outcome.goodput > 0.95, "{outcome:#?}");
+    assert!(!outcome.reasons.contains_key("no_backend"), "nobody's address was taken away: {outcome:#?}");
     let lookups = |check: &&Check| check.what.contains("lookups") || check.what.contains("questions");
     assert!(outcome.checks.iter().filter(lookups).all(|check| check.reached), "{outcome:#?}");
 }

@@ -7,7 +7,8 @@ use crate::support::dnsmasq::Dnsmasq;
 use crate::support::gateway::Gateway;
 use crate::support::load::Load;
 use crate::support::operator::change;
-use crate::support::origins::{Origin, refused};
+use crate::support::origins::{Behaviour, Origin, refused};
+use crate::support::raw::get;
 use crate::support::{PATIENCE, wait_until};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -100,6 +101,29 @@ fn addresses_of_a_name_come_and_go_under_load_and_no_request_fails() {
         .iter()
         .any(|event| event.to_string().contains(&origins[2].address().to_string()));
     assert!(told, "{events:#}");
+}
+
+#[test]
+fn a_request_at_an_address_that_goes_finishes_there() {
+    let origins = Origin::with_one_port(2);
+    let port = origins[0].address().port();
+    let Some(server) = Dnsmasq::start("", &[(ip(&origins[0]), "pods.test")]) else { return };
+    let config = named(server.address(), &[("pods", format!("pods.test:{port}"), "")]);
+    let gateway = Gateway::start(&config);
+    wait_until(NOTICED, "it serves", || gateway.serves("/pods"));
+    // Longer than it takes until other addresses act, and shorter than the route's timeout.
+    origins[0].switch(Behaviour::Delay(Duration::from_secs(8)));
+    let mut slow = gateway.connect();
+    slow.send(get("/pods"));
+    origins[0].holds(1);
+    server.change(&[(ip(&origins[1]), "pods.test")]);
+    let only = [origins[1].address().to_string()];
+    wait_until(NOTICED, "the other address acts", || resolved(&gateway, "pods") == only);
+    assert_eq!(origins[0].in_flight(), 1, "it goes on where it is");
+    assert_eq!(backend(&gateway, "pods")["in_flight"], 0, "and is no load of the others");
+    assert_eq!(slow.answer(false).status(), 200);
+    let new = &backend(&gateway, "pods")["addresses"][0]["came_seconds"];
+    assert!(new.as_f64().is_some_and(|seconds| seconds < 60.0), "it came while the gateway ran: {new}");
 }
 
 #[test]

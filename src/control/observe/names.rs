@@ -40,6 +40,7 @@ pub(super) fn together(group: &Group, mut members: Vec<BackendView>) -> BackendV
         ramp_percent: weighed(|it| it.ramp_percent),
         reference: reference(&members),
         lookup,
+        came_seconds: None,
         addresses: members,
         // What belongs to the name is the same for all of its addresses.
         ..first
