@@ -2,7 +2,7 @@
 //! policy, the second changes nothing.
 //!
 //! Search domains and `ndots` are the system's, as resolv.conf has them, unless name servers are configured: then
-//! every name is a whole name. A name that ends in a dot always is. IPv6 addresses are used where there are no IPv4
+//! every name is a whole name. A name that ends in a dot always is. The hosts file comes first. IPv6 addresses are used where there are no IPv4
 //! ones: where both exist IPv6 is often the one without a route, and a backend is spoken to one way.
 
 use crate::upstream::discovery::keeper::Asking;
@@ -240,4 +240,40 @@ fn cut(mut all: Vec<(SocketAddr, u32)>) -> Answer {
     let unused = all.len().saturating_sub(MAX_ADDRESSES);
     all.truncate(MAX_ADDRESSES);
     Answer::Found(all, unused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates(name: &str, ndots: usize) -> Vec<String> {
+        let mut config = ResolverConfig::from_name_servers(Vec::new());
+        for domain in ["shop.svc.", "svc."] {
+            config.add_search(Name::from_ascii(domain).expect("a name"));
+        }
+        let mut options = ResolverOpts::default();
+        options.ndots = ndots;
+        let resolver = Resolver::build(config, options).expect("a resolver");
+        resolver.candidates(name).expect("a name").iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn search_domains_come_first_where_a_name_has_few_dots_and_never_for_a_whole_name() {
+        assert_eq!(candidates("orders", 1), ["orders.shop.svc.", "orders.svc.", "orders."]);
+        assert_eq!(
+            candidates("orders.shop", 1),
+            ["orders.shop.", "orders.shop.shop.svc.", "orders.shop.svc."]
+        );
+        assert_eq!(candidates("a.b.c", 5), ["a.b.c.shop.svc.", "a.b.c.svc.", "a.b.c."]);
+        assert_eq!(candidates("a.b.c.", 5), ["a.b.c."]);
+        assert_eq!(candidates("_http._tcp.orders", 5).len(), 3);
+    }
+
+    #[test]
+    fn more_addresses_than_are_used_are_counted_and_it_is_always_the_same_that_are_used() {
+        let all =
+            |n: u16| (0..n).map(|port| (SocketAddr::from(([192, 0, 2, 1], port)), 1)).collect::<Vec<_>>();
+        let Answer::Found(used, unused) = cut(all(100)) else { panic!("all were found") };
+        assert_eq!((used, unused), (all(64), 36));
+    }
 }
