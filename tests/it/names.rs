@@ -9,6 +9,7 @@ use crate::support::load::Load;
 use crate::support::operator::change;
 use crate::support::origins::{Behaviour, Origin, refused};
 use crate::support::raw::get;
+use crate::support::tls::{Authority, quoted};
 use crate::support::{PATIENCE, wait_until};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -175,6 +176,40 @@ fn a_service_is_found_by_its_srv_records_with_their_weights() {
     assert!(
         seen.contains(&format!("shop.test:{}", heavy.address().port())) || seen.contains("shop.test:"),
         "{seen}"
+    );
+}
+
+#[test]
+fn a_backend_by_name_is_verified_by_the_name_that_is_configured_and_not_by_what_the_records_say() {
+    let authority = Authority::new();
+    let own = authority.server_config(&authority.server(&["shop.test"]), false);
+    let (origin, stranger) = (
+        Origin::tls(Behaviour::WellBehaved, own),
+        Origin::tls(Behaviour::WellBehaved, authority.server_config(&authority.server(&["one.test"]), false)),
+    );
+    let record = |service: &str, origin: &Origin| {
+        format!("srv-host=_http._tcp.{service}.test,one.test,{},1,1\n", origin.address().port())
+    };
+    let lines = [record("shop", &origin), record("trap", &stranger)].concat();
+    let hosts = [(Ipv4Addr::LOCALHOST, "one.test"), (Ipv4Addr::LOCALHOST, "shop.test")];
+    let Some(server) = Dnsmasq::start(&lines, &hosts) else { return };
+    let tls = format!("tls = {{ ca = {} }}", quoted(&authority.ca()));
+    let named = named(
+        server.address(),
+        &[
+            ("host", format!("shop.test:{}", origin.address().port()), &tls),
+            ("service", "_http._tcp.shop.test".to_owned(), &tls),
+            ("trap", "_http._tcp.trap.test".to_owned(), &tls),
+        ],
+    );
+    let gateway = Gateway::start(&named);
+    wait_until(NOTICED, "both are spoken to", || gateway.serves("/host") && gateway.serves("/service"));
+    wait_until(NOTICED, "the third is found", || resolved(&gateway, "trap").len() == 1);
+    let answer = gateway.get("/trap");
+    assert_eq!(
+        (answer.status(), answer.reason()),
+        (502, Some("connect_failed")),
+        "it is one.test, and not trap.test"
     );
 }
 
