@@ -135,9 +135,10 @@ fn e8_a_name_server_that_is_silent_or_denies_its_names_is_not_noticed() {
     // Names are asked for every 5 s or so, and once a second or two when that failed.
     let scale = Scale { during: Duration::from_secs(9), ..short() };
     let outcome = experiments::name_server_outage(&Untuned, scale);
-    neighbour_is_served(&outcome);
-    assert!(outcome.goodput > 0.95, "{outcome:#?}");
+    // What names can break, and a busy machine cannot: it runs for longer than the others, beside all of them.
+    assert!(outcome.errors == 0, "no connection broke: {outcome:#?}");
     assert!(!outcome.reasons.contains_key("no_backend"), "nobody's address was taken away: {outcome:#?}");
+    assert!(outcome.goodput > 0.8 && outcome.control_served > 0.8, "{outcome:#?}");
     let lookups = |check: &&Check| check.what.contains("lookups") || check.what.contains("questions");
     assert!(outcome.checks.iter().filter(lookups).all(|check| check.reached), "{outcome:#?}");
 }

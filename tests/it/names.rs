@@ -128,7 +128,7 @@ fn a_request_at_an_address_that_goes_finishes_there() {
 }
 
 #[test]
-fn a_dead_address_of_a_name_costs_no_request_and_a_drain_of_the_name_drains_all() {
+fn a_dead_address_of_a_name_costs_no_request_and_levers_of_the_name_move_all() {
     let mut origins = Origin::with_one_port(3);
     let port = origins[0].address().port();
     let hosts: Vec<_> = origins.iter().map(|origin| (ip(origin), "pods.test")).collect();
@@ -142,6 +142,13 @@ fn a_dead_address_of_a_name_costs_no_request_and_a_drain_of_the_name_drains_all(
     let load = Load::paced(gateway.edge(), "/pods", 4, Duration::from_millis(3));
     wait_until(NOTICED, "the living serve", || origins.iter().all(|origin| origin.requests() > 100));
     load.stop().only(&[200]);
+
+    // A reference is of the whole name, whatever its addresses.
+    let ramp = serde_json::json!({ "percent": 50, "reference": 30, "reason": "careful" });
+    assert_eq!(change(gateway.admin(), "PUT", "/v1/upstreams/pods/backends/pods/ramp", &ramp).status(), 200);
+    let view = backend(&gateway, "pods");
+    assert_eq!((&view["reference"]["in_flight"], &view["cap"]), (&30.0.into(), &15.into()), "{view:#}");
+    assert!(view["addresses"].as_array().is_some_and(|all| all.iter().all(|it| it["cap"] == 5)), "{view:#}");
 
     let lever = serde_json::json!({ "state": "drain", "reason": "a new rack" });
     let drained = change(gateway.admin(), "PUT", "/v1/upstreams/pods/backends/pods/state", &lever);
