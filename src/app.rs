@@ -15,6 +15,7 @@ use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::{Desk, Job};
 use crate::control::build::Builder;
 use crate::control::observe::Observatory;
+use crate::control::readdress::follow_names;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::{Kept, keep};
 use crate::control::store::Store;
@@ -34,7 +35,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::events::{Started, stream};
 use crate::telemetry::logs::{self, Logs};
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::discovery::{Directory, Pace, Resolver, keep_resolved};
+use crate::upstream::discovery::{Directory, Pace, keep_resolved};
 use crate::worker::Workers;
 use anyhow::Context;
 use boot::Boot;
@@ -149,6 +150,7 @@ fn start(
         steering: steering.clone(),
         listeners: listeners.clone(),
         builder,
+        names: directory.clone(),
         store: boot.store.clone(),
         metrics: metrics.clone(),
         access_log: access_log.clone(),
@@ -189,7 +191,7 @@ fn start(
     // Before the background thread, which writes the same file after a change.
     boot.announce(options, admin, &listeners.bound());
     let background = run_background(control.clone(), (heard, orders), news.clone(), stop_rest.clone())?;
-    let outside = run_outside(directory, stop_rest.clone())?;
+    let outside = run_outside(control.clone(), directory, stop_rest.clone())?;
     let rest = vec![keeper, admin_thread, background, outside];
     let feeder = supervisor.feed(Health::new(hearts, beats))?;
     supervisor.ready(&news.status());
@@ -356,14 +358,14 @@ fn run_background(
 
 /// The thread of calls to the outside that nobody's request waits for. A disk that hangs must not hold it up, nor it
 /// a change of the configuration.
-fn run_outside(directory: Arc<Directory>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+fn run_outside(
+    control: Arc<Control>,
+    directory: Arc<Directory>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
-        match Resolver::system() {
-            Ok(resolver) => {
-                tokio::task::spawn_local(keep_resolved(directory, resolver, Pace::default()));
-            }
-            Err(error) => tracing::error!(error, "names cannot be resolved; addresses can"),
-        }
+        tokio::task::spawn_local(keep_resolved(directory, Pace::default()));
+        tokio::task::spawn_local(follow_names(control));
         stop.cancelled().await;
     };
     runtime::spawn("outside", main).map(|(_, thread)| thread)

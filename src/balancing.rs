@@ -23,6 +23,7 @@ use crate::permit::Counter;
 use crate::reject::{Reason, Reject};
 use crate::request::Deadline;
 use crate::telemetry::metrics::{BackendMetrics, UpstreamMetrics};
+use crate::upstream::discovery::AddressSet;
 use crate::upstream::exchange::{Exchange, Exchanges, Guard};
 use crate::upstream::onward::Onward;
 use crate::upstream::progress::Progress;
@@ -33,6 +34,7 @@ use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::future::poll_fn;
+use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,10 +45,11 @@ use tokio::time::{Sleep, sleep_until};
 
 pub use places::{CoreCluster, NoPlace, Place, Seated};
 
-/// One backend as a version of the configuration sees it.
+/// One backend as a table sees it: an address. A name that resolves to ten of them is ten backends, each with caps,
+/// averages and connections of its own; they have the name in common.
 #[derive(Debug)]
 pub struct Backend {
-    /// Name, address and weight.
+    /// Name and address as configured; the weight is its own part of it.
     pub settings: BackendSettings,
     /// Where it is, as text: what is learned of it belongs to that, and not to its name.
     pub at: Arc<str>,
@@ -54,9 +57,13 @@ pub struct Backend {
     pub cap: u32,
     /// Streams at most: tunnels, and requests of routes with `streaming`.
     pub max_streams: u32,
-    /// In flight; lives as long as the name.
+    /// It is one of the addresses that a name resolved to.
+    pub resolved: bool,
+    /// When its address came to its name, if this process saw that and had not seen it lately.
+    pub came: Option<Instant>,
+    /// In flight; lives as long as the name, and its address where that has several.
     pub in_flight: Arc<Counter>,
-    /// What it was sent lately; lives as long as the name.
+    /// What it was sent lately; likewise.
     pub rate: Arc<Rate>,
     /// Where its outcomes count.
     pub metrics: Arc<BackendMetrics>,
@@ -107,11 +114,26 @@ impl Backend {
     }
 }
 
+/// One backend as it is configured: what operators, metrics and levers mean by its name.
+#[derive(Debug)]
+pub struct Group {
+    /// Name, address and weight.
+    pub settings: BackendSettings,
+    /// What its name resolves to, unless its address is a literal. Whoever holds it keeps it resolved.
+    pub names: Option<Arc<AddressSet>>,
+    /// The version of these addresses that the table was built of.
+    pub version: u64,
+    /// Its backends among those of the cluster: one for each address; one that is absent while there is none.
+    pub members: Range<usize>,
+}
+
 /// The backends of one upstream.
 #[derive(Debug)]
 pub struct Cluster {
-    /// The backends.
+    /// The backends, those of a name together.
     pub backends: Vec<Backend>,
+    /// The same as they are configured, in the order of the file.
+    pub groups: Vec<Group>,
     /// What ramps leave to each of them.
     pub shares: Levelled,
     /// How backends of it are treated that fail, are sick, or come back; and second tries.
@@ -128,6 +150,13 @@ impl Cluster {
     /// In flight at all backends, zombies included.
     fn in_flight(&self) -> u32 {
         self.backends.iter().map(|backend| backend.in_flight.get()).fold(0, u32::saturating_add)
+    }
+
+    /// Its backends are what their names resolve to now.
+    pub fn is_current(&self) -> bool {
+        let current =
+            |group: &Group| group.names.as_ref().is_none_or(|names| names.load().version == group.version);
+        self.groups.iter().all(current)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod observe;
 pub mod origin;
 pub mod permits;
 pub mod ramp;
+pub mod readdress;
 pub mod renew;
 pub mod steering;
 pub mod store;
@@ -33,6 +34,8 @@ use crate::routing::table::{Live, Table};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::events::ConfigRefused;
 use crate::telemetry::metrics::{ApplyOutcome, Metrics};
+use crate::upstream::discovery::Directory;
+use crate::upstream::discovery::directory::Lookups;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -124,6 +127,8 @@ pub struct Control {
     steering: Arc<Steering>,
     listeners: Arc<Listeners>,
     builder: Mutex<Builder>,
+    /// Every name in use.
+    names: Arc<Directory>,
     store: Store,
     metrics: Arc<Metrics>,
     access_log: AccessLog,
@@ -147,6 +152,8 @@ pub struct Parts {
     pub listeners: Arc<Listeners>,
     /// What built the first table.
     pub builder: Builder,
+    /// The names that it builds with.
+    pub names: Arc<Directory>,
     /// The state directory.
     pub store: Store,
     /// Counters.
@@ -180,6 +187,7 @@ impl Control {
             steering: parts.steering,
             listeners: parts.listeners,
             builder: Mutex::new(parts.builder),
+            names: parts.names,
             store: parts.store,
             metrics: parts.metrics,
             access_log: parts.access_log,
@@ -277,18 +285,28 @@ impl Control {
         config::unfill(why, text, self.file.parent().unwrap_or(Path::new("")), &*self.environment)
     }
 
-    /// Drops replaced tables that no request reads any more, and forgets the names that only they had.
-    pub fn tidy(&self) {
+    /// A table was replaced. Others that no request reads any more go.
+    fn retire(&self, table: Arc<Table>) {
+        self.state().retired.push(table);
+        self.drop_unread();
+    }
+
+    /// Drops replaced tables that no request reads any more. True if there were any.
+    fn drop_unread(&self) -> bool {
         let mut state = self.state();
         let (kept, done) =
             std::mem::take(&mut state.retired).into_iter().partition(|t| Arc::strong_count(t) > 1);
         state.retired = kept;
         drop(state);
         let done: Vec<Arc<Table>> = done;
-        if done.is_empty() {
+        !done.is_empty()
+    }
+
+    /// Drops replaced tables that no request reads any more, and forgets the names that only they had.
+    pub fn tidy(&self) {
+        if !self.drop_unread() {
             return;
         }
-        drop(done);
         let plan = self.state().active.plan.clone();
         self.builder.lock().unwrap_or_else(PoisonError::into_inner).forget_unused(&plan);
     }
@@ -317,6 +335,11 @@ impl Control {
     /// Where clients connect.
     pub fn bound(&self) -> Vec<(Arc<str>, SocketAddr)> {
         self.listeners.bound()
+    }
+
+    /// What the lookups of backends' names come to.
+    pub fn lookups(&self) -> &Lookups {
+        &self.names.lookups
     }
 
     /// The state directory.

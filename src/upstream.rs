@@ -77,13 +77,13 @@ pub struct Waits {
 /// protocol, trust or client certificate is another endpoint, with connections of its own.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// As configured.
+    /// What it calls itself in `Host` and TLS: as configured, also where its name has become an address.
     pub address: Address,
     /// The protocol spoken to it.
     pub protocol: Protocol,
     /// How long to wait for it; follows the active version, since no connection depends on it.
     pub waits: ArcSwap<Waits>,
-    /// What its name resolves to now.
+    /// Where it is: one address, or those of a name that had none when the table was built.
     pub addresses: Arc<AddressSet>,
     /// The next address in turn.
     pub turn: AtomicU32,

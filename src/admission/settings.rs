@@ -15,6 +15,16 @@ pub struct Settings {
     pub adaptive: Adaptive,
 }
 
+/// Waiting requests at most where nothing else is said.
+const MAX_WAITING: u32 = 1024;
+
+impl Settings {
+    /// How many may wait where nothing else is said: twice the cap, at most 1,024.
+    pub fn waiting_for(cap: u32) -> u32 {
+        cap.saturating_mul(2).min(MAX_WAITING)
+    }
+}
+
 /// The adaptive limit (`overload.md` 2(iii)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adaptive {

@@ -14,7 +14,7 @@ pub struct BackendSettings {
     pub name: Arc<str>,
     /// Where it is.
     pub address: Address,
-    /// Its share relative to its peers; 100 is the default.
+    /// Its share relative to its peers; 100 is the default. Of a name, each address's.
     pub weight: NonZeroU32,
 }
 

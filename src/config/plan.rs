@@ -7,8 +7,9 @@ use crate::listener::settings::Settings as ListenerSettings;
 use crate::routing::matcher::RouteKey;
 use crate::routing::settings::RouteSettings;
 use crate::telemetry::settings::AccessLogSettings;
-use crate::upstream::settings::Settings as UpstreamSettings;
+use crate::upstream::settings::{OnMissing, Settings as UpstreamSettings};
 use ipnet::IpNet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct GatewaySettings {
     pub drain_delay: Duration,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Name servers to ask instead of the system's.
+    pub resolver: Vec<SocketAddr>,
 }
 
 /// One upstream.
@@ -63,4 +66,19 @@ pub struct UpstreamPlan {
     pub balancing: BalancingSettings,
     /// How they are spoken to.
     pub transport: UpstreamSettings,
+    /// What becomes of the last good addresses of a name that has none any more.
+    pub on_missing: OnMissing,
+    /// How its cap follows its addresses, if the file does not say it.
+    pub growth: Option<Growth>,
+}
+
+/// How the cap of an upstream follows the number of its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// In flight for each address.
+    pub each: u32,
+    /// In flight at most: the upstream's share of the process.
+    pub most: u32,
+    /// The requests that may wait follow too.
+    pub waiting: bool,
 }

@@ -199,7 +199,7 @@ fn endpoint(text: &str) -> Result<Address, Reason> {
             None => (text, None),
         },
     };
-    let port = port.ok_or_else(|| because("the port is missing", "add a colon and the port"))?;
+    let Some(port) = port else { return service(host) };
     let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     let port = port.parse().ok().filter(|port| digits && *port > 0);
     let port = port.ok_or_else(|| because("the port is not a number", "ports are from 1 to 65535"))?;
@@ -210,6 +210,22 @@ fn endpoint(text: &str) -> Result<Address, Reason> {
         ));
     }
     Ok(Address { host: host.into(), port })
+}
+
+/// A name without a port: `_service._proto.domain`, whose SRV records have the ports (RFC 2782).
+fn service(host: &str) -> Result<Address, Reason> {
+    let mut labels = host.splitn(3, '.');
+    let is_tag = |label: Option<&str>| label.is_some_and(|label| label.len() > 1 && label.starts_with('_'));
+    let tags = [is_tag(labels.next()), is_tag(labels.next())];
+    let domain = labels.next().is_some_and(|domain| !domain.trim_end_matches('.').is_empty());
+    match tags {
+        [true, true] if domain && is_host(host) => Ok(Address { host: host.into(), port: 0 }),
+        [true, _] => Err(because(
+            "it is neither a host with a port nor the name of a service",
+            "a service is _name._tcp and a domain, such as \"_http._tcp.orders.internal\"; a host needs a colon and a port",
+        )),
+        _ => Err(because("the port is missing", "add a colon and the port")),
+    }
 }
 
 const BRACKETS: &str = "an IPv6 address stands in brackets: \"[::1]:8080\"";
@@ -279,7 +295,15 @@ mod tests {
 
     #[test]
     fn endpoints_have_a_host_and_a_port() {
-        for text in ["10.0.0.1:8080", "[::1]:80", "orders-b.internal:8080", "a_b.svc.:1"] {
+        for text in [
+            "10.0.0.1:8080",
+            "[::1]:80",
+            "orders-b.internal:8080",
+            "a_b.svc.:1",
+            "_http._tcp.orders.internal",
+            "_http._tcp.orders.internal.",
+            "_http._tcp.orders.internal:80",
+        ] {
             assert!(endpoint(text).is_ok(), "{text}");
         }
         for text in [
@@ -299,6 +323,12 @@ mod tests {
             "a b:80",
             "-a:80",
             "a..b:80",
+            "_http._tcp",
+            "_http._tcp.",
+            "_http.orders.internal",
+            "_._tcp.orders.internal",
+            "_http._tcp.a..b",
+            "http._tcp.orders.internal",
         ] {
             assert!(endpoint(text).is_err(), "{text}");
         }

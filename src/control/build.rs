@@ -2,14 +2,17 @@
 //! averages by address, protocol and TLS (`design.md`, "Identity across a swap"), so a swap never doubles a
 //! limit and never forgets what is in flight.
 
+mod names;
+
 use crate::admission;
 use crate::balancing::budget::Budget;
 use crate::balancing::ewma::PeakEwma;
 use crate::balancing::rate::Rate;
 use crate::balancing::settings::{BackendSettings, Health};
 use crate::balancing::shares::Shares;
-use crate::balancing::{Backend, Cluster, Levelled};
+use crate::balancing::{Backend, Cluster, Group, Levelled};
 use crate::config::plan::{Plan, UpstreamPlan};
+use crate::control::build::names::Member;
 use crate::control::trust::Trusts;
 use crate::filters::forwarded::TrustedProxies;
 use crate::permit::Counter;
@@ -20,13 +23,14 @@ use crate::routing::settings::{Action, RouteSettings};
 use crate::routing::table::{Route, Table, Upstream};
 use crate::runtime::descriptors::Descriptors;
 use crate::telemetry::metrics::{BackendMetrics, Metrics, Names};
-use crate::upstream::discovery::Directory;
+use crate::upstream::discovery::{AddressSet, Directory};
 use crate::upstream::settings::{Address, Protocol};
 use crate::upstream::tls::TlsClient;
 use crate::upstream::{BackendTls, Endpoint, Waits};
 use arc_swap::ArcSwap;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
 use tokio::sync::Semaphore;
@@ -42,9 +46,9 @@ pub struct Builder {
     upstreams: Kept<Arc<str>, admission::Shared>,
     budgets: Kept<Arc<str>, Budget>,
     routes: Kept<Arc<str>, admission::RouteCounts>,
-    backends: Kept<(Arc<str>, Arc<str>), Counter>,
-    rates: Kept<(Arc<str>, Arc<str>), Rate>,
-    streams: Kept<(Arc<str>, Arc<str>), Counter>,
+    backends: Kept<Own, Counter>,
+    rates: Kept<Own, Rate>,
+    streams: Kept<Own, Counter>,
     endpoints: Kept<Identity, Endpoint>,
     latencies: Kept<Identity, PeakEwma>,
     trusts: Trusts,
@@ -53,11 +57,16 @@ pub struct Builder {
     later: Vec<(Arc<Endpoint>, Waits, u32)>,
 }
 
+/// What a backend's counts belong to: upstream, name, and of a name that was resolved its address.
+type Own = (Arc<str>, Arc<str>, Option<SocketAddr>);
+
 /// What makes a backend's connections and averages its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Identity {
     upstream: Arc<str>,
     address: Address,
+    /// What the address's name was resolved to.
+    resolved: Option<SocketAddr>,
     protocol: Protocol,
     tls: Option<blake3::Hash>,
     health: Option<Health>,
@@ -140,6 +149,33 @@ impl Builder {
         Ok(Table { number: self.number, ..table })
     }
 
+    /// Builds those upstreams of the active table again whose names have other addresses now; nothing if all are as
+    /// they were. It keeps its number, reads no file, and shares all else with the table that it replaces, which a
+    /// long request may hold for hours. [`Builder::settle`] belongs to it.
+    ///
+    /// # Errors
+    /// None that the active table did not have when it was built.
+    pub fn readdress(&mut self, plan: &Plan, active: &Table) -> Result<Option<Table>, String> {
+        if active.upstreams.iter().all(|upstream| upstream.cluster.is_current()) {
+            return Ok(None);
+        }
+        self.later.clear();
+        let upstreams: Result<Vec<_>, String> = plan
+            .upstreams
+            .iter()
+            .zip(&active.upstreams)
+            .enumerate()
+            .map(|(index, (upstream, before))| {
+                if before.cluster.is_current() {
+                    return Ok(before.clone());
+                }
+                let tls = self.trusts.active(&upstream.name).cloned();
+                self.upstream(plan, index, upstream, tls)
+            })
+            .collect();
+        Ok(Some(Table { upstreams: upstreams?, ..active.clone() }))
+    }
+
     /// The table of this plan is active: its number is taken, and what only older ones used may go.
     pub fn commit(&mut self, plan: &Plan) {
         self.number += 1;
@@ -149,6 +185,12 @@ impl Builder {
     /// The same for a table that was rebuilt and takes no number.
     pub fn recommit(&mut self, plan: &Plan) {
         self.trusts.commit();
+        self.directory.ask(&plan.gateway.resolver);
+        self.settle(plan);
+    }
+
+    /// The same for a table that has only other addresses.
+    pub fn settle(&mut self, plan: &Plan) {
         for (endpoint, waits, connects) in self.later.drain(..) {
             endpoint.follow(waits, connects);
         }
@@ -184,7 +226,11 @@ impl Builder {
             .upstreams
             .iter()
             .enumerate()
-            .map(|(index, upstream)| self.upstream(plan, index, upstream))
+            .map(|(index, upstream)| {
+                let tls = self.trusts.client_for(upstream);
+                let tls = tls.map_err(|error| format!("upstream {}: {error}", upstream.name))?;
+                self.upstream(plan, index, upstream, tls)
+            })
             .collect();
         let upstreams = upstreams?;
         let keys: Vec<_> = plan.routes.iter().map(|(key, _)| key.clone()).collect();
@@ -195,7 +241,7 @@ impl Builder {
         Ok(Table {
             number: self.number + 1,
             hash: plan.hash.clone(),
-            matcher,
+            matcher: Arc::new(matcher),
             routes: plan.routes.iter().map(|(_, settings)| self.route(settings)).collect(),
             upstreams,
             max_in_flight: plan.gateway.max_in_flight,
@@ -214,23 +260,22 @@ impl Builder {
         }
     }
 
-    fn upstream(&mut self, plan: &Plan, index: usize, upstream: &UpstreamPlan) -> Result<Upstream, String> {
+    fn upstream(
+        &mut self,
+        plan: &Plan,
+        index: usize,
+        upstream: &UpstreamPlan,
+        tls: Option<TlsClient>,
+    ) -> Result<Upstream, String> {
         let metrics = self.metrics.upstream(&upstream.name);
         let classes = classes(plan, index);
-        let tls = self.trusts.client_for(upstream);
-        let tls = tls.map_err(|error| format!("upstream {}: {error}", upstream.name))?;
-        let backends: Result<Vec<_>, String> = upstream
-            .balancing
-            .backends
-            .iter()
-            .map(|backend| self.backend(upstream, backend, tls.as_ref()))
-            .collect();
-        let backends = backends?;
+        let (groups, backends) = self.groups(upstream, tls.as_ref())?;
         let cores = self.cores;
         // Whoever swaps the table in says first what operators' ramps leave.
         let cluster = Cluster {
             shares: Levelled::new(Shares::of(&backends.iter().map(Backend::warm).collect::<Vec<_>>(), None)),
             backends,
+            groups,
             settings: Arc::new(upstream.balancing.clone()),
             budget: self.budgets.get_or(upstream.name.clone(), || Budget::new(cores)),
             host: upstream.transport.host.clone(),
@@ -238,7 +283,7 @@ impl Builder {
         };
         Ok(Upstream {
             name: upstream.name.clone(),
-            gate: upstream.gate.clone(),
+            gate: names::gate(upstream, cluster.backends.len()),
             highest: highest(plan, index),
             classes,
             shared: self
@@ -249,32 +294,73 @@ impl Builder {
         })
     }
 
+    /// The backends of an upstream: each as it is configured, and each of its addresses.
+    fn groups(
+        &mut self,
+        upstream: &UpstreamPlan,
+        tls: Option<&TlsClient>,
+    ) -> Result<(Vec<Group>, Vec<Backend>), String> {
+        let mut backends = Vec::new();
+        let mut groups = Vec::new();
+        for settings in &upstream.balancing.backends {
+            let first = backends.len();
+            let set = self.directory.addresses_of(&settings.address, upstream.on_missing);
+            let found = set.load().clone();
+            let is_name = settings.address.literal().is_none();
+            if is_name && !found.list.is_empty() {
+                for (address, fact) in found.list.iter().zip(&found.facts) {
+                    backends.push(self.backend(upstream, names::member(settings, *address, *fact), tls)?);
+                }
+            } else {
+                backends.push(self.backend(upstream, names::whole(settings, &set), tls)?);
+            }
+            groups.push(Group {
+                settings: settings.clone(),
+                names: is_name.then_some(set),
+                version: found.version,
+                members: first..backends.len(),
+            });
+        }
+        Ok((groups, backends))
+    }
+
     fn backend(
         &mut self,
         upstream: &UpstreamPlan,
-        settings: &BackendSettings,
+        member: Member<'_>,
         tls: Option<&TlsClient>,
     ) -> Result<Backend, String> {
+        let Member { settings, weight, resolved, came, addresses } = member;
         let identity = Identity {
             upstream: upstream.name.clone(),
-            address: settings.address.clone(),
+            address: settings.address.spoken_at(resolved.map_or(0, |address| address.port())),
+            resolved,
             protocol: upstream.transport.protocol,
             tls: tls.map(TlsClient::identity),
             health: upstream.balancing.health.clone(),
         };
-        let key = (upstream.name.clone(), settings.name.clone());
-        let metrics = self.metrics.backend(&upstream.name, &settings.name);
+        let at: Arc<str> = match resolved {
+            Some(address) => address.to_string().into(),
+            None => settings.address.to_string().into(),
+        };
+        let key = (upstream.name.clone(), settings.name.clone(), resolved);
+        let metrics = match resolved {
+            Some(_) => self.metrics.address(&upstream.name, &settings.name, &at),
+            None => self.metrics.backend(&upstream.name, &settings.name),
+        };
         Ok(Backend {
-            settings: settings.clone(),
-            at: format!("{}:{}", settings.address.host, settings.address.port).into(),
+            settings: BackendSettings { weight, ..settings.clone() },
+            at,
             cap: upstream.balancing.max_in_flight_per_backend,
             max_streams: upstream.balancing.max_streams,
+            resolved: resolved.is_some(),
+            came,
             in_flight: self.backends.get_or(key.clone(), Counter::default),
             rate: self.rates.get_or(key.clone(), Rate::default),
             metrics: metrics.clone(),
             streams: self.streams.get_or(key, Counter::default),
             latency: self.latencies.get_or(identity.clone(), PeakEwma::default),
-            endpoint: self.endpoint(upstream, identity, tls, metrics)?,
+            endpoint: self.endpoint(upstream, identity, &addresses, tls, metrics)?,
         })
     }
 
@@ -282,6 +368,7 @@ impl Builder {
         &mut self,
         upstream: &UpstreamPlan,
         identity: Identity,
+        addresses: &Arc<AddressSet>,
         tls: Option<&TlsClient>,
         metrics: Arc<BackendMetrics>,
     ) -> Result<Arc<Endpoint>, String> {
@@ -301,9 +388,9 @@ impl Builder {
                 Some(BackendTls { config: client.config.clone(), server_name })
             }
         };
-        let (directory, descriptors) = (&self.directory, &self.descriptors);
+        let descriptors = &self.descriptors;
         let endpoint = self.endpoints.get_or(identity, || Endpoint {
-            addresses: directory.addresses_of(&address),
+            addresses: addresses.clone(),
             address,
             protocol: transport.protocol,
             waits: ArcSwap::from_pointee(waits.clone()),

@@ -1,7 +1,9 @@
 //! Reads the running gateway into plain values, at one moment, without stopping anything.
 
+mod names;
+
 use crate::admission::class_limit;
-use crate::balancing::Backend;
+use crate::balancing::{Backend, Cluster, Group};
 use crate::control::Control;
 use crate::control::certificates::Owner;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
@@ -68,6 +70,7 @@ impl Observatory {
             workers,
             listeners: self.listeners(),
             upstreams: upstreams(&table, self.control.steering().sight(&table), now),
+            lookups: names::lookups(self.control.lookups()),
         };
         self.add_certificates(&mut view);
         view
@@ -206,14 +209,16 @@ fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> Upstrea
         ramp: sight.ramp,
         cohort: sight.cohort,
         tls: None,
-        backends: upstream
-            .cluster
-            .backends
-            .iter()
-            .zip(sight.backends)
-            .map(|(backend, sight)| backend_view(backend, sight, now))
-            .collect(),
+        backends: backends(&upstream.cluster, sight.backends, now),
     }
+}
+
+/// Each backend as it is configured, with its addresses where its name has some.
+fn backends(cluster: &Cluster, sights: Vec<BackendSight>, now: u64) -> Vec<BackendView> {
+    let all = cluster.backends.iter().zip(sights);
+    let mut all = all.map(|(backend, sight)| backend_view(backend, sight, now));
+    let group = |group: &Group| names::together(group, all.by_ref().take(group.members.len()).collect());
+    cluster.groups.iter().map(group).collect()
 }
 
 fn backend_view(backend: &Backend, sight: BackendSight, now: u64) -> BackendView {
@@ -222,8 +227,11 @@ fn backend_view(backend: &Backend, sight: BackendSight, now: u64) -> BackendView
     let allowed = endpoint.connects_allowed.load(Relaxed) as usize;
     BackendView {
         name: backend.settings.name.to_string(),
-        address: format!("{}:{}", endpoint.address.host, endpoint.address.port),
+        address: backend.at.to_string(),
         resolved: endpoint.addresses.load().list.iter().map(ToString::to_string).collect(),
+        addresses: Vec::new(),
+        came_seconds: backend.came.map(|came| came.elapsed().as_secs_f64().round()),
+        lookup: None,
         up,
         state: state(backend, &sight, up),
         weight: backend.settings.weight.get(),

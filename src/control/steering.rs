@@ -20,6 +20,7 @@ use crate::runtime::bells::Bells;
 use crate::telemetry::events::RampChanged;
 use crowd::Crowd;
 use forecast::Forecast;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -327,8 +328,13 @@ impl Steering {
 impl State {
     /// Puts what the levers mean into every table that serves.
     fn level(&mut self) {
+        // Tables that differ in some names have the clusters of the others in common.
+        let mut levelled = HashSet::new();
         for table in self.tables.iter().filter_map(Weak::upgrade) {
             for upstream in &table.upstreams {
+                if !levelled.insert(Arc::as_ptr(&upstream.cluster)) {
+                    continue;
+                }
                 upstream.cluster.shares.set(self.watchman.shares(upstream, &self.levers));
             }
         }
@@ -343,7 +349,7 @@ fn known<'a>(table: &'a Table, target: &Target) -> Result<&'a Upstream, Refusal>
         name: target.upstream().to_string(),
         known: list(table.upstreams.iter().map(|upstream| &*upstream.name)),
     })?;
-    let backends = || upstream.cluster.backends.iter().map(|backend| &backend.settings.name);
+    let backends = || upstream.cluster.groups.iter().map(|group| &group.settings.name);
     match target.backend() {
         Some(name) if !backends().any(|known| known == name) => Err(Refusal::Unknown {
             what: "backend",

@@ -44,6 +44,9 @@ pub struct GatewayView {
     pub listeners: Vec<ListenerView>,
     /// The upstreams.
     pub upstreams: Vec<UpstreamView>,
+    /// The lookups of backends' names.
+    #[serde(default)]
+    pub lookups: LookupsView,
 }
 
 /// The active version.
@@ -216,6 +219,16 @@ pub struct BackendView {
     pub address: String,
     /// What the name resolves to now.
     pub resolved: Vec<String>,
+    /// Each of these as a backend of its own, whose figures above are sums, means or the worst; nothing for a literal
+    /// address, nor for one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<BackendView>,
+    /// How long ago its address came to its name, if this process saw that and had not seen it in the ten minutes before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_seconds: Option<f64>,
+    /// How its name resolves, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<LookupView>,
     /// Has an address and may be picked.
     pub up: bool,
     /// `ready`, or why it is not picked.
@@ -249,6 +262,36 @@ pub struct BackendView {
     /// What it holds when it is well: what ramps are percentages of.
     #[serde(default)]
     pub reference: ReferenceView,
+}
+
+/// How a name resolves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LookupView {
+    /// Why the last lookup brought nothing, or not all; the addresses are then old.
+    pub failure: Option<String>,
+    /// How long that has been so.
+    pub failing_seconds: Option<f64>,
+    /// When its addresses will be dropped if that stays so.
+    pub dropped_in_seconds: Option<f64>,
+    /// Addresses that are too many and not used.
+    pub unused: usize,
+}
+
+/// The lookups of all names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookupsView {
+    /// Under way.
+    pub in_flight: u32,
+    /// Under way at most.
+    pub limit: u32,
+    /// Waiting for one to end.
+    pub waiting: u32,
+    /// That brought addresses, ever.
+    pub found: u64,
+    /// That were told that there are none, ever.
+    pub missing: u64,
+    /// That brought nothing, or not all, ever.
+    pub failed: u64,
 }
 
 /// A ramp or a drain.

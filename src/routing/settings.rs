@@ -4,6 +4,7 @@ use crate::filters::settings::Settings as FilterSettings;
 use crate::request::Class;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +28,19 @@ pub struct RouteSettings {
     pub class: Class,
     /// In flight through this route at most.
     pub max_in_flight: u32,
+    /// Where the file says nothing of that: one part in so many of its upstream's cap, which may follow its addresses.
+    pub part_of_cap: Option<NonZeroU32>,
     /// `%2f` in the path is let through.
     pub keep_encoded_slash: bool,
     /// Changes and limits.
     pub filters: FilterSettings,
+}
+
+impl RouteSettings {
+    /// In flight through it at most, behind an upstream whose cap is now `cap`.
+    pub fn bound_of(&self, cap: u32) -> u32 {
+        self.part_of_cap.map_or(self.max_in_flight, |parts| (cap / parts).max(1))
+    }
 }
 
 /// What becomes of a request that matched.

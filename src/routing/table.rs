@@ -15,17 +15,17 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One version, ready to serve.
-#[derive(Debug)]
+/// One version, ready to serve; a further table of it where names have other addresses.
+#[derive(Clone, Debug)]
 pub struct Table {
     /// Counts from 1 in a process.
     pub number: u64,
     /// Blake3 of the text, hex.
     pub hash: String,
-    /// Finds a route's index.
-    pub matcher: Matcher,
-    /// The routes.
-    pub routes: Vec<Route>,
+    /// Finds a route's index. Shared by tables of one version, which a request may hold for long.
+    pub matcher: Arc<Matcher>,
+    /// The routes; likewise.
+    pub routes: Arc<[Route]>,
     /// The upstreams.
     pub upstreams: Vec<Upstream>,
     /// Requests in the process at most.
@@ -61,7 +61,7 @@ pub struct Route {
 }
 
 /// One upstream of a table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Upstream {
     /// Its name.
     pub name: Arc<str>,

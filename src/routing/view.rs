@@ -16,7 +16,7 @@ use crate::upstream::Endpoint;
 use crate::upstream::janitor::Janitor;
 use crate::upstream::pool::Pool;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 /// A table as one core sees it.
@@ -28,6 +28,8 @@ pub struct View {
     pub highest: Class,
     /// A gate for each route that has an upstream, in the order of the table's routes.
     gates: Vec<Option<Rc<RouteGate>>>,
+    /// The gates of the upstreams, in their order.
+    own: Vec<Rc<Gate>>,
 }
 
 /// A route of a view, held by a request to its end.
@@ -83,12 +85,15 @@ pub struct Furniture {
     janitor: Rc<Janitor>,
     states: HashMap<Arc<str>, Rc<CoreState>>,
     pools: HashMap<*const Endpoint, Rc<Pool>>,
+    /// The view before, as long as somebody looks at it.
+    last: Weak<View>,
 }
 
 impl Furniture {
     /// An empty room.
     pub fn new(core: CoreId, clock: Rc<Clock>, bells: Arc<Bells>, janitor: Rc<Janitor>) -> Self {
-        Furniture { core, clock, bells, janitor, states: HashMap::new(), pools: HashMap::new() }
+        let (states, pools) = (HashMap::new(), HashMap::new());
+        Furniture { core, clock, bells, janitor, states, pools, last: Weak::new() }
     }
 
     /// Builds the core's view of `table`, keeping what it has in common with the one before; what is gone is
@@ -96,14 +101,31 @@ impl Furniture {
     pub fn arrange(&mut self, table: Arc<Table>) -> Rc<View> {
         let mut states = HashMap::with_capacity(table.upstreams.len());
         let mut pools = HashMap::new();
-        let gates: Vec<Rc<Gate>> =
-            table.upstreams.iter().map(|upstream| self.gate(upstream, &mut states, &mut pools)).collect();
-        let routes = table.routes.iter().map(|route| match route.settings.action {
+        // Another table of the same version: only names of some upstreams have other addresses. A request may hold its
+        // view for hours, so views share what they have in common.
+        let last = self.last.upgrade().filter(|last| Arc::ptr_eq(&last.table.routes, &table.routes));
+        let same = |index: usize, upstream: &Upstream| {
+            let before = last.as_ref().filter(|last| {
+                let before = last.table.upstreams.get(index);
+                before.is_some_and(|before| Arc::ptr_eq(&before.cluster, &upstream.cluster))
+            });
+            before.map(|last| last.own[index].clone())
+        };
+        let own: Vec<Rc<Gate>> = table
+            .upstreams
+            .iter()
+            .enumerate()
+            .map(|(index, upstream)| self.gate(upstream, same(index, upstream), &mut states, &mut pools))
+            .collect();
+        let routes = table.routes.iter().enumerate().map(|(place, route)| match route.settings.action {
+            Action::Upstream(index) if same(index, &table.upstreams[index]).is_some() => {
+                last.as_ref().and_then(|last| last.gates[place].clone())
+            }
             Action::Upstream(index) => Some(RouteGate::new(
                 route.settings.name.clone(),
-                gates[index].clone(),
+                own[index].clone(),
                 route.counts.clone(),
-                route.settings.max_in_flight,
+                route.settings.bound_of(table.upstreams[index].gate.max_in_flight),
                 route.settings.class,
             )),
             _ => None,
@@ -121,12 +143,15 @@ impl Furniture {
                 pool.retire();
             }
         }
-        Rc::new(View { highest: table.highest_class(), table, gates })
+        let view = Rc::new(View { highest: table.highest_class(), table, gates, own });
+        self.last = Rc::downgrade(&view);
+        view
     }
 
     fn gate(
         &self,
         upstream: &Upstream,
+        same: Option<Rc<Gate>>,
         states: &mut HashMap<Arc<str>, Rc<CoreState>>,
         pools: &mut HashMap<*const Endpoint, Rc<Pool>>,
     ) -> Rc<Gate> {
@@ -138,6 +163,9 @@ impl Furniture {
         states.insert(upstream.name.clone(), state.clone());
         let backends = upstream.cluster.backends.iter();
         let own = backends.map(|backend| self.pool(&backend.endpoint, pools)).collect();
+        if let Some(same) = same {
+            return same;
+        }
         let cluster = CoreCluster::new(upstream.cluster.clone(), own, self.clock.clone(), self.core);
         Gate::new(upstream.gate.clone(), upstream.highest, state, cluster, upstream.metrics.clone())
     }

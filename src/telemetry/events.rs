@@ -5,11 +5,13 @@
 //! the metrics, so that a line left out loses nothing.
 
 mod certificates;
+mod names;
 mod ramps;
 mod sheds;
 pub mod stream;
 
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
+pub use names::AddressesChanged;
 pub use ramps::{CohortChosen, RampChanged, RampConflict};
 pub use sheds::{ClassesClosed, ShedNotices};
 

@@ -30,7 +30,24 @@ pub struct Metrics {
 struct Tables {
     routes: BTreeMap<Arc<str>, Arc<RouteMetrics>>,
     upstreams: BTreeMap<Arc<str>, Arc<UpstreamMetrics>>,
-    backends: BTreeMap<(Arc<str>, Arc<str>), Arc<BackendMetrics>>,
+    backends: BTreeMap<BackendName, Named>,
+}
+
+/// A backend's name, after its upstream's.
+type BackendName = (Arc<str>, Arc<str>);
+
+/// A backend, and the addresses of its name that are counted apart: together they are one label.
+#[derive(Debug)]
+struct Named {
+    own: Arc<BackendMetrics>,
+    addresses: BTreeMap<Arc<str>, Arc<BackendMetrics>>,
+}
+
+impl Named {
+    /// A count of all of them.
+    fn sum(&self, count: impl Fn(&BackendMetrics) -> u64) -> u64 {
+        self.addresses.values().map(|address| count(address)).fold(count(&self.own), u64::wrapping_add)
+    }
 }
 
 /// The names that live versions use.
@@ -72,10 +89,17 @@ impl Metrics {
 
     /// The counters of a backend of an upstream.
     pub fn backend(&self, upstream: &str, name: &str) -> Arc<BackendMetrics> {
-        let key: (Arc<str>, Arc<str>) = (upstream.into(), name.into());
+        self.tables().backend(upstream, name, self.cores).own.clone()
+    }
+
+    /// The counters of one address of a backend's name. They are exposed as part of the name's, also after the
+    /// address has gone.
+    pub fn address(&self, upstream: &str, name: &str, address: &str) -> Arc<BackendMetrics> {
         let mut tables = self.tables();
-        let entry = tables.backends.entry(key.clone());
-        Arc::clone(entry.or_insert_with(|| Arc::new(BackendMetrics::new(key.0, key.1, self.cores))))
+        let named = tables.backend(upstream, name, self.cores);
+        let (upstream, name) = (named.own.upstream.clone(), named.own.name.clone());
+        let make = || Arc::new(BackendMetrics::new(upstream, name, self.cores));
+        named.addresses.entry(address.into()).or_insert_with(make).clone()
     }
 
     /// Forgets the names that no version uses and whose handles nobody holds.
@@ -83,12 +107,27 @@ impl Metrics {
         let mut tables = self.tables();
         tables.routes.retain(|name, it| &**name == NONE || names.routes.contains(name) || held(it));
         tables.upstreams.retain(|name, it| &**name == NONE || names.upstreams.contains(name) || held(it));
-        tables.backends.retain(|key, it| names.backends.contains(key) || held(it));
+        tables.backends.retain(|key, it| {
+            // Nobody gets a handle without the lock, so what nobody holds counts no more.
+            for (_, gone) in it.addresses.extract_if(.., |_, address| !held(address)) {
+                it.own.inherit(&gone);
+            }
+            names.backends.contains(key) || held(&it.own) || !it.addresses.is_empty()
+        });
     }
 
     /// Counting never panics while it holds the lock, and a table is whole after every step.
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    fn backend(&mut self, upstream: &str, name: &str, cores: usize) -> &mut Named {
+        let key: BackendName = (upstream.into(), name.into());
+        let entry = self.backends.entry(key.clone());
+        let own = || Arc::new(BackendMetrics::new(key.0, key.1, cores));
+        entry.or_insert_with(|| Named { own: own(), addresses: BTreeMap::new() })
     }
 }
 
@@ -136,5 +175,27 @@ mod tests {
         drop(held);
         metrics.retain(&names);
         assert_eq!(metrics.tables().upstreams.len(), 2);
+    }
+
+    #[test]
+    fn a_name_counts_what_its_addresses_counted_also_when_they_are_gone() {
+        let metrics = Metrics::new(1);
+        let count = || {
+            let tables = metrics.tables();
+            let named = tables.backends.values().next().expect("one name");
+            (named.sum(|it| it.outcomes(true)), named.sum(|it| it.dials(false)), named.addresses.len())
+        };
+        let names = Names { backends: [(Arc::from("u"), Arc::from("pods"))].into(), ..Names::default() };
+        for round in 1..=3 {
+            let address = metrics.address("u", "pods", "10.0.0.1:80");
+            address.answered(CoreId(0), true);
+            address.dialled(CoreId(0), false);
+            assert_eq!(count(), (round, round, 1));
+            metrics.retain(&names);
+            assert_eq!(count(), (round, round, 1), "somebody has it");
+            drop(address);
+            metrics.retain(&names);
+            assert_eq!(count(), (round, round, 0));
+        }
     }
 }

@@ -56,6 +56,11 @@ fn host_header(endpoint: &Endpoint, host: &HostPolicy) -> Option<HeaderValue> {
 
 fn own_name(endpoint: &Endpoint) -> HeaderValue {
     let (host, port) = (&endpoint.address.host, endpoint.address.port);
-    let text = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let text = match port {
+        // Of a service whose targets were not known when the table was built.
+        0 => host.to_string(),
+        _ if host.contains(':') => format!("[{host}]:{port}"),
+        _ => format!("{host}:{port}"),
+    };
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("localhost"))
 }

@@ -2,6 +2,8 @@
 
 use http::HeaderValue;
 use rustls_pki_types::ServerName;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +61,50 @@ pub struct TlsSettings {
 /// Where a backend is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
-    /// An address literal or a host name, without brackets.
+    /// An address literal or a host name, without brackets; of a service its whole name.
     pub host: Arc<str>,
-    /// The port.
+    /// The port; 0 is the name of a service (`_http._tcp.orders.internal`), whose SRV records have the ports.
     pub port: u16,
+}
+
+impl Address {
+    /// Host and port are in SRV records.
+    pub fn is_service(&self) -> bool {
+        self.port == 0
+    }
+
+    /// It needs no name server.
+    pub fn literal(&self) -> Option<SocketAddr> {
+        let ip = self.host.parse::<IpAddr>().ok().filter(|_| !self.is_service())?;
+        Some(SocketAddr::new(ip, self.port))
+    }
+
+    /// What `Host` and TLS see of it when it is spoken to at `port`. Of a service that is its domain: what SRV
+    /// records say is not signed, so no certificate may be verified against it (RFC 6125, 6.2.1).
+    pub fn spoken_at(&self, port: u16) -> Address {
+        if !self.is_service() {
+            return self.clone();
+        }
+        let domain = self.host.splitn(3, '.').nth(2).unwrap_or(&self.host);
+        Address { host: domain.trim_end_matches('.').into(), port }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host)?;
+        if self.is_service() { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}
+
+/// What becomes of the last good addresses when a name server says that there are none (NXDOMAIN, or an answer
+/// without addresses). While it says nothing, or that it failed, they stay in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnMissing {
+    /// They stay.
+    Keep,
+    /// They go at once.
+    Drop,
+    /// They go when that was said for so long, with no other answer between.
+    KeepFor(Duration),
 }

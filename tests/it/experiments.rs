@@ -3,7 +3,7 @@
 //!
 //! The long form, with the bars themselves, is run by `.ci/long` and by the comparison with the peers.
 
-use crate::rig::experiments::outcome::Outcome;
+use crate::rig::experiments::outcome::{Check, Outcome};
 use crate::rig::experiments::{self, Contender, Proxy, Scale, Slots, Street};
 use crate::support::config::Config;
 use crate::support::gateway::{Gateway, Launch};
@@ -17,7 +17,7 @@ struct Untuned;
 /// The real binary, and the end of its log that nobody reads.
 struct Running {
     gateway: Gateway,
-    control: SocketAddr,
+    street: Street,
     _unread: Option<std::io::PipeReader>,
 }
 
@@ -36,15 +36,21 @@ impl Contender for Untuned {
             let (reader, writer) = std::io::pipe().expect("a pipe");
             (launch, unread) = (Launch::stdout(Stdio::from(writer)), Some(reader));
         }
-        let gateway = Gateway::launch(&config(&street.main, street.control), launch);
-        Box::new(Running { gateway, control: street.control, _unread: unread })
+        let gateway = Gateway::launch(&config(street), launch);
+        Box::new(Running { gateway, street: street.clone(), _unread: unread })
     }
 }
 
-fn config(main: &[SocketAddr], control: SocketAddr) -> Config {
-    Config::new()
-        .upstream("main", main, "")
-        .upstream("control", &[control], "")
+fn config(street: &Street) -> Config {
+    let backend = |(i, host): (usize, String)| format!("{{ name = \"main{i}\", address = \"{host}\" }}");
+    let backends: Vec<_> = street.main_hosts().into_iter().enumerate().map(backend).collect();
+    let config = match street.resolver {
+        Some(resolver) => Config::new().gateway(&format!("resolver = [\"{resolver}\"]")),
+        None => Config::new(),
+    };
+    config
+        .text(&format!("[[upstreams]]\nname = \"main\"\nbackends = [{}]\n", backends.join(", ")))
+        .upstream("control", &[street.control], "")
         .route("main", "/main", "main", "")
         .route("control", "/control", "control", "")
 }
@@ -61,9 +67,14 @@ impl Proxy for Running {
     }
 
     fn stands_before(&mut self, main: &[SocketAddr]) -> bool {
-        self.gateway.write(&config(main, self.control));
+        self.street.main = main.to_vec();
+        self.gateway.write(&config(&self.street));
         self.gateway.hup();
         true
+    }
+
+    fn lookups(&self) -> Option<f64> {
+        self.gateway.metrics().get("tidegate_name_lookups_inflight", &[])
     }
 
     fn is_quiet(&self) -> Option<bool> {
@@ -117,6 +128,19 @@ fn e4_a_retry_storm_is_over_when_its_cause_is() {
     let outcome = experiments::retry_storm(&Untuned, short());
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
+}
+
+#[test]
+fn e8_a_name_server_that_is_silent_or_denies_its_names_is_not_noticed() {
+    // Names are asked for every 5 s or so, and once a second or two when that failed.
+    let scale = Scale { during: Duration::from_secs(9), ..short() };
+    let outcome = experiments::name_server_outage(&Untuned, scale);
+    // What names can break, and a busy machine cannot: it runs for longer than the others, beside all of them.
+    assert!(outcome.errors == 0, "no connection broke: {outcome:#?}");
+    assert!(!outcome.reasons.contains_key("no_backend"), "nobody's address was taken away: {outcome:#?}");
+    assert!(outcome.goodput > 0.8 && outcome.control_served > 0.8, "{outcome:#?}");
+    let lookups = |check: &&Check| check.what.contains("lookups") || check.what.contains("questions");
+    assert!(outcome.checks.iter().filter(lookups).all(|check| check.reached), "{outcome:#?}");
 }
 
 #[test]

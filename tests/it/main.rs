@@ -38,6 +38,7 @@ mod large;
 mod levers;
 mod listeners;
 mod matching;
+mod names;
 mod overload;
 mod parking;
 mod permits;

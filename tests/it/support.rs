@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod config;
+pub mod dnsmasq;
 pub mod external;
 pub mod frames;
 pub mod gateway;

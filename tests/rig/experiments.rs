@@ -10,6 +10,7 @@ mod arena;
 mod crowd;
 mod hung;
 mod judge;
+mod names;
 pub mod outcome;
 mod scale_out;
 mod shift;
@@ -21,6 +22,7 @@ mod storm;
 pub use self::aborts::aborts;
 pub use self::crowd::flash_crowd;
 pub use self::hung::hung_upstream;
+pub use self::names::name_server_outage;
 pub use self::scale_out::scale_out;
 pub use self::shift::latency_shift;
 pub use self::sink::hung_log_sink;
@@ -52,8 +54,21 @@ pub struct Street {
     pub control: SocketAddr,
     /// Its access log goes where nobody reads.
     pub log_hangs: bool,
+    /// The backends of `/main` are named, and this is whom to ask; any name is theirs.
+    pub resolver: Option<SocketAddr>,
     /// What the fleet serves in a quarter of the clients' patience: what a careful operator lets it hold.
     pub in_flight: usize,
+}
+
+impl Street {
+    /// The backends of `/main` as a contender is told of them: by name where there is somebody to ask.
+    pub fn main_hosts(&self) -> Vec<String> {
+        let host = |address: &SocketAddr| match self.resolver {
+            Some(_) => format!("main-{port}.rig.test:{port}", port = address.port()),
+            None => address.to_string(),
+        };
+        self.main.iter().map(host).collect()
+    }
 }
 
 /// A contender that runs; it ends when dropped. What it cannot tell, it does not.
@@ -78,6 +93,11 @@ pub trait Proxy {
 
     /// Its resident memory.
     fn memory_kib(&self) -> Option<u64> {
+        None
+    }
+
+    /// The lookups of names that it has under way.
+    fn lookups(&self) -> Option<f64> {
         None
     }
 

@@ -6,4 +6,5 @@
 
 pub mod experiments;
 pub mod load;
+pub mod name_server;
 pub mod origin;

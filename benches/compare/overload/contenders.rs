@@ -6,6 +6,7 @@ use crate::peers::Kind;
 use crate::place::Place;
 use crate::rig::experiments::{Contender, Proxy, Slots, Street};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use std::fmt::Display;
 use std::fs::File;
 use std::net::SocketAddr;
 
@@ -78,12 +79,14 @@ fn values(street: &Street) -> Values {
     }
     values.set("control", street.control).set("control_port", street.control.port());
     let each = street.in_flight.div_ceil(street.main.len().max(1));
-    values.set("cap", street.in_flight).set("cap_each", each).set("backends", list(&street.main));
+    let resolver = street.resolver.map(|server| format!("\"{server}\"")).unwrap_or_default();
+    values.set("cap", street.in_flight).set("cap_each", each).set("backends", list(&street.main_hosts()));
+    values.set("resolver", resolver);
     values
 }
 
 /// Backends as Tidegate's configuration lists them.
-fn list(backends: &[SocketAddr]) -> String {
+fn list<T: Display>(backends: &[T]) -> String {
     let backend = |(i, address)| format!("{{ name = \"b{i}\", address = \"{address}\" }}");
     backends.iter().enumerate().map(backend).collect::<Vec<_>>().join(", ")
 }
@@ -126,6 +129,10 @@ impl Proxy for Running {
 
     fn memory_kib(&self) -> Option<u64> {
         Some(self.peer.memory().ok()?.rss / 1024)
+    }
+
+    fn lookups(&self) -> Option<f64> {
+        self.metric("tidegate_name_lookups_inflight", "")
     }
 
     fn log_dropped(&self) -> Option<f64> {

@@ -4,7 +4,7 @@ use super::{Field, Kind, optional, preset, required, ruled, up_to};
 use std::time::Duration;
 
 /// `[gateway]`.
-pub static GATEWAY: [Field; 7] = [
+pub static GATEWAY: [Field; 8] = [
     preset(
         "workers",
         Kind::Workers,
@@ -44,6 +44,13 @@ pub static GATEWAY: [Field; 7] = [
         Kind::List(&Kind::Network, 0),
         "[]",
         "Whose X-Forwarded-For and Forwarded headers are believed; nobody's by default.",
+    )
+    .high(),
+    preset(
+        "resolver",
+        Kind::List(&Kind::Socket, 0),
+        "[]",
+        "Name servers that backends' names are asked of, whole names only; by default those of resolv.conf, with its search domains.",
     )
     .high(),
 ];

@@ -5,7 +5,7 @@ use super::{Field, Kind, optional, preset, required, ruled, up_to};
 /// One of `[[upstreams]]`.
 pub static UPSTREAM: Kind = Kind::Table(&FIELDS);
 
-static FIELDS: [Field; 18] = [
+static FIELDS: [Field; 20] = [
     required(
         "name",
         Kind::Name,
@@ -16,7 +16,7 @@ static FIELDS: [Field; 18] = [
     ruled(
         "max_in_flight",
         Kind::Integer(1, 1_000_000),
-        "the smaller of max_in_flight_per_backend × backends and process cap × max(25 %, 90 % ÷ upstreams)",
+        "the smaller of max_in_flight_per_backend × backends (each address of a name is one) and process cap × max(25 %, 90 % ÷ upstreams)",
         "Hard cap of requests in flight; at most 90 % of the process.",
     )
     .high(),
@@ -81,6 +81,18 @@ static FIELDS: [Field; 18] = [
     preset("ejection", Kind::Table(&EJECTION), "{}", "How failing backends are left out.")
         .not_yet("no backend is ejected"),
     preset("retry", Kind::Table(&RETRY), "{}", "Sending again what no backend can have acted on twice."),
+    preset(
+        "on_nxdomain",
+        Kind::Word(&["keep", "drop", "keep_for"]),
+        "\"keep_for\"",
+        "What becomes of a name's last good addresses when its name server says that there are none: keep them, drop them at once, or keep them for the time of keep_for. While it says nothing, or fails, they stay.",
+    ),
+    preset(
+        "keep_for",
+        up_to(604_800),
+        "\"15m\"",
+        "How long a name must be said to have no address before its last good ones are dropped.",
+    ),
     preset("ramp", Kind::Table(&RAMP), "{}", "How restarted backends come back.")
         .not_yet("restarted backends get their full share at once"),
 ];
@@ -88,8 +100,13 @@ static FIELDS: [Field; 18] = [
 /// One of `backends`.
 static BACKEND: [Field; 3] = [
     required("name", Kind::Name, "Its name, unique within the upstream.").high(),
-    required("address", Kind::Endpoint, "Its host and port; names are resolved in the background.").high(),
-    preset("weight", Kind::Integer(1, 10_000), "100", "Its share relative to its peers."),
+    required(
+        "address",
+        Kind::Endpoint,
+        "Its host and port, or the name of a service (_http._tcp.orders.internal) whose SRV records have both. Names are resolved in the background; each address is a backend of its own under this name.",
+    )
+    .high(),
+    preset("weight", Kind::Integer(1, 10_000), "100", "Its share relative to its peers; of a name, each address's, and SRV weights share it out."),
 ];
 
 /// `queue`.

@@ -7,6 +7,7 @@ use crate::config::value::{Data, Table};
 use crate::runtime::memory;
 use crate::telemetry::settings::{AccessLogSettings, AccessLogTarget};
 use ipnet::IpNet;
+use std::net::SocketAddr;
 use std::thread::available_parallelism;
 
 /// `[gateway]`.
@@ -28,7 +29,28 @@ pub fn gateway(table: &Table, check: &mut Check<'_>) -> Option<GatewaySettings> 
         drain_timeout: table.duration("drain_timeout")?,
         drain_delay: table.duration("drain_delay")?,
         trusted_proxies: IpNet::aggregate(&trusted_proxies),
+        resolver: resolver(table, check),
     })
+}
+
+/// Name servers at most: all of them may be asked for one name.
+const MAX_SERVERS: usize = 8;
+
+fn resolver(table: &Table, check: &mut Check<'_>) -> Vec<SocketAddr> {
+    let mut servers = Vec::new();
+    for value in table.list("resolver") {
+        let Data::Socket(server) = value.data else { continue };
+        if server.port() == 0 {
+            let message = format!("{} is no name server's port", check.quote(&value.span));
+            check.error(value.span.clone(), message, "name servers listen on port 53");
+        }
+        servers.push(server);
+    }
+    if servers.len() > MAX_SERVERS {
+        let message = format!("{} name servers are too many", servers.len());
+        check.error(table.span_of("resolver"), message, format!("at most {MAX_SERVERS}"));
+    }
+    servers
 }
 
 /// 0 is `"auto"`: every core that the process may use, which is fewer than the machine has under an affinity or

@@ -12,6 +12,7 @@ use crate::routing::{
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 mod action;
@@ -49,7 +50,7 @@ fn route(
     table: &Table,
     root: &Table,
     action: Option<Action>,
-    bound: Option<u32>,
+    bound: Option<Bound>,
     check: &mut Check<'_>,
 ) -> Option<Route> {
     let key = key(table, root, check);
@@ -63,7 +64,8 @@ fn route(
         max_duration: table.duration("max_duration"),
         streaming: table.bool("streaming")?,
         class: Class::ALL.into_iter().find(|known| known.as_str() == class)?,
-        max_in_flight: bound?,
+        max_in_flight: bound?.0,
+        part_of_cap: bound?.1,
         keep_encoded_slash: table.text("encoded_slash")? == "keep",
         filters: filters?,
     };
@@ -104,10 +106,14 @@ fn room(
     }
 }
 
+/// In flight through a route, and which part of its upstream's cap that is if the file does not say a number.
+type Bound = (u32, Option<NonZeroU32>);
+
 /// The route's own bound: half of the upstream's where others share it, so that none can starve the rest.
-fn bound(table: &Table, room: Room, check: &mut Check<'_>) -> Option<u32> {
+fn bound(table: &Table, room: Room, check: &mut Check<'_>) -> Option<Bound> {
     let Some(written) = table.written("max_in_flight") else {
-        return Some(if room.shared { (room.cap / 2).max(1) } else { room.cap });
+        let parts = NonZeroU32::new(if room.shared { 2 } else { 1 });
+        return Some((parts.map_or(room.cap, |parts| (room.cap / parts).max(1)), parts));
     };
     let bound = table.count("max_in_flight")?;
     if table.bool("streaming")? {
@@ -119,7 +125,7 @@ fn bound(table: &Table, room: Room, check: &mut Check<'_>) -> Option<u32> {
             format!("{} cannot be reached: at most {} come through", check.quote(&written.span), room.cap);
         check.report(Finding::note(written.span.clone(), message));
     }
-    Some(bound)
+    Some((bound, None))
 }
 
 fn key(table: &Table, root: &Table, check: &mut Check<'_>) -> Option<RouteKey> {

@@ -6,9 +6,11 @@ use crate::balancing::settings::{
     BackendSettings, Ejection, Health, Ramp, Retry, Settings as BalancingSettings,
 };
 use crate::config::diagnostics::Finding;
-use crate::config::plan::{GatewaySettings, UpstreamPlan};
+use crate::config::plan::{GatewaySettings, Growth, UpstreamPlan};
 use crate::config::value::{Data, Table};
-use crate::upstream::settings::{HostPolicy, Protocol, Settings as TransportSettings, TlsSettings};
+use crate::upstream::settings::{
+    HostPolicy, OnMissing, Protocol, Settings as TransportSettings, TlsSettings,
+};
 use http::HeaderValue;
 use http::uri::Authority;
 use rustls_pki_types::ServerName;
@@ -17,9 +19,6 @@ use std::time::Duration;
 
 /// How long a request waits at most where nothing else is said.
 const MAX_WAIT: Duration = Duration::from_millis(50);
-
-/// Waiting requests at most where nothing else is said.
-const MAX_WAITING: u32 = 1024;
 
 /// Every upstream of the file; `None` for those that are wrong.
 pub fn all(
@@ -65,6 +64,7 @@ fn upstream(
     steps(table, check);
     let (cap, per_backend) = bounds?;
     let gate = gate(table, root, cap, check)?;
+    let growth = growth(table, process?, per_backend);
     Some(UpstreamPlan {
         name: shared(table, "name")?,
         gate,
@@ -78,6 +78,8 @@ fn upstream(
             ramp: ramp(table.table("ramp")?, check)?,
         },
         transport: transport?,
+        on_missing: on_missing(table, check)?,
+        growth,
     })
 }
 
@@ -107,6 +109,28 @@ fn bounds(table: &Table, process: Process, check: &mut Check<'_>) -> Option<(u32
     Some((cap, per_backend.min(cap)))
 }
 
+/// How the cap follows the addresses that names turn out to have, where the file does not say it.
+fn growth(table: &Table, process: Process, per_backend: u32) -> Option<Growth> {
+    if table.written("max_in_flight").is_some() {
+        return None;
+    }
+    let waiting = table.table("queue").is_some_and(|queue| queue.written("max_waiting").is_none());
+    Some(Growth { each: per_backend, most: process.fair_share(), waiting })
+}
+
+fn on_missing(table: &Table, check: &mut Check<'_>) -> Option<OnMissing> {
+    let policy = match table.text("on_nxdomain")? {
+        "keep" => OnMissing::Keep,
+        "drop" => OnMissing::Drop,
+        _ => OnMissing::KeepFor(table.duration("keep_for")?),
+    };
+    if let Some(written) = table.written("keep_for").filter(|_| !matches!(policy, OnMissing::KeepFor(_))) {
+        let hint = "on_nxdomain = \"keep_for\" is what it belongs to";
+        check.warning(written.span.clone(), "keep_for has no effect here", hint);
+    }
+    Some(policy)
+}
+
 fn gate(table: &Table, root: &Table, cap: u32, check: &mut Check<'_>) -> Option<GateSettings> {
     let queue = table.table("queue")?;
     let shortest = shortest_timeout(table, root);
@@ -121,7 +145,7 @@ fn gate(table: &Table, root: &Table, cap: u32, check: &mut Check<'_>) -> Option<
             "a wait should be a small part of the timeout",
         );
     }
-    let max_waiting = queue.count("max_waiting").unwrap_or(cap.saturating_mul(2).min(MAX_WAITING));
+    let max_waiting = queue.count("max_waiting").unwrap_or(GateSettings::waiting_for(cap));
     Some(GateSettings { max_in_flight: cap, max_waiting, max_wait, adaptive: adaptive(table, shortest)? })
 }
 

@@ -3,7 +3,7 @@
 //! Levers belong to names, so a ramp stays when an address changes behind the name, and waits when the name is
 //! gone. Both can surprise; neither is refused, because a change must not depend on who has which lever in hand.
 
-use crate::balancing::Backend;
+use crate::balancing::Group;
 use crate::control::ramp::lever::{Levers, Target};
 use crate::routing::table::{Table, Upstream};
 use std::sync::Arc;
@@ -57,21 +57,19 @@ fn conflict(target: &Target, lever: &str, before: &Table, after: &Table) -> Opti
         return Some(format!("{target} is back and is {lever}: the lever acts again"));
     };
     let changed = match (was_backend, backend) {
-        (Some(was), Some(now)) => backend_change(was, now),
+        (Some(was), Some(now)) => backend_change((was_upstream, was), (upstream, now)),
         _ => upstream_change(was_upstream, upstream),
     };
     changed.map(|what| format!("{target} is {lever}, and this version changes {what}: the lever stays"))
 }
 
-fn backend_change(was: &Backend, now: &Backend) -> Option<String> {
+fn backend_change((before, was): (&Upstream, &Group), (after, now): (&Upstream, &Group)) -> Option<String> {
     if was.settings.address != now.settings.address {
-        let text = |backend: &Backend| {
-            format!("{}:{}", backend.settings.address.host, backend.settings.address.port)
-        };
-        return Some(format!("its address from {} to {}", text(was), text(now)));
+        return Some(format!("its address from {} to {}", was.settings.address, now.settings.address));
     }
-    if was.cap != now.cap {
-        return Some(format!("its cap from {} to {}", was.cap, now.cap));
+    let cap = |upstream: &Upstream| upstream.cluster.settings.max_in_flight_per_backend;
+    if cap(before) != cap(after) {
+        return Some(format!("its cap from {} to {}", cap(before), cap(after)));
     }
     let weights = (was.settings.weight, now.settings.weight);
     (weights.0 != weights.1).then(|| format!("its weight from {} to {}", weights.0, weights.1))
@@ -81,7 +79,7 @@ fn upstream_change(was: &Upstream, now: &Upstream) -> Option<String> {
     let backends = |upstream: &Upstream| -> Vec<_> {
         upstream
             .cluster
-            .backends
+            .groups
             .iter()
             .map(|it| (it.settings.name.clone(), it.settings.address.clone()))
             .collect()
@@ -93,12 +91,11 @@ fn upstream_change(was: &Upstream, now: &Upstream) -> Option<String> {
     (caps.0 != caps.1).then(|| format!("its cap from {} to {}", caps.0, caps.1))
 }
 
-type FoundTarget<'a> = (&'a Upstream, Option<&'a Backend>);
+type FoundTarget<'a> = (&'a Upstream, Option<&'a Group>);
 
 fn find<'a>(table: &'a Table, target: &Target) -> Option<FoundTarget<'a>> {
     let upstream = table.upstreams.iter().find(|upstream| upstream.name == *target.upstream())?;
-    let of =
-        |name: &Arc<str>| upstream.cluster.backends.iter().find(|backend| backend.settings.name == *name);
+    let of = |name: &Arc<str>| upstream.cluster.groups.iter().find(|group| group.settings.name == *name);
     match target.backend() {
         None => Some((upstream, None)),
         Some(name) => Some((upstream, Some(of(name)?))),

@@ -257,7 +257,9 @@ fn found(backend: &Backend, ordered: Option<f64>, learned: Option<&Reference>, p
 fn ordered(upstream: &Upstream, backend: &Backend, all: f64, levers: &Levers) -> Option<f64> {
     let own = Target::Backend(upstream.name.clone(), backend.settings.name.clone());
     if let Some(reference) = levers.get(&own).and_then(|lever| lever.reference) {
-        return Some(reference);
+        // Of a name: all its addresses together.
+        let same = upstream.cluster.backends.iter().filter(|it| it.settings.name == backend.settings.name);
+        return Some(reference * weight(backend) / same.map(weight).sum::<f64>());
     }
     let whole = levers.get(&Target::Upstream(upstream.name.clone()))?.reference?;
     Some(whole * weight(backend) / all)

@@ -157,14 +157,14 @@ fn backends(tables: &Tables) -> Vec<Family> {
         "Requests sent to a backend, by outcome; failed is 5xx, no answer in time, or a broken connection.",
     );
     for backend in tables.backends.values() {
-        let labels = [("upstream", &*backend.upstream), ("backend", &*backend.name)];
-        ejections.count(&labels, backend.ejections.get());
-        incarnations.count(&labels, backend.incarnations.get());
+        let labels = [("upstream", &*backend.own.upstream), ("backend", &*backend.own.name)];
+        ejections.count(&labels, backend.sum(|it| it.ejections.get()));
+        incarnations.count(&labels, backend.sum(|it| it.incarnations.get()));
         for (outcome, connected) in [("connected", true), ("failed", false)] {
-            dials.count(&[labels[0], labels[1], ("outcome", outcome)], backend.dials(connected));
+            dials.count(&[labels[0], labels[1], ("outcome", outcome)], backend.sum(|it| it.dials(connected)));
         }
         for (outcome, well) in [("ok", true), ("failed", false)] {
-            tries.count(&[labels[0], labels[1], ("outcome", outcome)], backend.outcomes(well));
+            tries.count(&[labels[0], labels[1], ("outcome", outcome)], backend.sum(|it| it.outcomes(well)));
         }
     }
     vec![ejections, incarnations, dials, tries]

@@ -241,7 +241,7 @@ impl UpstreamMetrics {
     }
 }
 
-/// One backend of an upstream.
+/// One backend of an upstream, or one address of its name.
 #[derive(Debug)]
 pub struct BackendMetrics {
     /// Its upstream's name.
@@ -252,7 +252,16 @@ pub struct BackendMetrics {
     pub ejections: Shared,
     /// Restarts that were noticed.
     pub incarnations: Shared,
+    /// What its addresses counted that are gone.
+    gone: Gone,
     cells: PerCore<BackendCells>,
+}
+
+/// Counts of addresses that a name had.
+#[derive(Debug, Default)]
+struct Gone {
+    dials: [Shared; 2],
+    outcomes: [Shared; 2],
 }
 
 #[derive(Debug, Default)]
@@ -270,6 +279,7 @@ impl BackendMetrics {
             name,
             ejections: Shared::default(),
             incarnations: Shared::default(),
+            gone: Gone::default(),
             cells: PerCore::new(cores),
         }
     }
@@ -290,10 +300,24 @@ impl BackendMetrics {
 
     /// Tries that ended so, ever.
     pub fn outcomes(&self, well: bool) -> u64 {
-        self.cells.sum(|cells| if well { cells.answered.get() } else { cells.failed.get() })
+        let gone = self.gone.outcomes[usize::from(well)].get();
+        gone + self.cells.sum(|cells| if well { cells.answered.get() } else { cells.failed.get() })
     }
 
     pub(super) fn dials(&self, connected: bool) -> u64 {
-        self.cells.sum(|cells| if connected { cells.connected.get() } else { cells.connects_failed.get() })
+        let gone = self.gone.dials[usize::from(connected)].get();
+        gone + self
+            .cells
+            .sum(|cells| if connected { cells.connected.get() } else { cells.connects_failed.get() })
+    }
+
+    /// Counts on where an address of this name, which nobody uses any more, has ended.
+    pub(super) fn inherit(&self, address: &BackendMetrics) {
+        for (index, yes) in [false, true].into_iter().enumerate() {
+            self.gone.dials[index].add(address.dials(yes));
+            self.gone.outcomes[index].add(address.outcomes(yes));
+        }
+        self.ejections.add(address.ejections.get());
+        self.incarnations.add(address.incarnations.get());
     }
 }

@@ -1,9 +1,12 @@
 //! Names against a small name server on the loopback interface that misbehaves on demand.
 
 use super::*;
+use crate::upstream::settings::Address;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const QUICK: Pace = Pace {
@@ -99,11 +102,13 @@ fn answer(message: &[u8], manner: &Manner) -> Option<Vec<u8>> {
 
 /// Runs `test` beside a directory that is kept resolved by `server`.
 fn beside<F: Future<Output = ()>>(server: &NameServer, test: impl FnOnce(Arc<Directory>) -> F) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let options = tokio::runtime::LocalOptions::default();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build_local(options).expect("a runtime");
     runtime.block_on(async {
         let directory = Arc::new(Directory::default());
-        let resolver = Resolver::asking(server.address).expect("a resolver");
-        let keeping = keep_resolved(Arc::clone(&directory), resolver, QUICK);
+        directory.ask(&[server.address]);
+        let keeping = keep_resolved(Arc::clone(&directory), QUICK);
         tokio::select! {
             () = keeping => unreachable!("it never ends"),
             done = tokio::time::timeout(PATIENCE, test(directory)) => done.expect("in time"),
@@ -117,8 +122,8 @@ async fn until(holds: impl Fn() -> bool) {
     }
 }
 
-fn named(host: &str) -> Address {
-    Address { host: host.into(), port: 8080 }
+fn set_of(directory: &Directory, host: &str) -> Arc<AddressSet> {
+    directory.addresses_of(&Address { host: host.into(), port: 8080 }, OnMissing::Keep)
 }
 
 fn ip(last: u8) -> Ipv4Addr {
@@ -133,7 +138,7 @@ fn lists(set: &AddressSet, lasts: &[u8]) -> bool {
 #[test]
 fn a_literal_needs_no_name_server() {
     let directory = Directory::default();
-    let set = directory.addresses_of(&named("2001:db8::1"));
+    let set = set_of(&directory, "2001:db8::1");
     assert_eq!(*set.load().list, ["[2001:db8::1]:8080".parse().expect("an address")]);
     assert!(directory.take_added().is_empty());
 }
@@ -142,7 +147,7 @@ fn a_literal_needs_no_name_server() {
 fn a_name_follows_its_answers_and_an_equal_answer_is_no_change() {
     let server = NameServer::start(Manner::Answers(vec![ip(2), ip(1)]));
     beside(&server, async |directory| {
-        let set = directory.addresses_of(&named("orders.test."));
+        let set = set_of(&directory, "orders.test.");
         directory.tried().await;
         assert!(lists(&set, &[1, 2]), "{:?}", set.load());
         let (version, asked) = (set.load().version, server.asked());
@@ -159,7 +164,7 @@ fn a_name_follows_its_answers_and_an_equal_answer_is_no_change() {
 fn no_such_name_and_empty_answers_keep_the_last_good_addresses() {
     let server = NameServer::start(Manner::Answers(vec![ip(1)]));
     beside(&server, async |directory| {
-        let set = directory.addresses_of(&named("orders.test."));
+        let set = set_of(&directory, "orders.test.");
         directory.tried().await;
         for manner in [Manner::NoSuchName, Manner::AnswersWithNothing] {
             server.behaves(manner);
@@ -175,7 +180,7 @@ fn no_such_name_and_empty_answers_keep_the_last_good_addresses() {
 fn a_name_that_never_resolved_has_no_address_and_says_why() {
     let server = NameServer::start(Manner::NoSuchName);
     beside(&server, async |directory| {
-        let set = directory.addresses_of(&named("orders.test."));
+        let set = set_of(&directory, "orders.test.");
         directory.tried().await;
         assert!(set.load().list.is_empty());
         assert!(set.failure().is_some());
@@ -187,8 +192,8 @@ fn a_name_server_that_hangs_for_some_names_does_not_stop_the_others() {
     let server = NameServer::start(Manner::Answers(vec![ip(1)]));
     beside(&server, async |directory| {
         let hung: Vec<_> =
-            (0..MAX_LOOKUPS).map(|n| directory.addresses_of(&named(&format!("hangs-{n}.test.")))).collect();
-        let set = directory.addresses_of(&named("orders.test."));
+            (0..MAX_LOOKUPS).map(|n| set_of(&directory, &format!("hangs-{n}.test."))).collect();
+        let set = set_of(&directory, "orders.test.");
         directory.tried().await;
         assert!(lists(&set, &[1]));
         assert!(hung.iter().all(|set| set.load().list.is_empty() && set.failure().is_some()));
@@ -199,14 +204,14 @@ fn a_name_server_that_hangs_for_some_names_does_not_stop_the_others() {
 fn a_name_that_comes_back_has_its_last_addresses_at_once() {
     let server = NameServer::start(Manner::Answers(vec![ip(1)]));
     beside(&server, async |directory| {
-        let set = directory.addresses_of(&named("orders.test."));
-        assert!(Arc::ptr_eq(&set, &directory.addresses_of(&named("orders.test."))));
+        let set = set_of(&directory, "orders.test.");
+        assert!(Arc::ptr_eq(&set, &set_of(&directory, "orders.test.")));
         directory.tried().await;
         server.behaves(Manner::NoSuchName);
         until(|| set.failure().is_some()).await;
         drop(set);
-        until(|| directory.lock().in_use.values().all(|set| set.strong_count() == 0)).await;
-        assert!(lists(&directory.addresses_of(&named("orders.test.")), &[1]));
+        until(|| directory.sets_in_use() == 0).await;
+        assert!(lists(&set_of(&directory, "orders.test."), &[1]));
     });
 }
 

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
-use super::{PATIENCE, wait_until};
+use super::{PATIENCE, wait_for, wait_until};
 
 /// What an origin does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,8 +145,32 @@ impl Origin {
         Origin::start(Behaviour::WellBehaved)
     }
 
+    /// Well-behaved ones on as many loopback addresses with one port: what one name can stand for.
+    pub fn with_one_port(n: u8) -> Vec<Origin> {
+        let all = || -> std::io::Result<Vec<std::net::TcpListener>> {
+            let first = std::net::TcpListener::bind("127.0.1.1:0")?;
+            let port = first.local_addr()?.port();
+            let others =
+                (2..=n).map(|last| std::net::TcpListener::bind(SocketAddr::from(([127, 0, 1, last], port))));
+            std::iter::once(Ok(first)).chain(others).collect()
+        };
+        let listeners = wait_for(PATIENCE, "a port that is free on all of them", || all().ok());
+        let start = |listener| Origin::on(listener, Behaviour::WellBehaved, Speaks::Http1, None, 0);
+        listeners.into_iter().map(start).collect()
+    }
+
     fn spawn(behaviour: Behaviour, speaks: Speaks, tls: Option<TlsAcceptor>, max_streams: u32) -> Origin {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        Origin::on(listener, behaviour, speaks, tls, max_streams)
+    }
+
+    fn on(
+        listener: std::net::TcpListener,
+        behaviour: Behaviour,
+        speaks: Speaks,
+        tls: Option<TlsAcceptor>,
+        max_streams: u32,
+    ) -> Origin {
         listener.set_nonblocking(true).expect("non-blocking");
         let address = listener.local_addr().expect("an address");
         let counters = Arc::new(Counters::default());

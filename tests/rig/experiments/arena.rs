@@ -6,6 +6,7 @@ use super::super::load::{Load, Plan, stream};
 use super::super::origin::Fleet;
 use super::super::origin::knobs::{Knobs, Seen, Service};
 use super::{Contender, Proxy, Scale, Slots, Street};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long the control upstream takes.
@@ -43,6 +44,15 @@ pub struct Run {
 impl Arena {
     /// Starts everything and measures it at rest.
     pub fn open(contender: &dyn Contender, scale: Scale, log_hangs: bool) -> Arena {
+        Arena::with(contender, scale, log_hangs, None)
+    }
+
+    /// The same with backends that are known by names, of which this name server is asked.
+    pub fn open_by_name(contender: &dyn Contender, scale: Scale, resolver: SocketAddr) -> Arena {
+        Arena::with(contender, scale, false, Some(resolver))
+    }
+
+    fn with(contender: &dyn Contender, scale: Scale, log_hangs: bool, resolver: Option<SocketAddr>) -> Arena {
         let knobs = Knobs::new(scale.workers, Service::Constant(scale.service));
         let main = Fleet::start(scale.seed, None, &vec![knobs; scale.backends]);
         let control = Fleet::start(scale.seed, None, &[Knobs::new(256, Service::Constant(CONTROL))]);
@@ -51,6 +61,7 @@ impl Arena {
             main: main.addresses().to_vec(),
             control: control.addresses()[0],
             log_hangs,
+            resolver,
             in_flight: (capacity * scale.patience.as_secs_f64() / 4.0).ceil() as usize,
         };
         let proxy = contender.start(&street);
