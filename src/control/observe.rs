@@ -1,12 +1,14 @@
 //! Reads the running gateway into plain values, at one moment, without stopping anything.
 
+mod auths;
+
 use crate::admission::class_limit;
 use crate::balancing::Backend;
 use crate::control::Control;
 use crate::control::certificates::Owner;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
 use crate::control::view::{
-    BackendView, ClassView, GatewayView, ListenerView, UpstreamView, VersionView, WorkerView,
+    AuthView, BackendView, ClassView, GatewayView, ListenerView, UpstreamView, VersionView, WorkerView,
 };
 use crate::listener::Listener;
 use crate::listener::limits::Refusal;
@@ -48,6 +50,8 @@ impl Observatory {
         let started = self.ready.load(Relaxed);
         let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
         reasons.extend(self.control.steering().reasons(&table));
+        let auths = auths::auths(&table);
+        reasons.extend(auths.iter().filter_map(AuthView::reason));
         let version = self.version();
         let now = self.epoch_nanos();
         let mut view = GatewayView {
@@ -67,6 +71,7 @@ impl Observatory {
             workers,
             listeners: self.listeners(),
             upstreams: upstreams(&table, self.control.steering().sight(&table), now),
+            auths,
         };
         self.add_certificates(&mut view);
         view

@@ -1,6 +1,10 @@
 //! What operators see: plain values read from the running gateway at one moment. The admin API serialises
 //! them, `/metrics` turns them into gauges, the command line prints them.
 
+mod auths;
+
+pub use auths::{AuthView, KeptView};
+
 use crate::control::steering::forecast::Forecast;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,6 +48,9 @@ pub struct GatewayView {
     pub listeners: Vec<ListenerView>,
     /// The upstreams.
     pub upstreams: Vec<UpstreamView>,
+    /// Who may pass.
+    #[serde(default)]
+    pub auths: Vec<AuthView>,
 }
 
 /// The active version.
