@@ -125,6 +125,16 @@ fn what_only_an_auth_may_say_is_taken_out_of_every_clients_requests() {
 }
 
 #[test]
+fn nor_may_a_client_say_it_after_the_body() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
+    let gateway = Gateway::start(&guarded(&backend, &judge, COPIES, ""));
+    let lines = "Transfer-Encoding: chunked\r\nTrailer: x-user, x-end\r\nTE: trailers\r\n";
+    let body = "3\r\nabc\r\n0\r\nx-user: root\r\nx-end: 1\r\n\r\n";
+    let echo = gateway.connect().ask(head("POST", "/public", lines) + body).json();
+    assert_eq!(echo["trailers"], serde_json::json!([["x-end", "1"]]), "{echo}");
+}
+
+#[test]
 fn fixed_answers_and_redirects_are_guarded_too() {
     let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
     let config = guarded(&backend, &judge, COPIES, "").text(
