@@ -80,6 +80,24 @@ fn a_service_that_answers_again_is_asked_again() {
 }
 
 #[test]
+fn clients_that_give_themselves_too_little_time_do_not_make_a_service_silent() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::AcceptsAndNeverAnswers));
+    let gateway = Gateway::start(&guarded(&backend, &judge, "timeout = \"3s\"\ncache = {}", ""));
+    let mut patient = gateway.connect();
+    patient.send(crate::auth::head("GET", "/guarded", "Authorization: Bearer ada\r\n"));
+    judge.holds(1);
+    // The same question, so that they would wait for the patient one, and another one of each of them.
+    for n in 0..12 {
+        let user = if n % 2 == 0 { "ada".to_owned() } else { n.to_string() };
+        let lines = format!("Authorization: Bearer {user}\r\ngrpc-timeout: 20m\r\n");
+        let answer = gateway.connect().ask(crate::auth::head("GET", "/guarded", &lines));
+        assert_eq!((answer.status(), answer.reason()), (504, Some("auth_timeout")));
+    }
+    assert_eq!(gateway.status()["auths"][0]["silent"], false);
+    assert_eq!(patient.answer(false).reason(), Some("auth_timeout"));
+}
+
+#[test]
 fn nothing_of_the_target_is_held_while_an_answer_is_waited_for() {
     let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::AcceptsAndNeverAnswers));
     let config = guarded(&backend, &judge, "timeout = \"30s\"", "").text("");
