@@ -31,7 +31,7 @@ fn a_service_that_never_answers_costs_public_routes_nothing_and_guarded_ones_the
     let gateway = Gateway::start(&guarded(&backend, &judge, SHORT, &format!("max_in_flight = {CAP}")));
     let mut events = Listener::open(gateway.admin(), "?kinds=auth", &[]).expect("the stream opens");
     let public = Load::paced(gateway.edge(), "/public", 4, Duration::from_millis(4));
-    let protected = Load::closed(gateway.edge(), "/guarded", 32);
+    let protected = Load::paced(gateway.edge(), "/guarded", 32, Duration::from_millis(20));
     let silent = events.until("it is told", |event| event["what"] == "silent");
     assert_eq!((&silent["auth"], &silent["upstream"]), (&"session".into(), &"judge".into()));
     // Once it is known to be silent, nobody waits for it but the one who tries.
@@ -68,7 +68,7 @@ fn a_service_that_answers_again_is_asked_again() {
     let gateway = Gateway::start(&guarded(&backend, &judge, SHORT, ""));
     let mut events = Listener::open(gateway.admin(), "?kinds=auth", &[]).expect("the stream opens");
     for _ in 0..2 {
-        let load = Load::closed(gateway.edge(), "/guarded", 8);
+        let load = Load::paced(gateway.edge(), "/guarded", 8, Duration::from_millis(20));
         events.until("it is silent", |event| event["what"] == "silent");
         load.stop().only(&[503, 504]);
         judge.switch(Behaviour::Judges);

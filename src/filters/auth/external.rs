@@ -230,6 +230,7 @@ fn keep(headers: &HeaderMap) -> Keep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn with(lines: &[&'static str]) -> Keep {
         let mut headers = HeaderMap::new();
@@ -255,6 +256,23 @@ mod tests {
             (&["s-maxage=1,,"], Keep::AsSet),
         ] {
             assert_eq!(with(lines), expected, "{lines:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn whatever_the_service_says_a_decision_is_kept_no_longer_for_it(
+            lines in proptest::collection::vec("[ -~\u{80}-\u{ff}]{0,40}|max-age=[0-9]{0,25}", 0..4),
+        ) {
+            let mut headers = HeaderMap::new();
+            for line in &lines {
+                headers.append(CACHE_CONTROL, HeaderValue::from_bytes(line.as_bytes()).expect("a value"));
+            }
+            let first = keep(&headers);
+            headers.append(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            prop_assert_eq!(keep(&headers), Keep::Not);
+            prop_assert!(first == Keep::AsSet || lines.iter().any(|line| !line.is_empty()));
         }
     }
 
