@@ -17,6 +17,7 @@ use crate::request::Deadline;
 use crate::telemetry::events::AuthSilence;
 use crate::upstream::answer::{Answer, Tail};
 use crate::upstream::download::Manner;
+use crate::upstream::onward::Onward;
 use crate::upstream::progress::{Judged, Patience, Progress};
 use crate::upstream::request_body::RequestBody;
 use bytes::Bytes;
@@ -66,7 +67,9 @@ async fn answer(
     granted.held_since(lent.holder.since);
     let progress = Rc::new(Progress::new(lent.clock.clone(), patience(gate, timeout)));
     let request = request(external, question).ok_or(BROKEN)?;
-    let result = match balancing::send(lent.exchanges, &progress, request, granted, deadline).await {
+    // The service is told nothing of what the client said about time: its own is shorter.
+    let until = (deadline, Onward::default());
+    let result = match balancing::send(lent.exchanges, &progress, request, granted, until).await {
         Ok(sent) => {
             gate.answered(sent.ended - sent.began);
             if breaker.answered() {
