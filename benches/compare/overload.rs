@@ -35,9 +35,10 @@ const COMMON: [Experiment; 4] = [
     ("E3 ten times", |contender, scale| rig::flash_crowd(contender, scale, 10.0)),
 ];
 /// Those of Tidegate alone, beside.
-const OWN: [Experiment; 7] = [
+const OWN: &[Experiment] = &[
     ("E4", rig::retry_storm),
     ("E8", rig::name_server_outage),
+    ("E9", rig::silent_auth),
     ("E10", rig::hung_log_sink),
     ("E11", rig::latency_shift),
     ("E12", rig::scale_out),
@@ -110,12 +111,12 @@ fn compared(session: &mut Session, scale: Scale) {
         }
     }
     if session.kinds.contains(&Kind::Tidegate) {
-        OWN.into_iter().for_each(|experiment| one(session, experiment, scale, UNTUNED));
+        OWN.iter().copied().for_each(|experiment| one(session, experiment, scale, UNTUNED));
     }
 }
 
 fn alone(session: &mut Session, scale: Scale) {
-    for experiment in COMMON.into_iter().chain(OWN) {
+    for experiment in COMMON.into_iter().chain(OWN.iter().copied()) {
         let steady = experiment.0 == "E14" && scale.seed == SEED;
         let scale = if steady { Scale { during: STEADY, ..scale } } else { scale };
         one(session, experiment, scale, UNTUNED);

@@ -2,6 +2,7 @@
 //! averages by address, protocol and TLS (`design.md`, "Identity across a swap"), so a swap never doubles a
 //! limit and never forgets what is in flight.
 
+mod auths;
 mod names;
 
 use crate::admission;
@@ -46,6 +47,7 @@ pub struct Builder {
     upstreams: Kept<Arc<str>, admission::Shared>,
     budgets: Kept<Arc<str>, Budget>,
     routes: Kept<Arc<str>, admission::RouteCounts>,
+    auths: auths::Auths,
     backends: Kept<Own, Counter>,
     rates: Kept<Own, Rate>,
     streams: Kept<Own, Counter>,
@@ -112,6 +114,7 @@ impl Builder {
             upstreams: Kept::new(),
             budgets: Kept::new(),
             routes: Kept::new(),
+            auths: auths::Auths::default(),
             backends: Kept::new(),
             rates: Kept::new(),
             streams: Kept::new(),
@@ -207,6 +210,7 @@ impl Builder {
         self.upstreams.forget_unused();
         self.budgets.forget_unused();
         self.routes.forget_unused();
+        self.auths.forget_unused();
         self.backends.forget_unused();
         self.rates.forget_unused();
         self.streams.forget_unused();
@@ -238,12 +242,17 @@ impl Builder {
             let tell = |a: &Ambiguity| format!("two routes both match {}", a.example);
             found.iter().map(tell).collect::<Vec<_>>().join("\n")
         })?;
+        let auths: Result<Vec<_>, String> =
+            plan.auths.iter().map(|settings| self.auths.build(settings, plan, &self.metrics)).collect();
+        let auths = auths?;
         Ok(Table {
             number: self.number + 1,
             hash: plan.hash.clone(),
             matcher: Arc::new(matcher),
             routes: plan.routes.iter().map(|(_, settings)| self.route(settings)).collect(),
             upstreams,
+            auth_headers: auths::added(plan),
+            auths: auths.into(),
             max_in_flight: plan.gateway.max_in_flight,
             max_streams: plan.gateway.max_in_flight_streams,
             max_buffered: plan.gateway.max_buffered,
@@ -410,14 +419,17 @@ impl Builder {
 fn classes(plan: &Plan, upstream: usize) -> Vec<Class> {
     let routes = plan.routes.iter().map(|(_, route)| route);
     let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
-    own.map(|route| route.class).collect::<BTreeSet<_>>().into_iter().collect()
+    let mut classes: BTreeSet<_> = own.map(|route| route.class).collect();
+    classes.extend(auths::asks(plan, upstream).then_some(Class::Critical));
+    classes.into_iter().collect()
 }
 
 /// The highest class among the routes that go through an upstream's gate: it may fill all of it.
 fn highest(plan: &Plan, upstream: usize) -> Class {
     let routes = plan.routes.iter().map(|(_, route)| route).filter(|route| !route.streaming);
     let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
-    own.map(|route| route.class).min().unwrap_or_default()
+    let asked = auths::asks(plan, upstream).then_some(Class::Critical);
+    own.map(|route| route.class).chain(asked).min().unwrap_or_default()
 }
 
 /// All names that label a metric.
@@ -425,6 +437,7 @@ fn names(plan: &Plan) -> Names {
     Names {
         routes: plan.routes.iter().map(|(_, route)| route.name.clone()).collect(),
         upstreams: plan.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+        auths: plan.auths.iter().map(|auth| auth.name.clone()).collect(),
         backends: plan
             .upstreams
             .iter()

@@ -1,5 +1,6 @@
 //! Reads the running gateway into plain values, at one moment, without stopping anything.
 
+mod auths;
 mod names;
 
 use crate::admission::class_limit;
@@ -8,7 +9,8 @@ use crate::control::Control;
 use crate::control::certificates::Owner;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
 use crate::control::view::{
-    BackendView, ClassView, GatewayView, ListenerView, RetriesView, UpstreamView, VersionView, WorkerView,
+    AuthView, BackendView, ClassView, GatewayView, ListenerView, RetriesView, UpstreamView, VersionView,
+    WorkerView,
 };
 use crate::listener::Listener;
 use crate::listener::limits::Refusal;
@@ -51,6 +53,8 @@ impl Observatory {
         let started = self.ready.load(Relaxed);
         let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
         reasons.extend(self.control.steering().reasons(&table));
+        let auths = auths::auths(&table);
+        reasons.extend(auths.iter().filter_map(AuthView::reason));
         let version = self.version();
         let now = self.epoch_nanos();
         let mut view = GatewayView {
@@ -71,6 +75,7 @@ impl Observatory {
             listeners: self.listeners(),
             upstreams: upstreams(&table, self.control.steering().sight(&table), now),
             lookups: names::lookups(self.control.lookups()),
+            auths,
         };
         self.add_certificates(&mut view);
         view

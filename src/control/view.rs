@@ -1,6 +1,10 @@
 //! What operators see: plain values read from the running gateway at one moment. The admin API serialises
 //! them, `/metrics` turns them into gauges, the command line prints them.
 
+mod auths;
+
+pub use auths::{AuthView, KeptView};
+
 use crate::control::steering::forecast::Forecast;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,6 +51,9 @@ pub struct GatewayView {
     /// The lookups of backends' names.
     #[serde(default)]
     pub lookups: LookupsView,
+    /// Who may pass.
+    #[serde(default)]
+    pub auths: Vec<AuthView>,
 }
 
 /// The active version.

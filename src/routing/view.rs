@@ -6,6 +6,8 @@
 
 use crate::admission::{CoreState, Gate, RouteGate};
 use crate::balancing::CoreCluster;
+use crate::filters::auth::Auth;
+use crate::filters::auth::settings::Kind;
 use crate::request::Class;
 use crate::routing::settings::Action;
 use crate::routing::table::{Route, Table, Upstream};
@@ -30,6 +32,8 @@ pub struct View {
     gates: Vec<Option<Rc<RouteGate>>>,
     /// The gates of the upstreams, in their order.
     own: Vec<Rc<Gate>>,
+    /// The same for each auth that asks an upstream.
+    auth_gates: Vec<Option<Rc<RouteGate>>>,
 }
 
 /// A route of a view, held by a request to its end.
@@ -57,6 +61,12 @@ impl Chosen {
         self.view.gates[self.index].as_ref()
     }
 
+    /// Who says whether its requests may pass, and the way to the upstream that is asked, if one is.
+    pub fn auth(&self) -> Option<(&Auth, Option<&Rc<RouteGate>>)> {
+        let index = self.route().settings.auth?;
+        Some((self.view.table.auths.get(index)?, self.view.auth_gates[index].as_ref()))
+    }
+
     /// Its upstream, if it has one.
     pub fn upstream(&self) -> Option<&Upstream> {
         match self.route().settings.action {
@@ -74,6 +84,17 @@ impl Chosen {
     pub fn table(&self) -> &Arc<Table> {
         &self.view.table
     }
+}
+
+/// The way of an auth through the gate of the upstream that it asks. Whoever waits for it holds a client's request,
+/// so it is shed last.
+fn auth_gate(auth: &Auth, gates: &[Rc<Gate>]) -> Option<Rc<RouteGate>> {
+    let Kind::External(external) = &auth.settings.kind;
+    let gate = gates.get(auth.upstream?)?.clone();
+    // No route can have this name.
+    let name = format!("auth:{}", auth.settings.name).into();
+    let counts = auth.counts.clone();
+    Some(RouteGate::new(name, gate, counts, external.max_in_flight, Class::Critical))
 }
 
 /// What a core carries from view to view.
@@ -131,6 +152,7 @@ impl Furniture {
             _ => None,
         });
         let gates = routes.collect();
+        let auth_gates = table.auths.iter().map(|auth| auth_gate(auth, &own)).collect();
         // Whoever still waits at an upstream that is gone must hear the bell to the end; and what is kept there
         // for nobody is still to be seen.
         let gone =
@@ -143,7 +165,7 @@ impl Furniture {
                 pool.retire();
             }
         }
-        let view = Rc::new(View { highest: table.highest_class(), table, gates, own });
+        let view = Rc::new(View { highest: table.highest_class(), table, gates, own, auth_gates });
         self.last = Rc::downgrade(&view);
         view
     }

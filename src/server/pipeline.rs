@@ -13,7 +13,7 @@ use crate::server::client::Client;
 use crate::server::ledger::Entry;
 use crate::server::record::{Pending, Record};
 use crate::server::upgrade::Upgrade;
-use crate::server::{departure, own, unread, upgrade};
+use crate::server::{auth, departure, own, unread, upgrade};
 use crate::upstream::answer::Answer;
 use crate::upstream::download::Manner;
 use crate::upstream::progress::{Judged, Patience, Progress, Waiting};
@@ -114,7 +114,7 @@ async fn walk(
     arrival::identify(client, &mut parts, record, &table.trusted_proxies);
     record.sign_in();
 
-    let arrival = Arrival::read(client, &parts, fields)?;
+    let arrival = Arrival::read(client, &parts.uri, &parts, fields)?;
     if let Some(answer) = arrival.redirected(client, &parts) {
         return Ok(Outcome::Own(answer));
     }
@@ -123,6 +123,14 @@ async fn walk(
     arrival::check_memory(client, &chosen)?;
     arrival::check_cpu(client, &chosen)?;
     let settings = &chosen.route().settings;
+    if let Some(gate) = chosen.gate() {
+        gate.choose(record.client_ip, &parts.headers)?;
+    }
+    let (times, trusted) = ((record.started, settings.timeout), &table.trusted_proxies);
+    let is_trusted = || trusted.trusts(client.peer.ip());
+    let (deadline, onward) = deadline::read(times, &mut parts.headers, fields, is_trusted)?;
+    let path = arrival.into_path();
+    let passed = auth::pass(client, &chosen, (&parts, &path), record, deadline).await?;
     if let Some(answer) = own::answer(&settings.action, &parts, client.tls.is_some()) {
         return Ok(Outcome::Own(answer));
     }
@@ -130,15 +138,10 @@ async fn walk(
     let (Some(gate), Some(incoming)) = (chosen.gate(), body.as_ref()) else {
         return Err(Reject::new(Reason::Internal, "a route without a gate"));
     };
-    gate.choose(record.client_ip, &parts.headers)?;
-    let target =
-        departure::target(&parts.uri, arrival.into_path(), settings.filters.strip_prefix.as_deref())?;
+    let target = departure::target(&parts.uri, path, settings.filters.strip_prefix.as_deref())?;
     let upgrade = Upgrade::wanted(&parts, fields).filter(|_| incoming.is_end_stream());
-    let trusted = &table.trusted_proxies;
-    let times = (record.started, settings.timeout);
-    let is_trusted = || trusted.trusts(client.peer.ip());
-    let (deadline, onward) = deadline::read(times, &mut parts.headers, fields, is_trusted)?;
-    departure::on_request(client, (&mut parts, fields), &chosen, target, upgrade.as_ref(), trusted)?;
+    let edits = departure::Edits { target, upgrade: upgrade.as_ref(), trusted, passed: passed.as_deref() };
+    departure::on_request(client, (&mut parts, fields), &chosen, edits)?;
     departure::check_length(&parts, incoming, settings.filters.max_body)?;
 
     let Some(incoming) = body.take() else { return Err(Reject::new(Reason::Internal, "no body")) };

@@ -4,12 +4,14 @@
 //! Rooms say what happened; how it looks, and how often it may be said, is decided here. Counting is done by
 //! the metrics, so that a line left out loses nothing.
 
+mod auths;
 mod certificates;
 mod names;
 mod ramps;
 mod sheds;
 pub mod stream;
 
+pub use auths::AuthSilence;
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
 pub use names::AddressesChanged;
 pub use ramps::{CohortChosen, RampChanged, RampConflict};

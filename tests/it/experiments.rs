@@ -36,7 +36,8 @@ impl Contender for Untuned {
             let (reader, writer) = std::io::pipe().expect("a pipe");
             (launch, unread) = (Launch::stdout(Stdio::from(writer)), Some(reader));
         }
-        let gateway = Gateway::launch(&config(street), launch);
+        let config = if street.judged { judged(street) } else { config(street) };
+        let gateway = Gateway::launch(&config, launch);
         Box::new(Running { gateway, street: street.clone(), _unread: unread })
     }
 }
@@ -52,6 +53,16 @@ fn config(street: &Street) -> Config {
         .text(&format!("[[upstreams]]\nname = \"main\"\nbackends = [{}]\n", backends.join(", ")))
         .upstream("control", &[street.control], "")
         .route("main", "/main", "main", "")
+        .route("control", "/control", "control", "")
+}
+
+/// The fleet says who may pass to what the healthy backend serves.
+fn judged(street: &Street) -> Config {
+    Config::new()
+        .upstream("main", &street.main, "")
+        .upstream("control", &[street.control], "")
+        .text("[[auth]]\nname = \"session\"\nupstream = \"main\"\npath = \"/verify\"")
+        .route("main", "/main", "control", "auth = \"session\"")
         .route("control", "/control", "control", "")
 }
 
@@ -141,6 +152,16 @@ fn e8_a_name_server_that_is_silent_or_denies_its_names_is_not_noticed() {
     assert!(outcome.goodput > 0.8 && outcome.control_served > 0.8, "{outcome:#?}");
     let lookups = |check: &&Check| check.what.contains("lookups") || check.what.contains("questions");
     assert!(outcome.checks.iter().filter(lookups).all(|check| check.reached), "{outcome:#?}");
+}
+
+#[test]
+fn e9_a_service_that_falls_silent_is_not_waited_for_and_is_asked_again_when_it_is_well() {
+    let outcome = experiments::silent_auth(&Untuned, Scale { after: Duration::from_secs(4), ..short() });
+    neighbour_is_served(&outcome);
+    assert!(outcome.slots_held <= outcome.slots_limit, "{outcome:#?}");
+    assert!(outcome.refused.n > 50 && outcome.refused.p50_ms < 30.0, "refused at once: {outcome:#?}");
+    assert!(outcome.goodput > 0.9, "{outcome:#?}");
+    assert!(outcome.recovery_s.is_some_and(|seconds| seconds <= 3.0), "{outcome:#?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod aborts;
 mod arena;
+mod auth;
 mod crowd;
 mod hung;
 mod judge;
@@ -20,6 +21,7 @@ mod steady;
 mod storm;
 
 pub use self::aborts::aborts;
+pub use self::auth::silent_auth;
 pub use self::crowd::flash_crowd;
 pub use self::hung::hung_upstream;
 pub use self::names::name_server_outage;
@@ -56,6 +58,8 @@ pub struct Street {
     pub log_hangs: bool,
     /// The backends of `/main` are named, and this is whom to ask; any name is theirs.
     pub resolver: Option<SocketAddr>,
+    /// The fleet says who may pass to `/main`, which the healthy backend serves.
+    pub judged: bool,
     /// What the fleet serves in a quarter of the clients' patience: what a careful operator lets it hold.
     pub in_flight: usize,
 }

@@ -36,13 +36,15 @@ pub enum Kind {
     Listener,
     /// Backends' names: other addresses.
     Name,
+    /// Services that judge requests: silent, answering again.
+    Auth,
     /// Records are missing here.
     Gap,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Config,
         Kind::Shed,
         Kind::Ramp,
@@ -50,6 +52,7 @@ impl Kind {
         Kind::Certificate,
         Kind::Listener,
         Kind::Name,
+        Kind::Auth,
         Kind::Gap,
     ];
 
@@ -63,6 +66,7 @@ impl Kind {
             Kind::Certificate => "certificate",
             Kind::Listener => "listener",
             Kind::Name => "name",
+            Kind::Auth => "auth",
             Kind::Gap => "gap",
         }
     }

@@ -30,6 +30,14 @@ pub struct Arena {
     control: Fleet,
 }
 
+/// What makes a street different from others.
+#[derive(Default)]
+struct Special {
+    log_hangs: bool,
+    resolver: Option<SocketAddr>,
+    judged: bool,
+}
+
 /// Something that is done at a moment of a run.
 pub type Act<'a> = (Duration, Box<dyn FnOnce(&mut Fleet, &mut dyn Proxy) + 'a>);
 
@@ -44,15 +52,20 @@ pub struct Run {
 impl Arena {
     /// Starts everything and measures it at rest.
     pub fn open(contender: &dyn Contender, scale: Scale, log_hangs: bool) -> Arena {
-        Arena::with(contender, scale, log_hangs, None)
+        Arena::with(contender, scale, Special { log_hangs, ..Special::default() })
     }
 
     /// The same with backends that are known by names, of which this name server is asked.
     pub fn open_by_name(contender: &dyn Contender, scale: Scale, resolver: SocketAddr) -> Arena {
-        Arena::with(contender, scale, false, Some(resolver))
+        Arena::with(contender, scale, Special { resolver: Some(resolver), ..Special::default() })
     }
 
-    fn with(contender: &dyn Contender, scale: Scale, log_hangs: bool, resolver: Option<SocketAddr>) -> Arena {
+    /// The same with a fleet that says who may pass.
+    pub fn judged(contender: &dyn Contender, scale: Scale) -> Arena {
+        Arena::with(contender, scale, Special { judged: true, ..Special::default() })
+    }
+
+    fn with(contender: &dyn Contender, scale: Scale, special: Special) -> Arena {
         let knobs = Knobs::new(scale.workers, Service::Constant(scale.service));
         let main = Fleet::start(scale.seed, None, &vec![knobs; scale.backends]);
         let control = Fleet::start(scale.seed, None, &[Knobs::new(256, Service::Constant(CONTROL))]);
@@ -60,8 +73,9 @@ impl Arena {
         let street = Street {
             main: main.addresses().to_vec(),
             control: control.addresses()[0],
-            log_hangs,
-            resolver,
+            log_hangs: special.log_hangs,
+            resolver: special.resolver,
+            judged: special.judged,
             in_flight: (capacity * scale.patience.as_secs_f64() / 4.0).ceil() as usize,
         };
         let proxy = contender.start(&street);

@@ -1,0 +1,44 @@
+//! Reads auths into plain values.
+
+use crate::control::view::{AuthView, KeptView};
+use crate::filters::auth::Auth;
+use crate::filters::auth::settings::{Kind, OnError};
+use crate::routing::table::Table;
+use crate::telemetry::metrics::AuthResult;
+
+/// Every auth of a table.
+pub(super) fn auths(table: &Table) -> Vec<AuthView> {
+    table.auths.iter().map(view).collect()
+}
+
+fn view(auth: &Auth) -> AuthView {
+    let settings = &auth.settings;
+    let (kind, max_in_flight) = match &settings.kind {
+        Kind::External(external) => ("external", external.max_in_flight),
+    };
+    let kept = auth.known.decisions.as_ref().zip(settings.cache.as_ref());
+    let on_error = match settings.on_error {
+        OnError::Deny => "deny",
+        OnError::Allow => "allow",
+        OnError::Stale => "stale",
+    };
+    AuthView {
+        name: settings.name.to_string(),
+        kind: kind.to_owned(),
+        upstream: settings.upstream().map(ToString::to_string),
+        silent: auth.known.breaker.is_silent(),
+        timeout_ms: u64::try_from(settings.timeout.as_millis()).unwrap_or(u64::MAX),
+        on_error: on_error.to_owned(),
+        in_flight: auth.counts.in_flight.get(),
+        max_in_flight,
+        kept: kept.map(|(decisions, cache)| {
+            let kept = decisions.kept();
+            let (passed, refused, bytes) = (kept.passed, kept.refused, kept.bytes);
+            KeptView { passed, max_passed: cache.max_entries, refused, bytes }
+        }),
+        results: AuthResult::ALL
+            .iter()
+            .map(|result| (result.as_str().to_owned(), auth.metrics.results(*result)))
+            .collect(),
+    }
+}
