@@ -14,6 +14,7 @@ use crate::config::operators::Settings as AdminSettings;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::{Desk, Job};
 use crate::control::build::Builder;
+use crate::control::checks::keep_checked;
 use crate::control::observe::Observatory;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::{Kept, keep};
@@ -142,6 +143,7 @@ fn start(
     // Each needs the other: a change brings the admin side new tokens, and the admin side looks at the control
     // plane. So control gets a place where the admin side will be.
     let admin_side = AdminSlot::default();
+    let (active, counted) = (live.clone(), metrics.clone());
     let parts = Parts {
         file: options.config.clone(),
         environment,
@@ -189,7 +191,7 @@ fn start(
     // Before the background thread, which writes the same file after a change.
     boot.announce(options, admin, &listeners.bound());
     let background = run_background(control.clone(), (heard, orders), news.clone(), stop_rest.clone())?;
-    let outside = run_outside(directory, stop_rest.clone())?;
+    let outside = run_outside(directory, (active, counted), stop_rest.clone())?;
     let rest = vec![keeper, admin_thread, background, outside];
     let feeder = supervisor.feed(Health::new(hearts, beats))?;
     supervisor.ready(&news.status());
@@ -356,8 +358,13 @@ fn run_background(
 
 /// The thread of calls to the outside that nobody's request waits for. A disk that hangs must not hold it up, nor it
 /// a change of the configuration.
-fn run_outside(directory: Arc<Directory>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+fn run_outside(
+    directory: Arc<Directory>,
+    (live, metrics): (Arc<Live>, Arc<Metrics>),
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
+        tokio::task::spawn_local(keep_checked(live, metrics));
         match Resolver::system() {
             Ok(resolver) => {
                 tokio::task::spawn_local(keep_resolved(directory, resolver, Pace::default()));

@@ -5,16 +5,21 @@
 //! ramps and drains. Nothing here waits for room, and nothing here knows classes or queues.
 
 pub mod ewma;
+pub mod health;
+pub mod outlier;
 pub mod picker;
 pub mod places;
+pub mod presence;
 pub mod rate;
 pub mod settings;
 pub mod shares;
+pub mod verdict;
 
 use crate::balancing::ewma::PeakEwma;
 use crate::balancing::rate::Rate;
 use crate::balancing::settings::{BackendSettings, Settings};
 use crate::balancing::shares::{Presence, Shares, Standing};
+use crate::balancing::verdict::Verdict;
 use crate::permit::Counter;
 use crate::reject::{Reason, Reject};
 use crate::request::Deadline;
@@ -23,6 +28,7 @@ use crate::upstream::exchange::{Exchange, Exchanges, Guard};
 use crate::upstream::progress::Progress;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::settings::HostPolicy;
+use crate::upstream::vitals::Blame;
 use crate::upstream::{Endpoint, Failure, Freshness, attempt};
 use arc_swap::ArcSwap;
 use http::{Request, Response};
@@ -169,15 +175,16 @@ pub async fn send<G: Seated>(
         let failure = match result {
             Ok((response, exchange)) => {
                 let ended = Instant::now();
+                let verdict = Verdict::of(&response);
                 let rtt = u64::try_from((ended - began).as_nanos()).unwrap_or(u64::MAX);
                 // How long a stream's head takes says little about how busy a backend is, and streams are no part
                 // of what ramps count.
                 if bound == Bound::Requests {
                     let Backend { latency, metrics, .. } = &cluster.shared.backends[index];
-                    latency.record(cluster.clock.nanos(ended), rtt);
+                    verdict.record(latency, cluster.clock.nanos(ended), rtt);
                     metrics.answered(cluster.core, !response.status().is_server_error());
                 }
-                cluster.heard(index, &response);
+                cluster.heard(index, &response, verdict);
                 if retries > 0 {
                     cluster.shared.metrics.retry(cluster.core, RetryOutcome::Succeeded);
                 }
@@ -193,7 +200,8 @@ pub async fn send<G: Seated>(
             let Backend { latency, metrics, .. } = &cluster.shared.backends[index];
             latency.failure(cluster.clock.nanos(Instant::now()));
             metrics.answered(cluster.core, false);
-            cluster.shared.backends[index].endpoint.vitals.failed();
+            let vitals = &cluster.shared.backends[index].endpoint.vitals;
+            vitals.failed(cluster.core, Blame::Reason(rejected.reason));
         }
         if retries > 0 {
             cluster.shared.metrics.retry(cluster.core, RetryOutcome::Failed);

@@ -11,6 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 const DECAY_NS: f32 = 10e9;
 /// What a failure counts as, at least: failing fast must not look like answering fast (linkerd's biaser).
 const FAILURE_NS: u64 = 5_000_000_000;
+/// How many times as long as usual a bad answer counts: clearly slower, as the picker sees it.
+const BAD_FACTOR: u64 = 4;
+/// What is usual, at least.
+const BAD_LEAST_NS: u64 = 1_000_000;
 /// 65 µs a tick: fine enough for a decay of 10 s. The tick counter wraps after 78 hours; a backend that was
 /// silent so long may look recently used, which the next sample puts right.
 const TICK_SHIFT: u32 = 16;
@@ -40,6 +44,19 @@ impl PeakEwma {
     /// Takes in a failure as a response time of 5 s, or of the estimate when that is more.
     pub fn failure(&self, now_ns: u64) {
         self.record(now_ns, FAILURE_NS.max(self.get(now_ns)));
+    }
+
+    /// Takes in an answer that was a failure or a refusal, as one that took four times as long as it did and as
+    /// was usual, at most 5 s. One of them among many costs a backend a part of its share for some seconds; a row of
+    /// them counts as no answer at all, however fast they are.
+    pub fn bad_answer(&self, now_ns: u64, rtt_ns: u64) {
+        let usual = rtt_ns.max(self.get(now_ns)).max(BAD_LEAST_NS);
+        self.record(now_ns, usual.saturating_mul(BAD_FACTOR).min(FAILURE_NS).max(usual));
+    }
+
+    /// Begins anew: what was known was of another time.
+    pub fn forget(&self) {
+        self.0.store(0, Relaxed);
     }
 
     /// The estimate in nanoseconds, or 0 before the first sample.
@@ -130,6 +147,21 @@ mod tests {
         ewma.record(0, 9 * S);
         ewma.failure(0);
         assert!(near(ewma.get(0), 9 * S));
+    }
+
+    #[test]
+    fn one_bad_answer_costs_a_little_and_a_row_of_them_as_much_as_no_answer() {
+        let ewma = PeakEwma::default();
+        ewma.record(0, 20 * MS);
+        ewma.bad_answer(0, MS / 2);
+        assert!(near(ewma.get(0), 80 * MS), "{}", ewma.get(0));
+        (0..5).for_each(|_| ewma.bad_answer(0, MS / 2));
+        assert!(near(ewma.get(0), 5 * S), "{}", ewma.get(0));
+        ewma.record(0, 9 * S);
+        ewma.bad_answer(0, MS);
+        assert!(near(ewma.get(0), 9 * S));
+        ewma.forget();
+        assert_eq!(ewma.get(0), 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use crate::balancing::picker::{self, Load, Picked};
 use crate::balancing::shares::{Ramped, Share, Shares, whole};
+use crate::balancing::verdict::Verdict;
 use crate::balancing::{Backend, Bound, Cluster};
 use crate::permit::{Counted, Counter, Permit};
 use crate::reject::Reason;
@@ -186,6 +187,7 @@ impl CoreCluster {
     fn most(&self, bound: Bound, index: usize, shares: &Shares) -> u32 {
         match bound {
             Bound::Requests => shares.of[index].cap,
+            Bound::Streams if shares.of[index].probe => 1,
             Bound::Streams => self.shared.backends[index].max_streams,
         }
     }
@@ -243,28 +245,36 @@ impl CoreCluster {
                 may_wait: false,
             };
         }
+        let open = || present().filter(|(_, share)| share.cap > 0);
+        if open().all(|(_, share)| share.probe) {
+            // Each has its one request; who comes next finds out whether that helped (`overload.md` 2(ii)).
+            return NoPlace { reason: Reason::NoBackend, may_wait: false };
+        }
         if bound == Bound::Streams {
             return NoPlace { reason: Reason::BackendLimit, may_wait: false };
         }
-        let mut open = present().filter(|(_, share)| share.cap > 0);
-        let denied = shares.are_bound() && open.any(|(backend, _)| backend.in_flight.get() < backend.cap);
+        let denied = shares.are_bound() && open().any(|(backend, _)| backend.in_flight.get() < backend.cap);
         let reason = if denied { Reason::Ramp } else { Reason::BackendLimit };
         NoPlace { reason, may_wait: !denied || self.has_warm(shares) }
     }
 
-    /// There is a backend that is neither ramped nor drained, and can be reached: waiting may help.
+    /// There is a backend that is well, neither ramped nor drained, and can be reached: waiting may help.
     pub fn has_warm(&self, shares: &Shares) -> bool {
-        let warm = |share: &Share| share.cap > 0 && share.ramped.is_none();
+        let warm = |share: &Share| share.cap > 0 && !share.probe && share.ramped.is_none();
         self.each(shares).any(|(backend, share)| warm(share) && backend.is_present())
     }
 
     /// What an answer's head says of the backend itself.
-    pub(super) fn heard<B>(&self, index: usize, response: &http::Response<B>) {
+    pub(super) fn heard<B>(&self, index: usize, response: &http::Response<B>, verdict: Verdict) {
         let vitals = &self.shared.backends[index].endpoint.vitals;
         if let Some(id) = response.headers().get(&self.shared.settings.ramp.boot_header) {
             vitals.booted(id.as_bytes());
         }
-        if response.status().is_server_error() { vitals.failed() } else { vitals.succeeded() }
+        match verdict {
+            Verdict::Well => vitals.succeeded(self.core),
+            Verdict::Failed(blame) => vitals.failed(self.core, blame),
+            Verdict::Busy | Verdict::Nothing => {}
+        }
     }
 
     /// Another backend. The same one again only if it is alone and a connection to it had died while idle: one

@@ -26,6 +26,7 @@ fn render(view: &GatewayView) -> String {
     // Writing to a String cannot fail.
     let _ = head(&mut out, view);
     let _ = upstreams(&mut out, &view.upstreams);
+    let _ = sick(&mut out, &view.upstreams);
     let _ = levers(&mut out, &view.upstreams);
     out
 }
@@ -111,6 +112,18 @@ fn backend_row(out: &mut String, backend: &BackendView) -> std::fmt::Result {
         return Ok(());
     }
     row(out, "    streams", [&backend.streams.to_string(), &backend.max_streams.to_string(), "", "", ""], "")
+}
+
+/// Why backends are not ready, in full: the table has no room for that.
+fn sick(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
+    let well = |state: &str| matches!(state, "ready" | "draining" | "drained");
+    for upstream in upstreams {
+        for backend in upstream.backends.iter().filter(|backend| !well(&backend.state)) {
+            let line = format!("{}/{} {}", upstream.name, backend.name, backend.state);
+            wrapped(&plain(&line), "! ").iter().try_for_each(|line| writeln!(out, "{line}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Who holds which lever, what it costs now, and what its percentages are of.
@@ -258,6 +271,7 @@ orders                            76    256     3/512  100%           2 zombies
   a orders-a.internal:8080        64     64            100%   12.3ms  ready
     streams                       52   1000
   b orders-b.internal:8080        12     64            100%   12.3ms  connect_f…
+! orders/b connect_failed ?[31m
 ";
         assert_eq!(render(&view()), expected);
     }

@@ -197,7 +197,7 @@ fn backend_view(backend: &Backend, sight: BackendSight, now: u64) -> BackendView
         name: backend.settings.name.to_string(),
         address: format!("{}:{}", endpoint.address.host, endpoint.address.port),
         resolved: endpoint.addresses.load().list.iter().map(ToString::to_string).collect(),
-        up,
+        up: up && !sight.out,
         state: state(backend, &sight, up),
         weight: backend.settings.weight.get(),
         in_flight: backend.in_flight.get(),
@@ -225,7 +225,7 @@ fn state(backend: &Backend, sight: &BackendSight, up: bool) -> String {
                 _ => "draining".to_owned(),
             }
         }
-        _ if up => "ready".to_owned(),
+        _ if up => sight.sick.clone().unwrap_or_else(|| "ready".to_owned()),
         Some(why) => format!("the name has not resolved: {why}"),
         None => "the name has not resolved yet".to_owned(),
     }

@@ -179,9 +179,9 @@ pub struct BackendView {
     pub address: String,
     /// What the name resolves to now.
     pub resolved: Vec<String>,
-    /// Has an address and may be picked.
+    /// Has an address, and neither checks nor ejection leave it out.
     pub up: bool,
-    /// `ready`, or why it is not picked.
+    /// `ready`, or why it is not picked: `ejected for 12 s: …`, `down: …`, `probing: …`.
     pub state: String,
     /// Relative to its peers.
     pub weight: u32,

@@ -10,7 +10,9 @@ pub mod handles;
 pub mod process;
 
 use crate::request::Class;
-pub use handles::{BackendMetrics, RetryOutcome, RouteMetrics, Shared, Source, UpstreamMetrics};
+pub use handles::{
+    BackendMetrics, CheckOutcome, RetryOutcome, RouteMetrics, Shared, Source, UpstreamMetrics,
+};
 pub use process::{ApplyOutcome, ProcessMetrics};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -44,6 +44,7 @@ mod ramps;
 mod refusals;
 mod roles;
 mod secrets;
+mod sick;
 mod slow;
 mod streams;
 mod supervisor;

@@ -214,6 +214,36 @@ impl UpstreamMetrics {
     }
 }
 
+/// How an active check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CheckOutcome {
+    /// It is well.
+    Ok,
+    /// It is not.
+    Failed,
+    /// No answer in time, while requests were answered.
+    Slow,
+    /// Not made: no descriptor was left, or the gateway itself was late.
+    Skipped,
+}
+
+impl CheckOutcome {
+    /// All, in the order of their numbers.
+    pub const ALL: [CheckOutcome; 4] =
+        [CheckOutcome::Ok, CheckOutcome::Failed, CheckOutcome::Slow, CheckOutcome::Skipped];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CheckOutcome::Ok => "ok",
+            CheckOutcome::Failed => "failed",
+            CheckOutcome::Slow => "slow",
+            CheckOutcome::Skipped => "skipped",
+        }
+    }
+}
+
 /// One backend of an upstream.
 #[derive(Debug)]
 pub struct BackendMetrics {
@@ -225,6 +255,7 @@ pub struct BackendMetrics {
     pub ejections: Shared,
     /// Restarts that were noticed.
     pub incarnations: Shared,
+    checks: [Shared; 4],
     cells: PerCore<BackendCells>,
 }
 
@@ -243,8 +274,18 @@ impl BackendMetrics {
             name,
             ejections: Shared::default(),
             incarnations: Shared::default(),
+            checks: Default::default(),
             cells: PerCore::new(cores),
         }
+    }
+
+    /// One active check ended.
+    pub fn checked(&self, outcome: CheckOutcome) {
+        self.checks[outcome as usize].add(1);
+    }
+
+    pub(super) fn checks(&self, outcome: CheckOutcome) -> u64 {
+        self.checks[outcome as usize].get()
     }
 
     /// One dial ended, TLS included.
