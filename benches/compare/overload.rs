@@ -35,8 +35,12 @@ const COMMON: [Experiment; 4] = [
     ("E3 ten times", |contender, scale| rig::flash_crowd(contender, scale, 10.0)),
 ];
 /// Those of Tidegate alone, beside.
-const OWN: [Experiment; 6] = [
+const OWN: [Experiment; 10] = [
     ("E4", rig::retry_storm),
+    ("E5a", |contender, scale| rig::bad_one(contender, scale, rig::Bad::FailsFast)),
+    ("E5b", |contender, scale| rig::bad_one(contender, scale, rig::Bad::Slow)),
+    ("E5c", |contender, scale| rig::bad_one(contender, scale, rig::Bad::BlackHole)),
+    ("E5d", |contender, scale| rig::bad_one(contender, scale, rig::Bad::Resets)),
     ("E10", rig::hung_log_sink),
     ("E11", rig::latency_shift),
     ("E12", rig::scale_out),

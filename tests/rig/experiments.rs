@@ -7,6 +7,7 @@
 
 mod aborts;
 mod arena;
+mod bad_one;
 mod crowd;
 mod hung;
 mod judge;
@@ -19,6 +20,7 @@ mod steady;
 mod storm;
 
 pub use self::aborts::aborts;
+pub use self::bad_one::{Bad, bad_one};
 pub use self::crowd::flash_crowd;
 pub use self::hung::hung_upstream;
 pub use self::scale_out::scale_out;
