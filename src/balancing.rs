@@ -196,9 +196,10 @@ pub async fn send<G: Seated>(
             Failure::Sent(reject) => (reject, None),
             Failure::Unsent(unsent) => (unsent.reject, Some((unsent.request, unsent.guard))),
         };
-        if blames_backend(rejected.reason, deadline) {
+        if blames_backend(rejected.reason, deadline, progress) {
             let Backend { latency, metrics, .. } = &cluster.shared.backends[index];
-            latency.failure(cluster.clock.nanos(Instant::now()));
+            let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            latency.failure(cluster.clock.nanos(Instant::now()), took);
             metrics.answered(cluster.core, false);
             let vitals = &cluster.shared.backends[index].endpoint.vitals;
             vitals.failed(cluster.core, Blame::Reason(rejected.reason));
@@ -272,10 +273,11 @@ async fn in_time<G: Guard, T>(
 }
 
 /// The gateway's own refusals and the client's failures never count against a backend (promise 3).
-fn blames_backend(reason: Reason, deadline: Deadline) -> bool {
+fn blames_backend(reason: Reason, deadline: Deadline, progress: &Progress) -> bool {
     match reason {
         Reason::ConnectFailed | Reason::Reset | Reason::BadResponse => true,
-        Reason::Timeout => !deadline.by_client,
+        // Nor does the route's deadline while the client keeps its body back: it could have any backend left out.
+        Reason::Timeout => !deadline.by_client && !progress.waits_for_body(),
         _ => false,
     }
 }

@@ -55,7 +55,7 @@ impl Verdict {
     pub(super) fn record(self, latency: &PeakEwma, now_ns: u64, rtt_ns: u64) {
         match self {
             Verdict::Well | Verdict::Nothing => latency.record(now_ns, rtt_ns),
-            Verdict::Busy | Verdict::Failed(_) => latency.bad_answer(now_ns, rtt_ns),
+            Verdict::Busy | Verdict::Failed(_) => latency.failure(now_ns, rtt_ns),
         }
     }
 }
