@@ -14,6 +14,7 @@ use crate::config::operators::Settings as AdminSettings;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::{Desk, Job};
 use crate::control::build::Builder;
+use crate::control::checks::keep_checked;
 use crate::control::observe::Observatory;
 use crate::control::readdress::follow_names;
 use crate::control::steering::Steering;
@@ -143,6 +144,7 @@ fn start(
     // Each needs the other: a change brings the admin side new tokens, and the admin side looks at the control
     // plane. So control gets a place where the admin side will be.
     let admin_side = AdminSlot::default();
+    let (active, counted) = (live.clone(), metrics.clone());
     let parts = Parts {
         file: options.config.clone(),
         environment,
@@ -191,7 +193,7 @@ fn start(
     // Before the background thread, which writes the same file after a change.
     boot.announce(options, admin, &listeners.bound());
     let background = run_background(control.clone(), (heard, orders), news.clone(), stop_rest.clone())?;
-    let outside = run_outside(control.clone(), directory, stop_rest.clone())?;
+    let outside = run_outside(control.clone(), (directory, active, counted), stop_rest.clone())?;
     let rest = vec![keeper, admin_thread, background, outside];
     let feeder = supervisor.feed(Health::new(hearts, beats))?;
     supervisor.ready(&news.status());
@@ -360,12 +362,13 @@ fn run_background(
 /// a change of the configuration.
 fn run_outside(
     control: Arc<Control>,
-    directory: Arc<Directory>,
+    (directory, live, metrics): (Arc<Directory>, Arc<Live>, Arc<Metrics>),
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
         tokio::task::spawn_local(keep_resolved(directory, Pace::default()));
         tokio::task::spawn_local(follow_names(control));
+        tokio::task::spawn_local(keep_checked(live, metrics));
         stop.cancelled().await;
     };
     runtime::spawn("outside", main).map(|(_, thread)| thread)

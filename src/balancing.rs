@@ -7,11 +7,15 @@
 mod again;
 pub mod budget;
 pub mod ewma;
+pub mod health;
+pub mod outlier;
 pub mod picker;
 pub mod places;
+pub mod presence;
 pub mod rate;
 pub mod settings;
 pub mod shares;
+pub mod verdict;
 
 use crate::balancing::again::Tries;
 use crate::balancing::budget::Budget;
@@ -235,7 +239,7 @@ pub async fn send<G: Seated>(
         };
         let returned = match failure {
             Failure::Sent(reject) => {
-                cluster.failed(index, reject.reason, deadline);
+                cluster.failed(index, reject.reason, (began, deadline), progress);
                 tries.failed(&cluster);
                 return Err(reject);
             }
@@ -243,7 +247,7 @@ pub async fn send<G: Seated>(
         };
         // Whoever closed a quiet connection is not to blame for that.
         if !tries.may_replace(returned.reached) {
-            cluster.failed(index, returned.reject.reason, deadline);
+            cluster.failed(index, returned.reject.reason, (began, deadline), progress);
             tries.failed(&cluster);
         }
         // Boxed: all requests would carry the room that a few need.
@@ -304,10 +308,11 @@ async fn in_time<G: Guard, T>(
 }
 
 /// The gateway's own refusals and the client's failures never count against a backend (promise 3).
-fn blames_backend(reason: Reason, deadline: Deadline) -> bool {
+fn blames_backend(reason: Reason, deadline: Deadline, progress: &Progress) -> bool {
     match reason {
         Reason::ConnectFailed | Reason::Reset | Reason::BadResponse => true,
-        Reason::Timeout => !deadline.by_client,
+        // Nor does the route's deadline while the client keeps its body back: it could have any backend left out.
+        Reason::Timeout => !deadline.by_client && !progress.waits_for_body(),
         _ => false,
     }
 }

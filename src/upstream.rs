@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod call;
 pub mod certificate;
+pub mod checkup;
 pub mod connect;
 pub mod connection;
 pub mod discovery;

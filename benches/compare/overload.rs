@@ -37,6 +37,10 @@ const COMMON: [Experiment; 4] = [
 /// Those of Tidegate alone, beside.
 const OWN: &[Experiment] = &[
     ("E4", rig::retry_storm),
+    ("E5a", |contender, scale| rig::bad_one(contender, scale, rig::Bad::FailsFast)),
+    ("E5b", |contender, scale| rig::bad_one(contender, scale, rig::Bad::Slow)),
+    ("E5c", |contender, scale| rig::bad_one(contender, scale, rig::Bad::BlackHole)),
+    ("E5d", |contender, scale| rig::bad_one(contender, scale, rig::Bad::Resets)),
     ("E8", rig::name_server_outage),
     ("E9", rig::silent_auth),
     ("E10", rig::hung_log_sink),

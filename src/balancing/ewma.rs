@@ -9,8 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// `overload.md` 2(vi).
 const DECAY_NS: f32 = 10e9;
-/// What a failure counts as, at least: failing fast must not look like answering fast (linkerd's biaser).
+/// What a row of failures counts as: failing fast must not look like answering fast (linkerd's biaser).
 const FAILURE_NS: u64 = 5_000_000_000;
+/// How many times as long as usual a failure counts: clearly slower, as the picker sees it.
+const BAD_FACTOR: u64 = 4;
+/// What is usual, at least: below it the picker sees no difference.
+const BAD_LEAST_NS: u64 = 100_000;
 /// 65 µs a tick: fine enough for a decay of 10 s. The tick counter wraps after 78 hours; a backend that was
 /// silent so long may look recently used, which the next sample puts right.
 const TICK_SHIFT: u32 = 16;
@@ -37,9 +41,17 @@ impl PeakEwma {
         // the decay on a busy backend.
     }
 
-    /// Takes in a failure as a response time of 5 s, or of the estimate when that is more.
-    pub fn failure(&self, now_ns: u64) {
-        self.record(now_ns, FAILURE_NS.max(self.get(now_ns)));
+    /// Takes in a failure or a refusal, as an answer that took four times as long as it did and as was usual, at most
+    /// 5 s. One of them among many costs a backend a part of its share for some seconds, where 5 s at once would
+    /// starve it for most of a minute; a row of them comes to 5 s, however fast they are.
+    pub fn failure(&self, now_ns: u64, rtt_ns: u64) {
+        let usual = rtt_ns.max(self.get(now_ns)).max(BAD_LEAST_NS);
+        self.record(now_ns, usual.saturating_mul(BAD_FACTOR).min(FAILURE_NS).max(usual));
+    }
+
+    /// Begins anew: what was known was of another time.
+    pub fn forget(&self) {
+        self.0.store(0, Relaxed);
     }
 
     /// The estimate in nanoseconds, or 0 before the first sample.
@@ -122,14 +134,18 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_never_fast() {
+    fn one_failure_costs_a_little_and_a_row_of_them_nearly_everything() {
         let ewma = PeakEwma::default();
-        ewma.record(0, MS);
-        ewma.failure(0);
-        assert!(near(ewma.get(0), 5 * S));
+        ewma.record(0, 20 * MS);
+        ewma.failure(0, MS / 2);
+        assert!(near(ewma.get(0), 80 * MS), "{}", ewma.get(0));
+        (0..5).for_each(|_| ewma.failure(0, MS / 2));
+        assert!(near(ewma.get(0), 5 * S), "{}", ewma.get(0));
         ewma.record(0, 9 * S);
-        ewma.failure(0);
+        ewma.failure(0, MS);
         assert!(near(ewma.get(0), 9 * S));
+        ewma.forget();
+        assert_eq!(ewma.get(0), 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use crate::balancing::picker::{self, Load, Picked};
 use crate::balancing::settings::Settings;
 use crate::balancing::shares::{Ramped, Share, Shares, whole};
+use crate::balancing::verdict::Verdict;
 use crate::balancing::{Backend, Bound, Cluster, blames_backend};
 use crate::permit::{Counted, Counter, Permit};
 use crate::reject::Reason;
@@ -15,6 +16,8 @@ use crate::runtime::clock::Clock;
 use crate::telemetry::cells::CoreId;
 use crate::upstream::exchange::Guard;
 use crate::upstream::pool::Pool;
+use crate::upstream::progress::Progress;
+use crate::upstream::vitals::Blame;
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -196,6 +199,7 @@ impl CoreCluster {
     fn most(&self, bound: Bound, index: usize, shares: &Shares) -> u32 {
         match bound {
             Bound::Requests => shares.of[index].cap,
+            Bound::Streams if shares.of[index].probe => 1,
             Bound::Streams => self.shared.backends[index].max_streams,
         }
     }
@@ -253,18 +257,22 @@ impl CoreCluster {
                 may_wait: false,
             };
         }
+        let open = || present().filter(|(_, share)| share.cap > 0);
+        if open().all(|(_, share)| share.probe) {
+            // Each has its one request; who comes next finds out whether that helped (`overload.md` 2(ii)).
+            return NoPlace { reason: Reason::NoBackend, may_wait: false };
+        }
         if bound == Bound::Streams {
             return NoPlace { reason: Reason::BackendLimit, may_wait: false };
         }
-        let mut open = present().filter(|(_, share)| share.cap > 0);
-        let denied = shares.are_bound() && open.any(|(backend, _)| backend.in_flight.get() < backend.cap);
+        let denied = shares.are_bound() && open().any(|(backend, _)| backend.in_flight.get() < backend.cap);
         let reason = if denied { Reason::Ramp } else { Reason::BackendLimit };
         NoPlace { reason, may_wait: !denied || self.has_warm(shares) }
     }
 
-    /// There is a backend that is neither ramped nor drained, and can be reached: waiting may help.
+    /// There is a backend that is well, neither ramped nor drained, and can be reached: waiting may help.
     pub fn has_warm(&self, shares: &Shares) -> bool {
-        let warm = |share: &Share| share.cap > 0 && share.ramped.is_none();
+        let warm = |share: &Share| share.cap > 0 && !share.probe && share.ramped.is_none();
         self.each(shares).any(|(backend, share)| warm(share) && backend.is_present())
     }
 
@@ -275,12 +283,13 @@ impl CoreCluster {
         response: &http::Response<B>,
         (began, ended): (Instant, Instant),
     ) {
+        let verdict = Verdict::of(response);
         // How long a stream's head takes says little about how busy a backend is, and streams are no part of what
         // ramps count.
         if bound == Bound::Requests {
             let rtt = u64::try_from((ended - began).as_nanos()).unwrap_or(u64::MAX);
             let Backend { latency, metrics, .. } = &self.shared.backends[index];
-            latency.record(self.clock.nanos(ended), rtt);
+            verdict.record(latency, self.clock.nanos(ended), rtt);
             let well = !response.status().is_server_error();
             metrics.answered(self.core, well);
             if well {
@@ -288,16 +297,23 @@ impl CoreCluster {
                 self.typical.set(toward_median(self.typical.get(), rtt));
             }
         }
-        self.heard(index, response);
+        self.heard(index, response, verdict);
     }
 
     /// A try brought no answer.
-    pub(super) fn failed(&self, index: usize, reason: Reason, deadline: Deadline) {
-        if blames_backend(reason, deadline) {
+    pub(super) fn failed(
+        &self,
+        index: usize,
+        reason: Reason,
+        (began, deadline): (Instant, Deadline),
+        progress: &Progress,
+    ) {
+        if blames_backend(reason, deadline, progress) {
             let Backend { latency, metrics, endpoint, .. } = &self.shared.backends[index];
-            latency.failure(self.clock.nanos(Instant::now()));
+            let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            latency.failure(self.clock.nanos(Instant::now()), took);
             metrics.answered(self.core, false);
-            endpoint.vitals.failed();
+            endpoint.vitals.failed(self.core, Blame::Reason(reason));
         }
     }
 
@@ -307,12 +323,16 @@ impl CoreCluster {
     }
 
     /// What an answer's head says of the backend itself.
-    fn heard<B>(&self, index: usize, response: &http::Response<B>) {
+    fn heard<B>(&self, index: usize, response: &http::Response<B>, verdict: Verdict) {
         let vitals = &self.shared.backends[index].endpoint.vitals;
         if let Some(id) = response.headers().get(&self.shared.settings.ramp.boot_header) {
             vitals.booted(id.as_bytes());
         }
-        if response.status().is_server_error() { vitals.failed() } else { vitals.succeeded() }
+        match verdict {
+            Verdict::Well => vitals.succeeded(self.core),
+            Verdict::Failed(blame) => vitals.failed(self.core, blame),
+            Verdict::Busy | Verdict::Nothing => {}
+        }
     }
 }
 

@@ -49,8 +49,8 @@ pub struct Retry {
 /// Active checks of every backend (`overload.md` 2(vi)).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Health {
-    /// What is asked for.
-    pub path: Arc<str>,
+    /// What is asked.
+    pub kind: Kind,
     /// Between two checks of one backend.
     pub interval: Duration,
     /// For one check.
@@ -59,6 +59,17 @@ pub struct Health {
     pub healthy: u32,
     /// Failures in a row that take it out.
     pub unhealthy: u32,
+}
+
+/// What an active check asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// GET of this path; a status of 200 to 399 is well.
+    Http(Arc<str>),
+    /// That somebody listens, and speaks TLS where the upstream does.
+    Tcp,
+    /// `grpc.health.v1.Health/Check` for this service; empty asks for the server as a whole.
+    Grpc(Arc<str>),
 }
 
 /// When a backend that fails is left out, and for how long (`overload.md` 2(vi)).

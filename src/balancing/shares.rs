@@ -64,6 +64,8 @@ pub struct Share {
     pub weight: u32,
     /// Health or ejection keeps it out: it has no cap, and that is not a ramp's doing.
     pub out: bool,
+    /// It takes one request at a time, to find out whether it is well again.
+    pub probe: bool,
     /// Set while it is ramped.
     pub ramped: Option<Ramped>,
 }
@@ -115,15 +117,16 @@ pub fn whole(parts: impl Iterator<Item = u64>) -> u32 {
 
 fn share(standing: &Standing, any: bool) -> Share {
     let Standing { percent, reference, settled, rate, cap, weight, presence } = *standing;
-    let cap = if presence == Presence::Probe { cap.min(1) } else { cap };
+    let probe = presence == Presence::Probe;
+    let cap = if probe { cap.min(1) } else { cap };
     if presence == Presence::Out {
-        return Share { cap: 0, weight: 0, out: true, ramped: None };
+        return Share { cap: 0, weight: 0, out: true, probe, ramped: None };
     }
     if !any {
-        return Share { cap, weight, out: false, ramped: None };
+        return Share { cap, weight, out: false, probe, ramped: None };
     }
     if percent <= 0.0 {
-        return Share { cap: 0, weight: 0, out: false, ramped: None };
+        return Share { cap: 0, weight: 0, out: false, probe, ramped: None };
     }
     if percent >= 100.0 {
         let guess = if settled { 0.0 } else { NEIGHBOUR_GUESS * f64::from(cap) };
@@ -132,6 +135,7 @@ fn share(standing: &Standing, any: bool) -> Share {
             cap: at_most(most, cap),
             weight: weight.saturating_mul(WEIGHT_SCALE),
             out: false,
+            probe,
             ramped: None,
         };
     }
@@ -144,6 +148,7 @@ fn share(standing: &Standing, any: bool) -> Share {
         cap: whole([quota_micro].into_iter()).min(cap).max(1),
         weight: ((f64::from(weight) * percent / 100.0 * f64::from(WEIGHT_SCALE)).round() as u32).max(1),
         out: false,
+        probe,
         ramped: Some(Ramped { quota_micro, interval_ns: interval }),
     }
 }
@@ -191,7 +196,7 @@ mod tests {
     #[test]
     fn without_a_ramp_everything_is_as_configured() {
         let shares = Shares::of(&[standing(100.0, 1.0); 2], Some(Instant::now()));
-        assert_eq!(shares.of[0], Share { cap: 1_000, weight: 100, out: false, ramped: None });
+        assert_eq!(shares.of[0], Share { cap: 1_000, weight: 100, out: false, probe: false, ramped: None });
         assert!(!shares.are_bound() && shares.eases_at.is_none());
     }
 

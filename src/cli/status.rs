@@ -26,6 +26,7 @@ fn render(view: &GatewayView) -> String {
     // Writing to a String cannot fail.
     let _ = head(&mut out, view);
     let _ = upstreams(&mut out, &view.upstreams);
+    let _ = sick(&mut out, &view.upstreams);
     let _ = levers(&mut out, &view.upstreams);
     let _ = auths(&mut out, &view.auths);
     out
@@ -132,6 +133,18 @@ fn auths(out: &mut String, auths: &[AuthView]) -> std::fmt::Result {
         let (name, in_flight, limit) = (&auth.name, auth.in_flight, auth.max_in_flight);
         let line = format!("auth {name}{asks}  in flight {in_flight} of {limit}{kept}{silent}");
         writeln!(out, "{}", fit(&plain(&line), WIDTH))?;
+    }
+    Ok(())
+}
+
+/// Why backends are not ready, in full: the table has no room for that.
+fn sick(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
+    let well = |state: &str| matches!(state, "ready" | "draining" | "drained");
+    for upstream in upstreams {
+        for backend in upstream.backends.iter().filter(|backend| !well(&backend.state)) {
+            let line = format!("{}/{} {}", upstream.name, backend.name, backend.state);
+            wrapped(&plain(&line), "! ").iter().try_for_each(|line| writeln!(out, "{line}"))?;
+        }
     }
     Ok(())
 }
@@ -281,6 +294,7 @@ orders                            76    256     3/512  100%           2 zombies
   a orders-a.internal:8080        64     64            100%   12.3ms  ready
     streams                       52   1000
   b orders-b.internal:8080        12     64            100%   12.3ms  connect_f…
+! orders/b connect_failed ?[31m
 ";
         assert_eq!(render(&view()), expected);
     }

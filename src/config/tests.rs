@@ -74,11 +74,11 @@ fn findings_for_machines_have_place_text_message_hint_and_severity() {
 #[test]
 fn what_does_not_act_yet_is_said_and_refuses_nothing() {
     let text = GOOD
-        .replace("name = \"u\"\n", "name = \"u\"\nhealth = { path = \"/up\" }\nadaptive_limit = \"off\"\n")
+        .replace("name = \"u\"\n", "name = \"u\"\nlatency_objective = \"60ms\"\nadaptive_limit = \"off\"\n")
         + "[rollout]\nrequired = false\n[[notify]]\nname = \"n\"\nurl = \"https://example.com/\"\n";
     let notices = plan(&text).notices.join("\n");
     assert!(
-        notices.contains("upstreams[0].health is accepted but does not act yet in this release"),
+        notices.contains("upstreams[0].latency_objective is accepted but does not act yet in this release"),
         "{notices}"
     );
     assert!(notices.contains("an accepted change is active at once"), "{notices}");

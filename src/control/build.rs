@@ -27,6 +27,7 @@ use crate::telemetry::metrics::{BackendMetrics, Metrics, Names};
 use crate::upstream::discovery::{AddressSet, Directory};
 use crate::upstream::settings::{Address, Protocol};
 use crate::upstream::tls::TlsClient;
+use crate::upstream::vitals::Vitals;
 use crate::upstream::{BackendTls, Endpoint, Waits};
 use arc_swap::ArcSwap;
 use std::collections::{BTreeSet, HashMap};
@@ -397,7 +398,7 @@ impl Builder {
                 Some(BackendTls { config: client.config.clone(), server_name })
             }
         };
-        let descriptors = &self.descriptors;
+        let (descriptors, cores) = (&self.descriptors, self.cores);
         let endpoint = self.endpoints.get_or(identity, || Endpoint {
             addresses: addresses.clone(),
             address,
@@ -408,7 +409,7 @@ impl Builder {
             connects_allowed: AtomicU32::new(transport.max_connects),
             tls,
             descriptors: descriptors.clone(),
-            vitals: Arc::default(),
+            vitals: Arc::new(Vitals::new(cores)),
         });
         self.later.push((endpoint.clone(), waits, transport.max_connects));
         Ok(endpoint)

@@ -237,7 +237,7 @@ fn backend_view(backend: &Backend, sight: BackendSight, now: u64) -> BackendView
         addresses: Vec::new(),
         came_seconds: backend.came.map(|came| came.elapsed().as_secs_f64().round()),
         lookup: None,
-        up,
+        up: up && !sight.out,
         state: state(backend, &sight, up),
         weight: backend.settings.weight.get(),
         in_flight: backend.in_flight.get(),
@@ -265,7 +265,7 @@ fn state(backend: &Backend, sight: &BackendSight, up: bool) -> String {
                 _ => "draining".to_owned(),
             }
         }
-        _ if up => "ready".to_owned(),
+        _ if up => sight.sick.clone().unwrap_or_else(|| "ready".to_owned()),
         Some(why) => format!("the name has not resolved: {why}"),
         None => "the name has not resolved yet".to_owned(),
     }

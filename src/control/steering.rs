@@ -12,6 +12,7 @@ mod crowd;
 pub mod forecast;
 pub mod keep;
 pub mod sight;
+pub mod ward;
 mod watchman;
 
 use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Stuck, Target, Then};
@@ -229,12 +230,17 @@ impl Steering {
         let State { levers, watchman, crowd, .. } = &mut *state;
         watchman.look(&table, levers, now, unix_ms() / 1_000);
         crowd.look(&table, now, unix_ms() / 86_400_000);
+        let judged = watchman.ward.look(&table, now);
         let steps = levers.advance(now);
-        if steps.is_empty() {
+        if steps.is_empty() && !judged {
             return;
         }
         state.level();
         drop(state);
+        if steps.is_empty() {
+            // Whoever waits may find a backend that came back; nothing of it is kept.
+            return self.bells.ring_all();
+        }
         for step in &steps {
             let reason = format!("from {} %, as ordered", step.from);
             let target = step.target.to_string();

@@ -236,9 +236,9 @@ pub struct BackendView {
     /// How its name resolves, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookup: Option<LookupView>,
-    /// Has an address and may be picked.
+    /// Has an address, and neither checks nor ejection leave it out.
     pub up: bool,
-    /// `ready`, or why it is not picked.
+    /// `ready`, or why it is not picked: `ejected for 12 s: …`, `down: …`, `probing: …`.
     pub state: String,
     /// Relative to its peers.
     pub weight: u32,

@@ -23,6 +23,13 @@ impl<T: Default> PerCore<T> {
     }
 }
 
+/// For no core: it counts nothing.
+impl<T> Default for PerCore<T> {
+    fn default() -> Self {
+        PerCore(Box::default())
+    }
+}
+
 impl<T> PerCore<T> {
     /// The block of a core; none for a core that the table was not made for, which then counts nothing.
     #[inline]

@@ -6,6 +6,7 @@
 
 mod auths;
 mod certificates;
+mod ejections;
 mod names;
 mod ramps;
 mod sheds;
@@ -13,6 +14,7 @@ pub mod stream;
 
 pub use auths::AuthSilence;
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
+pub use ejections::{BackendJudged, ChecksDoubted};
 pub use names::AddressesChanged;
 pub use ramps::{CohortChosen, RampChanged, RampConflict};
 pub use sheds::{ClassesClosed, ShedNotices};

@@ -12,7 +12,9 @@ pub mod process;
 
 use crate::request::Class;
 pub use auths::{AuthMetrics, AuthResult};
-pub use handles::{BackendMetrics, RetryOutcome, RouteMetrics, Shared, Source, UpstreamMetrics};
+pub use handles::{
+    BackendMetrics, CheckOutcome, RetryOutcome, RouteMetrics, Shared, Source, UpstreamMetrics,
+};
 pub use process::{ApplyOutcome, ProcessMetrics};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

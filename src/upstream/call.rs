@@ -9,7 +9,8 @@ use crate::upstream::BackendTls;
 use crate::upstream::settings::Protocol;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http::{HeaderMap, Request, Response};
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -20,6 +21,7 @@ use std::pin::pin;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Bytes of an answer's head at most.
 const MAX_HEAD: usize = 16 * 1024;
@@ -77,13 +79,33 @@ pub async fn connect(address: SocketAddr) -> Result<TcpStream, CallError> {
 /// # Errors
 /// See [`CallError`].
 pub async fn call(line: &Line, request: Request<Full<Bytes>>, bound: usize) -> Result<Answer, CallError> {
-    let socket = connect(line.address).await?;
+    ask_over(connect(line.address).await?, line, request, bound).await
+}
+
+/// TLS, where it is spoken there; for whoever only wants to know that it is.
+///
+/// # Errors
+/// Why there is none.
+pub async fn secure(socket: TcpStream, tls: &BackendTls) -> Result<TlsStream<TcpStream>, CallError> {
+    let connector = TlsConnector::from(tls.config.clone());
+    connector.connect(tls.server_name.clone(), socket).await.map_err(CallError::Unreachable)
+}
+
+/// The same as [`call`], on a connection that was made.
+///
+/// # Errors
+/// See [`CallError`].
+pub async fn ask_over(
+    socket: TcpStream,
+    line: &Line,
+    request: Request<Full<Bytes>>,
+    bound: usize,
+) -> Result<Answer, CallError> {
     let _ = socket.set_nodelay(true);
     let Some(tls) = &line.tls else {
         return ask(socket, line.protocol == Protocol::Http2, request, bound).await;
     };
-    let connector = TlsConnector::from(tls.config.clone());
-    let stream = connector.connect(tls.server_name.clone(), socket).await.map_err(CallError::Unreachable)?;
+    let stream = secure(socket, tls).await?;
     let agreed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     ask(stream, agreed && line.protocol != Protocol::Http1, request, bound).await
 }
@@ -91,9 +113,10 @@ pub async fn call(line: &Line, request: Request<Full<Bytes>>, bound: usize) -> R
 async fn ask(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     h2: bool,
-    request: Request<Full<Bytes>>,
+    mut request: Request<Full<Bytes>>,
     bound: usize,
 ) -> Result<Answer, CallError> {
+    address(&mut request, h2);
     let stream = TokioIo::new(stream);
     if h2 {
         let (mut sender, connection) =
@@ -108,6 +131,21 @@ async fn ask(
             .map_err(CallError::Broken)?;
         let exchange = async { read(sender.send_request(request).await, bound).await };
         beside(connection, exchange).await
+    }
+}
+
+/// Says where it goes as the protocol wants it: in the target on HTTP/2, in `Host` on HTTP/1.1.
+fn address(request: &mut Request<Full<Bytes>>, h2: bool) {
+    if h2 {
+        request.headers_mut().remove(HOST);
+    } else if let Some(authority) = request.uri().authority().cloned() {
+        if let (false, Ok(host)) =
+            (request.headers().contains_key(HOST), HeaderValue::from_str(authority.as_str()))
+        {
+            request.headers_mut().insert(HOST, host);
+        }
+        let target = request.uri().path_and_query().cloned();
+        *request.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
     }
 }
 

@@ -42,30 +42,34 @@ pub(super) enum Dialled {
 pub(super) struct Undialled {
     /// For the client.
     pub(super) reject: Reject,
-    /// For the backend's vitals.
-    pub(super) how: Dial,
+    /// For the backend's vitals; nothing if it was not even tried.
+    pub(super) how: Option<Dial>,
 }
 
 /// Connects to the backend.
 ///
 /// # Errors
-/// `no_backend` when its name has no address, else `connect_failed`; in both cases nothing was sent.
+/// `no_backend` when its name has no address, `process_limit` when no descriptor is left, else `connect_failed`; in both cases nothing was sent.
 pub(super) async fn dial(endpoint: &Endpoint, outbox: &Rc<Outbox>) -> Result<Dialled, Undialled> {
     let failed = |what: &str| {
         let detail = format!("{what} for a connection to the backend");
         let reject = Reject::new(Reason::ConnectFailed, Cow::Owned(detail));
-        Undialled { reject, how: Dial::Unreachable }
+        Undialled { reject, how: Some(Dial::Unreachable) }
     };
     let turn = endpoint.turn.fetch_add(1, Relaxed) as usize;
     let Some(address) = endpoint.socket_address(turn) else {
         let reject = Reject::new(Reason::NoBackend, "the backend's name has not resolved to an address");
-        return Err(Undialled { reject, how: Dial::Unreachable });
+        return Err(Undialled { reject, how: None });
     };
-    let descriptor = endpoint.descriptors.try_dial().ok_or_else(|| failed("no file descriptor left"))?;
+    // Ours, and not the backend's: it must not be left out for it.
+    let descriptor = endpoint.descriptors.try_dial().ok_or_else(|| {
+        let detail = "no file descriptor is left for a connection to the backend";
+        Undialled { reject: Reject::new(Reason::ProcessLimit, detail), how: None }
+    })?;
     let socket = TcpStream::connect(address).await.map_err(|error| {
         let refused = error.kind() == io::ErrorKind::ConnectionRefused;
         let how = if refused { Dial::Refused } else { Dial::Unreachable };
-        Undialled { how, ..failed(&error.kind().to_string()) }
+        Undialled { how: Some(how), ..failed(&error.kind().to_string()) }
     })?;
     let _ = socket.set_nodelay(true);
     keep_little_unsent(&socket);

@@ -112,9 +112,8 @@ impl Pool {
             let Some(_slot) = slot else { continue };
             let dialled = connect::dial(&self.endpoint, self.janitor.outbox()).await;
             self.endpoint.waits.load().metrics.dialled(self.core, dialled.is_ok());
-            self.endpoint
-                .vitals
-                .dialled(dialled.as_ref().map_or_else(|failed| failed.how, |_| Dial::Connected));
+            let how = dialled.as_ref().map_or_else(|failed| failed.how, |_| Some(Dial::Connected));
+            how.into_iter().for_each(|how| self.endpoint.vitals.dialled(how));
             return dialled.map(|dialled| self.adopt(dialled)).map_err(|failed| failed.reject);
         }
     }

@@ -152,6 +152,11 @@ impl Progress {
         self.upload_done.get()
     }
 
+    /// The client has still to send of its body: whatever is late, the backend cannot know.
+    pub fn waits_for_body(&self) -> bool {
+        !self.upload_done.get() && self.upload.get().0 == Waiting::Client
+    }
+
     /// Body bytes received from the client.
     pub fn bytes_in(&self) -> u64 {
         self.bytes_in.get()

@@ -4,6 +4,10 @@
 //! Cores only write, and mostly nothing: a success costs one read of a word that rarely changes. Whoever concludes
 //! something from it reads ten times a second and keeps what it saw last. Nothing here decides.
 
+use crate::reject::Reason;
+use crate::telemetry::cells::{CoreId, Counter, PerCore};
+use crate::upstream::checkup::Checkup;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use xxhash_rust::xxh3::xxh3_64;
@@ -11,7 +15,11 @@ use xxhash_rust::xxh3::xxh3_64;
 /// The signs of one backend; as old as its identity.
 #[derive(Debug, Default)]
 pub struct Vitals {
+    /// What active checks found, which are no core's.
+    pub checkup: Checkup,
+    tries: PerCore<Tries>,
     failures_in_row: AtomicU32,
+    last_failure: AtomicU32,
     connected: AtomicU64,
     refused: AtomicU64,
     unreachable: AtomicU64,
@@ -20,6 +28,24 @@ pub struct Vitals {
     lost_idle: AtomicU64,
     boot: AtomicU64,
     boots: AtomicU64,
+}
+
+/// Tries that said something of the backend, as one core counts them.
+#[derive(Debug, Default)]
+struct Tries {
+    ok: Counter,
+    failed: Counter,
+}
+
+/// What a failure of the backend was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// An answer with this status.
+    Status(u16),
+    /// An answer with this `grpc-status`.
+    Grpc(u8),
+    /// No answer.
+    Reason(Reason),
 }
 
 /// How an attempt to connect ended.
@@ -38,6 +64,16 @@ pub enum Dial {
 pub struct Signs {
     /// Failures since the last success, over all cores; what a deadline of the client's cut short is none.
     pub failures_in_row: u32,
+    /// Tries that succeeded, ever.
+    pub ok: u64,
+    /// Tries that failed by the backend's fault, ever.
+    pub failed: u64,
+    /// What the last of them was.
+    pub last_failure: Option<Blame>,
+    /// Times that active checks took it for dead, ever; not for slow.
+    pub health_downs: u64,
+    /// Times that they found it alive again after that, ever.
+    pub health_ups: u64,
     /// Connections made, ever.
     pub connected: u64,
     /// Connects refused, ever.
@@ -57,17 +93,34 @@ pub struct Signs {
 }
 
 impl Vitals {
+    /// No signs yet, of a backend that this many cores use.
+    pub fn new(cores: usize) -> Self {
+        Vitals { tries: PerCore::new(cores), ..Vitals::default() }
+    }
+
     /// A request succeeded: there was an answer, and it was no failure of the backend.
     #[inline]
-    pub fn succeeded(&self) {
+    pub fn succeeded(&self, core: CoreId) {
+        if let Some(tries) = self.tries.of(core) {
+            tries.ok.add(1);
+        }
         if self.failures_in_row.load(Relaxed) != 0 {
             self.failures_in_row.store(0, Relaxed);
         }
     }
 
     /// A request failed and the backend is to blame.
-    pub fn failed(&self) {
+    pub fn failed(&self, core: CoreId, blame: Blame) {
+        if let Some(tries) = self.tries.of(core) {
+            tries.failed.add(1);
+        }
+        self.last_failure.store(blame.code(), Relaxed);
         self.failures_in_row.fetch_add(1, Relaxed);
+    }
+
+    /// Tries that succeeded so far.
+    pub fn ok(&self) -> u64 {
+        self.tries.sum(|tries| tries.ok.get())
     }
 
     /// Somebody tried to connect.
@@ -100,8 +153,14 @@ impl Vitals {
 
     /// The signs now.
     pub fn signs(&self) -> Signs {
+        let (health_downs, health_ups) = self.checkup.turns();
         Signs {
             failures_in_row: self.failures_in_row.load(Relaxed),
+            ok: self.ok(),
+            failed: self.tries.sum(|tries| tries.failed.get()),
+            last_failure: Blame::of_code(self.last_failure.load(Relaxed)),
+            health_downs,
+            health_ups,
             connected: self.connected.load(Relaxed),
             refused: self.refused.load(Relaxed),
             unreachable: self.unreachable.load(Relaxed),
@@ -110,6 +169,40 @@ impl Vitals {
             lost_idle: self.lost_idle.load(Relaxed),
             boot: self.boot.load(Relaxed),
             boots: self.boots.load(Relaxed),
+        }
+    }
+}
+
+/// Codes of blames begin here: what is below is a status.
+const GRPC: u32 = 1_000;
+const REASON: u32 = 2_000;
+
+impl Blame {
+    /// In one word, so that no lock is needed; 0 is none.
+    fn code(self) -> u32 {
+        match self {
+            Blame::Status(status) => u32::from(status),
+            Blame::Grpc(status) => GRPC + u32::from(status),
+            Blame::Reason(reason) => REASON + reason as u32,
+        }
+    }
+
+    fn of_code(code: u32) -> Option<Blame> {
+        match code {
+            0 => None,
+            1..GRPC => Some(Blame::Status(code as u16)),
+            GRPC..REASON => Some(Blame::Grpc((code - GRPC) as u8)),
+            _ => Reason::ALL.get((code - REASON) as usize).map(|reason| Blame::Reason(*reason)),
+        }
+    }
+}
+
+impl fmt::Display for Blame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Blame::Status(status) => write!(f, "{status}"),
+            Blame::Grpc(status) => write!(f, "grpc-status {status}"),
+            Blame::Reason(reason) => f.write_str(reason.as_str()),
         }
     }
 }
@@ -138,12 +231,22 @@ mod tests {
 
     #[test]
     fn a_success_ends_a_row_of_failures() {
-        let vitals = Vitals::default();
-        vitals.failed();
-        vitals.failed();
-        assert_eq!(vitals.signs().failures_in_row, 2);
-        vitals.succeeded();
-        assert_eq!(vitals.signs().failures_in_row, 0);
+        let vitals = Vitals::new(2);
+        vitals.failed(CoreId(0), Blame::Status(500));
+        vitals.failed(CoreId(1), Blame::Reason(Reason::Reset));
+        let signs = vitals.signs();
+        assert_eq!((signs.failures_in_row, signs.failed, signs.ok), (2, 2, 0));
+        vitals.succeeded(CoreId(1));
+        assert_eq!((vitals.signs().failures_in_row, vitals.signs().ok), (0, 1));
+    }
+
+    #[test]
+    fn what_failed_last_is_told_in_words() {
+        let told = |blame: Blame| Blame::of_code(blame.code()).map(|blame| blame.to_string());
+        assert_eq!(told(Blame::Status(502)).as_deref(), Some("502"));
+        assert_eq!(told(Blame::Grpc(14)).as_deref(), Some("grpc-status 14"));
+        assert_eq!(told(Blame::Reason(Reason::Reset)).as_deref(), Some("reset"));
+        assert_eq!(Vitals::default().signs().last_failure, None);
     }
 
     #[test]

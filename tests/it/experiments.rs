@@ -4,7 +4,7 @@
 //! The long form, with the bars themselves, is run by `.ci/long` and by the comparison with the peers.
 
 use crate::rig::experiments::outcome::{Check, Outcome};
-use crate::rig::experiments::{self, Contender, Proxy, Scale, Slots, Street};
+use crate::rig::experiments::{self, Bad, Contender, Proxy, Scale, Slots, Street};
 use crate::support::config::Config;
 use crate::support::gateway::{Gateway, Launch};
 use std::net::SocketAddr;
@@ -139,6 +139,38 @@ fn e4_a_retry_storm_is_over_when_its_cause_is() {
     let outcome = experiments::retry_storm(&Untuned, short());
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
+}
+
+/// Four backends of which one goes bad: what is lost of the requests once two seconds are over.
+fn lost_to_a_bad_one(bad: Bad) -> (f64, Outcome) {
+    let scale = Scale { backends: 4, workers: 2, during: Duration::from_millis(3_500), ..short() };
+    let outcome = experiments::bad_one(&Untuned, scale, bad);
+    assert!(outcome.control_served >= 0.97, "the neighbour is served: {outcome:#?}");
+    (1.0 - outcome.goodput, outcome)
+}
+
+#[test]
+fn e5a_one_of_four_that_fails_fast_costs_less_than_half_of_its_part() {
+    let (lost, outcome) = lost_to_a_bad_one(Bad::FailsFast);
+    assert!(lost <= 0.125, "{outcome:#?}");
+}
+
+#[test]
+fn e5b_one_of_four_that_is_ten_times_slower_costs_next_to_nothing() {
+    let (lost, outcome) = lost_to_a_bad_one(Bad::Slow);
+    assert!(lost <= 0.05, "{outcome:#?}");
+}
+
+#[test]
+fn e5c_one_of_four_that_answers_no_syn_costs_next_to_nothing() {
+    let (lost, outcome) = lost_to_a_bad_one(Bad::BlackHole);
+    assert!(lost <= 0.05, "{outcome:#?}");
+}
+
+#[test]
+fn e5d_one_of_four_that_resets_costs_next_to_nothing() {
+    let (lost, outcome) = lost_to_a_bad_one(Bad::Resets);
+    assert!(lost <= 0.05, "{outcome:#?}");
 }
 
 #[test]

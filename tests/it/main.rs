@@ -50,6 +50,7 @@ mod refusals;
 mod retries;
 mod roles;
 mod secrets;
+mod sick;
 mod slow;
 mod strain;
 mod streams;

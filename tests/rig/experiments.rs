@@ -8,6 +8,7 @@
 mod aborts;
 mod arena;
 mod auth;
+mod bad_one;
 mod crowd;
 mod hung;
 mod judge;
@@ -22,6 +23,7 @@ mod storm;
 
 pub use self::aborts::aborts;
 pub use self::auth::silent_auth;
+pub use self::bad_one::{Bad, bad_one};
 pub use self::crowd::flash_crowd;
 pub use self::hung::hung_upstream;
 pub use self::names::name_server_outage;

@@ -1,5 +1,7 @@
 //! Fields of `[[upstreams]]`.
 
+use std::time::Duration;
+
 use super::{Field, Kind, optional, preset, required, ruled, up_to};
 
 /// One of `[[upstreams]]`.
@@ -77,9 +79,8 @@ static FIELDS: [Field; 20] = [
     .high(),
     optional("tls", Kind::Table(&TLS), "TLS towards backends.").high(),
     preset("max_streams", Kind::Integer(1, 1_000_000), "1000", "Tunnels and streams at one backend at most."),
-    optional("health", Kind::Table(&HEALTH), "Active checks.").not_yet("backends are not probed"),
-    preset("ejection", Kind::Table(&EJECTION), "{}", "How failing backends are left out.")
-        .not_yet("no backend is ejected"),
+    optional("health", Kind::Table(&HEALTH), "Active checks of every backend, on connections of their own."),
+    preset("ejection", Kind::Table(&EJECTION), "{}", "How failing backends are left out."),
     preset("retry", Kind::Table(&RETRY), "{}", "Sending again what no backend can have acted on twice."),
     preset(
         "on_nxdomain",
@@ -138,9 +139,25 @@ static TLS: [Field; 4] = [
     optional("key", Kind::Path, "The client certificate's key; needs certificate.").high(),
 ];
 
-static HEALTH: [Field; 5] = [
-    preset("path", Kind::Text, "\"/healthz\"", "What is asked for."),
-    preset("interval", up_to(3600), "\"2s\"", "Between two checks."),
+static HEALTH: [Field; 6] = [
+    preset(
+        "kind",
+        Kind::Word(&["http", "tcp", "grpc"]),
+        "\"http\"",
+        "A GET answered with 200 to 399, a connection (with TLS where the upstream has it), or grpc.health.v1.",
+    ),
+    ruled(
+        "path",
+        Kind::Text,
+        "/healthz for http, the whole server for grpc",
+        "What a GET asks for; with grpc the name of the service.",
+    ),
+    preset(
+        "interval",
+        Kind::Duration(Duration::from_millis(100), Duration::from_secs(3600)),
+        "\"2s\"",
+        "Between two checks of one backend, a tenth more or less.",
+    ),
     preset("timeout", up_to(600), "\"1s\"", "For one check."),
     preset("healthy", Kind::Integer(1, 100), "2", "Successes in a row that bring a backend back."),
     preset("unhealthy", Kind::Integer(1, 100), "3", "Failures in a row that take it out."),

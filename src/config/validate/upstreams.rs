@@ -3,7 +3,7 @@
 use super::{Check, owned, shared};
 use crate::admission::settings::{Adaptive, Mode, Settings as GateSettings};
 use crate::balancing::settings::{
-    BackendSettings, Ejection, Health, Ramp, Retry, Settings as BalancingSettings,
+    BackendSettings, Ejection, Health, Kind, Ramp, Retry, Settings as BalancingSettings,
 };
 use crate::config::diagnostics::Finding;
 use crate::config::plan::{GatewaySettings, Growth, UpstreamPlan};
@@ -12,7 +12,7 @@ use crate::upstream::settings::{
     HostPolicy, OnMissing, Protocol, Settings as TransportSettings, TlsSettings,
 };
 use http::HeaderValue;
-use http::uri::Authority;
+use http::uri::{Authority, PathAndQuery};
 use rustls_pki_types::ServerName;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -62,6 +62,10 @@ fn upstream(
     let bounds = process.and_then(|process| bounds(table, process, check));
     let transport = transport(table, check);
     steps(table, check);
+    let health = match table.table("health") {
+        Some(written) => Some(health(written, table, check)?),
+        None => None,
+    };
     let (cap, per_backend) = bounds?;
     let gate = gate(table, root, cap, check)?;
     let growth = growth(table, process?, per_backend);
@@ -73,7 +77,7 @@ fn upstream(
             max_in_flight_per_backend: per_backend,
             retry: retry(table.table("retry")?)?,
             max_streams: table.count("max_streams")?,
-            health: table.table("health").and_then(health),
+            health,
             ejection: ejection(table.table("ejection")?)?,
             ramp: ramp(table.table("ramp")?, check)?,
         },
@@ -170,14 +174,37 @@ fn retry(table: &Table) -> Option<Retry> {
     Some(Retry { max_retries: table.count("max_retries")?, budget: table.number("budget")? / 100.0 })
 }
 
-fn health(table: &Table) -> Option<Health> {
+fn health(table: &Table, upstream: &Table, check: &mut Check<'_>) -> Option<Health> {
     Some(Health {
-        path: shared(table, "path")?,
+        kind: kind(table, upstream, check)?,
         interval: table.duration("interval")?,
         timeout: table.duration("timeout")?,
         healthy: table.count("healthy")?,
         unhealthy: table.count("unhealthy")?,
     })
+}
+
+fn kind(table: &Table, upstream: &Table, check: &mut Check<'_>) -> Option<Kind> {
+    let path = table.text("path");
+    match table.text("kind")? {
+        "tcp" => Some(Kind::Tcp),
+        "grpc" => {
+            if upstream.text("protocol")? == "http1" {
+                let message = "gRPC is spoken over HTTP/2, and this upstream speaks HTTP/1.1";
+                check.error(table.span_of("kind"), message, "add protocol = \"http2\" to the upstream");
+            }
+            Some(Kind::Grpc(path.unwrap_or_default().into()))
+        }
+        _ => {
+            let path = path.unwrap_or("/healthz");
+            if !path.starts_with('/') || path.parse::<PathAndQuery>().is_err() {
+                let span = table.span_of("path");
+                let message = format!("{} is not a path", check.quote(&span));
+                check.error(span, message, "it begins with a slash, such as \"/healthz\"");
+            }
+            Some(Kind::Http(path.into()))
+        }
+    }
 }
 
 fn ejection(table: &Table) -> Option<Ejection> {

@@ -1,6 +1,7 @@
 //! What operators see of levers and references, as plain values.
 
 use crate::balancing::Backend;
+use crate::balancing::shares::Share;
 use crate::control::ramp::choice::Standing;
 use crate::control::ramp::lever::{Due, Lever, Signature, Target};
 use crate::control::steering::conflict::{conflicts, dormant};
@@ -40,6 +41,10 @@ pub struct BackendSight {
     pub cap: u32,
     /// What a percentage is of.
     pub reference: ReferenceView,
+    /// Health or ejection leaves it out.
+    pub out: bool,
+    /// Why it is not simply ready, as far as health and ejection decide.
+    pub sick: Option<String>,
 }
 
 impl Steering {
@@ -115,7 +120,7 @@ impl Steering {
 
 impl State {
     fn upstream(&self, upstream: &Upstream) -> UpstreamSight {
-        let shares = upstream.cluster.shares.load();
+        let (shares, now) = (upstream.cluster.shares.load(), Instant::now());
         let forecast = self.watchman.forecast(upstream, &self.levers);
         let target = Target::Upstream(upstream.name.clone());
         let found = self.watchman.references(upstream, &self.levers);
@@ -125,8 +130,10 @@ impl State {
             total: shares.total,
             cohort: self.crowd.standing(&upstream.name).map(|standing| cohort(&standing)),
             backends: backends
-                .map(|((backend, share), found)| {
-                    self.backend(upstream, backend, (share.cap, found, forecast))
+                .enumerate()
+                .map(|(index, ((backend, share), found))| BackendSight {
+                    sick: self.watchman.ward.state_of(upstream, index, now),
+                    ..self.backend(upstream, backend, (share, found, forecast))
                 })
                 .collect(),
         }
@@ -136,7 +143,7 @@ impl State {
         &self,
         upstream: &Upstream,
         backend: &Backend,
-        (cap, found, forecast): (u32, &Found, Forecast),
+        (share, found, forecast): (&Share, &Found, Forecast),
     ) -> BackendSight {
         let name = &backend.settings.name;
         let target = Target::Backend(upstream.name.clone(), name.clone());
@@ -144,8 +151,10 @@ impl State {
             ramp: self.levers.get(&target).map(|lever| seen(&target, lever, Some(forecast))),
             drain: self.levers.drained_by(&upstream.name, name).map(|it| drained(&target, it)),
             percent: self.levers.effective(&upstream.name, name),
-            cap,
+            cap: share.cap,
             reference: reference(found),
+            out: share.out,
+            sick: None,
         }
     }
 }

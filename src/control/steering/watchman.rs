@@ -8,6 +8,7 @@ use crate::balancing::shares::{Presence, Shares, Standing};
 use crate::control::ramp::lever::{Levers, Target};
 use crate::control::ramp::reference::{Learner, Load, Reference, Second, median};
 use crate::control::steering::forecast::{Demand, Forecast, forecast};
+use crate::control::steering::ward::Ward;
 use crate::routing::table::{Table, Upstream};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ const UNKNOWN: f64 = 0.25;
 /// Everything that is watched.
 #[derive(Debug)]
 pub struct Watchman {
+    /// Who is sick.
+    pub ward: Ward,
     learners: HashMap<Place, Learner>,
     looks: HashMap<Place, Looks>,
     demands: HashMap<Arc<str>, Counted>,
@@ -93,7 +96,13 @@ impl Source {
 impl Watchman {
     /// Knows what was learned before.
     pub fn new(learners: HashMap<Place, Learner>) -> Self {
-        Watchman { learners, looks: HashMap::new(), demands: HashMap::new(), second_began: None }
+        Watchman {
+            ward: Ward::default(),
+            learners,
+            looks: HashMap::new(),
+            demands: HashMap::new(),
+            second_began: None,
+        }
     }
 
     /// What was learned, to be kept.
@@ -179,16 +188,18 @@ impl Watchman {
     /// The shares of an upstream's backends under `levers`.
     pub fn shares(&self, upstream: &Upstream, levers: &Levers) -> Shares {
         let found = self.references(upstream, levers);
-        let standing = |(backend, found): (&Backend, &Found)| Standing {
+        let present = self.ward.presences(upstream);
+        let standing = |((backend, found), presence): ((&Backend, &Found), &Presence)| Standing {
             percent: levers.effective(&upstream.name, &backend.settings.name),
             reference: found.in_flight,
             settled: matches!(found.source, Source::Operator | Source::Learned),
             rate: found.rate,
             cap: backend.cap,
             weight: backend.settings.weight.get(),
-            presence: Presence::In,
+            presence: *presence,
         };
-        let standings: Vec<_> = upstream.cluster.backends.iter().zip(&found).map(standing).collect();
+        let backends = upstream.cluster.backends.iter().zip(&found).zip(&present);
+        let standings: Vec<_> = backends.map(standing).collect();
         Shares::of(&standings, levers.eases_at(&upstream.name))
     }
 

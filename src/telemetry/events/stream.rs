@@ -28,6 +28,8 @@ pub enum Kind {
     Shed,
     /// Ramps and drains: set, cleared, paused, resumed, stepped, in conflict with a version, drained, ready.
     Ramp,
+    /// Backends: ejected, on trial, back; down and up by their checks.
+    Ejection,
     /// The process: start, ready, the steps of its drain, stuck cores.
     Process,
     /// Certificates.
@@ -44,10 +46,11 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Config,
         Kind::Shed,
         Kind::Ramp,
+        Kind::Ejection,
         Kind::Process,
         Kind::Certificate,
         Kind::Listener,
@@ -62,6 +65,7 @@ impl Kind {
             Kind::Config => "config",
             Kind::Shed => "shed",
             Kind::Ramp => "ramp",
+            Kind::Ejection => "ejection",
             Kind::Process => "process",
             Kind::Certificate => "certificate",
             Kind::Listener => "listener",

@@ -3,7 +3,7 @@
 //! What later work will count is listed already and reads 0 where its labels are known, so that rules and
 //! boards can be written against it.
 
-use super::{ApplyOutcome, Metrics, NONE, RetryOutcome, Source, Tables, auths};
+use super::{ApplyOutcome, CheckOutcome, Metrics, NONE, RetryOutcome, Source, Tables, auths};
 use crate::reject::Reason;
 use crate::request::Class;
 use crate::telemetry::cells::{REQUEST_BOUNDS, WAIT_BOUNDS};
@@ -64,6 +64,11 @@ impl Metrics {
                 "tidegate_stuck_cores_total",
                 "Times that a core did not turn for two looks of the watchdog.",
                 process.stuck_cores.get(),
+            ),
+            single(
+                "tidegate_health_checks_delayed_total",
+                "Active checks that waited because too many were under way.",
+                process.checks_delayed.get(),
             ),
             single("tidegate_panics_total", "Requests that panicked.", process.panics()),
             single(
@@ -157,10 +162,16 @@ fn backends(tables: &Tables) -> Vec<Family> {
         "tidegate_backend_requests_total",
         "Requests sent to a backend, by outcome; failed is 5xx, no answer in time, or a broken connection.",
     );
+    let mut checks =
+        Family::counter("tidegate_health_checks_total", "Active checks of a backend, by outcome.");
     for backend in tables.backends.values() {
         let labels = [("upstream", &*backend.own.upstream), ("backend", &*backend.own.name)];
         ejections.count(&labels, backend.sum(|it| it.ejections.get()));
         incarnations.count(&labels, backend.sum(|it| it.incarnations.get()));
+        for outcome in CheckOutcome::ALL {
+            let made = backend.sum(|it| it.checks(outcome));
+            checks.count(&[labels[0], labels[1], ("outcome", outcome.as_str())], made);
+        }
         for (outcome, connected) in [("connected", true), ("failed", false)] {
             dials.count(&[labels[0], labels[1], ("outcome", outcome)], backend.sum(|it| it.dials(connected)));
         }
@@ -168,5 +179,5 @@ fn backends(tables: &Tables) -> Vec<Family> {
             tries.count(&[labels[0], labels[1], ("outcome", outcome)], backend.sum(|it| it.outcomes(well)));
         }
     }
-    vec![ejections, incarnations, dials, tries]
+    vec![ejections, incarnations, dials, tries, checks]
 }

@@ -241,6 +241,36 @@ impl UpstreamMetrics {
     }
 }
 
+/// How an active check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CheckOutcome {
+    /// It is well.
+    Ok,
+    /// It is not.
+    Failed,
+    /// No answer in time, while requests were answered.
+    Slow,
+    /// Not made: no descriptor was left, or the gateway itself was late.
+    Skipped,
+}
+
+impl CheckOutcome {
+    /// All, in the order of their numbers.
+    pub const ALL: [CheckOutcome; 4] =
+        [CheckOutcome::Ok, CheckOutcome::Failed, CheckOutcome::Slow, CheckOutcome::Skipped];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CheckOutcome::Ok => "ok",
+            CheckOutcome::Failed => "failed",
+            CheckOutcome::Slow => "slow",
+            CheckOutcome::Skipped => "skipped",
+        }
+    }
+}
+
 /// One backend of an upstream, or one address of its name.
 #[derive(Debug)]
 pub struct BackendMetrics {
@@ -254,6 +284,7 @@ pub struct BackendMetrics {
     pub incarnations: Shared,
     /// What its addresses counted that are gone.
     gone: Gone,
+    checks: [Shared; 4],
     cells: PerCore<BackendCells>,
 }
 
@@ -280,8 +311,18 @@ impl BackendMetrics {
             ejections: Shared::default(),
             incarnations: Shared::default(),
             gone: Gone::default(),
+            checks: Default::default(),
             cells: PerCore::new(cores),
         }
+    }
+
+    /// One active check ended.
+    pub fn checked(&self, outcome: CheckOutcome) {
+        self.checks[outcome as usize].add(1);
+    }
+
+    pub(super) fn checks(&self, outcome: CheckOutcome) -> u64 {
+        self.checks[outcome as usize].get()
     }
 
     /// One dial ended, TLS included.
@@ -316,6 +357,9 @@ impl BackendMetrics {
         for (index, yes) in [false, true].into_iter().enumerate() {
             self.gone.dials[index].add(address.dials(yes));
             self.gone.outcomes[index].add(address.outcomes(yes));
+        }
+        for outcome in CheckOutcome::ALL {
+            self.checks[outcome as usize].add(address.checks(outcome));
         }
         self.ejections.add(address.ejections.get());
         self.incarnations.add(address.incarnations.get());

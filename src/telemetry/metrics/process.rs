@@ -40,6 +40,8 @@ pub struct ProcessMetrics {
     pub access_log_dropped: Shared,
     /// Times that a core did not turn for two looks of the watchdog.
     pub stuck_cores: Shared,
+    /// Active checks that waited because too many were under way.
+    pub checks_delayed: Shared,
     applies: [Shared; 3],
     log_dropped: OnceLock<ErrorCounter>,
     cells: PerCore<ProcessCells>,
@@ -67,6 +69,7 @@ impl ProcessMetrics {
         ProcessMetrics {
             access_log_dropped: Shared::default(),
             stuck_cores: Shared::default(),
+            checks_delayed: Shared::default(),
             applies: Default::default(),
             log_dropped: OnceLock::new(),
             cells: PerCore::new(cores),

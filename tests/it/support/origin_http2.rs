@@ -37,6 +37,9 @@ async fn answer(request: Request<Incoming>, service: Service) -> Result<Response
     }
     let grpc =
         request.headers().get("content-type").is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
+    if request.uri().path() == "/grpc.health.v1.Health/Check" {
+        return Ok(health(behaviour != Behaviour::FailsChecks));
+    }
     Ok(match grpc {
         true if request.uri().path().ends_with("/Stream") => messages(request, in_flight),
         true => echo(request, in_flight),
@@ -69,6 +72,12 @@ fn messages(request: Request<Incoming>, in_flight: Guard) -> Response<Body> {
 
 fn grpc(body: Body) -> Response<Body> {
     Response::builder().header("content-type", "application/grpc").body(body).expect("a valid head")
+}
+
+/// What `grpc.health.v1` says of itself: `SERVING`, or `NOT_SERVING`.
+fn health(serving: bool) -> Response<Body> {
+    let message = super::client::grpc_message(&[8, if serving { 1 } else { 2 }]);
+    grpc(StreamBody::new(stream::iter([Ok(Frame::data(message)), Ok(ok_trailers())])).boxed_unsync())
 }
 
 fn ok_trailers() -> Frame<Bytes> {

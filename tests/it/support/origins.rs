@@ -53,6 +53,10 @@ pub enum Behaviour {
     /// Refuses with 417 what expects `100 Continue`, without reading the body.
     RefusesExpectation,
     SendsGarbage,
+    /// Well-behaved, but `/healthz` is 404, or over gRPC not serving.
+    FailsChecks,
+    /// Well-behaved, but `/healthz` is never answered.
+    NeverAnswersChecks,
     /// Switches to any protocol that is asked for and echoes bytes.
     UpgradesAndEchoes,
     /// Closes each connection as soon as it has read a head.

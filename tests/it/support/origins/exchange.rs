@@ -142,6 +142,15 @@ impl Wire {
                 self.send(b"\x16\x03\x01 this is not HTTP\r\n\r\n").await?;
                 Ok(Next::Close)
             }
+            Behaviour::FailsChecks if head.uri.ends_with("/healthz") => {
+                self.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await?;
+                Ok(Next::Keep)
+            }
+            Behaviour::NeverAnswersChecks if head.uri.ends_with("/healthz") => {
+                while self.fill().await? {}
+                Ok(Next::Close)
+            }
+            Behaviour::FailsChecks | Behaviour::NeverAnswersChecks => self.answer_well(head).await,
             Behaviour::UpgradesAndEchoes => self.upgrade(head).await,
             Behaviour::ClosesWithoutAnswer => Ok(Next::Close),
             Behaviour::Judges => self.judge(head).await,

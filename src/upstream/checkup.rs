@@ -1,0 +1,194 @@
+//! What active checks found of one backend: up until proven down, and down until proven up (`overload.md` 2(vi)).
+//!
+//! Written by the thread that checks, read by the one that steers; no core looks at it. It tells apart whether a
+//! backend is dead or only slow, because a fleet under load must not lose its slow backends one after the other. It
+//! knows neither traffic nor how checks are made.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// How one check ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is well.
+    Well,
+    /// It is not, and this is why.
+    Failed(Arc<str>),
+    /// It did not answer in time, but it accepted the connection, and requests were answered meanwhile.
+    Slow(Arc<str>),
+}
+
+/// A backend that its checks have taken for down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Down {
+    /// Since when.
+    pub since: Instant,
+    /// Checks that failed so far, those that proved it included.
+    pub failures: u32,
+    /// It is slow, and nothing worse was seen of it.
+    pub slow: bool,
+    /// What the last of them saw.
+    pub why: Arc<str>,
+}
+
+/// How many in a row it takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof {
+    /// To be up again.
+    pub healthy: u32,
+    /// To be down.
+    pub unhealthy: u32,
+}
+
+/// The findings about one backend; as old as its identity.
+#[derive(Debug, Default)]
+pub struct Checkup {
+    tally: Mutex<Tally>,
+    down: AtomicBool,
+    downs: AtomicU64,
+    ups: AtomicU64,
+}
+
+impl Checkup {
+    /// Takes in one check.
+    pub fn record(&self, outcome: &Outcome, now: Instant, proof: Proof) {
+        let mut tally = self.tally();
+        let dead = tally.is_dead();
+        tally.take_in(outcome, now, proof);
+        self.down.store(tally.down.is_some(), Relaxed);
+        match (dead, tally.is_dead()) {
+            (false, true) => self.downs.fetch_add(1, Relaxed),
+            (true, false) => self.ups.fetch_add(1, Relaxed),
+            _ => 0,
+        };
+    }
+
+    /// Why it is down, if it is.
+    pub fn down(&self) -> Option<Down> {
+        if self.down.load(Relaxed) { self.tally().down.clone() } else { None }
+    }
+
+    /// Times that it was taken for dead, and times that it was found alive after that; slowness is not counted.
+    pub fn turns(&self) -> (u64, u64) {
+        (self.downs.load(Relaxed), self.ups.load(Relaxed))
+    }
+
+    /// It is whole after every step.
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Checks in a row.
+#[derive(Debug, Default)]
+struct Tally {
+    /// That were well, while it is down.
+    well: u32,
+    /// That failed, and whether all of these were only slow.
+    failed: u32,
+    slow: bool,
+    down: Option<Down>,
+}
+
+impl Tally {
+    fn is_dead(&self) -> bool {
+        self.down.as_ref().is_some_and(|down| !down.slow)
+    }
+
+    fn take_in(&mut self, outcome: &Outcome, now: Instant, proof: Proof) {
+        let (why, slow) = match outcome {
+            Outcome::Well => return self.take_in_well(proof),
+            Outcome::Failed(why) => (why, false),
+            Outcome::Slow(why) => (why, true),
+        };
+        self.well = 0;
+        self.slow = slow && (self.failed == 0 || self.slow);
+        self.failed = self.failed.saturating_add(1);
+        match &mut self.down {
+            Some(down) => {
+                (down.failures, down.why) = (down.failures.saturating_add(1), why.clone());
+                down.slow &= slow;
+            }
+            None if self.failed >= proof.unhealthy => {
+                let why = why.clone();
+                self.down = Some(Down { since: now, failures: self.failed, slow: self.slow, why });
+            }
+            None => {}
+        }
+    }
+
+    fn take_in_well(&mut self, proof: Proof) {
+        self.failed = 0;
+        self.well = self.well.saturating_add(1);
+        if self.well >= proof.healthy {
+            self.down = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PROOF: Proof = Proof { healthy: 2, unhealthy: 3 };
+
+    fn failed() -> Outcome {
+        Outcome::Failed("connection refused".into())
+    }
+
+    fn slow() -> Outcome {
+        Outcome::Slow("timeout after 1s".into())
+    }
+
+    fn after(outcomes: &[Outcome]) -> Checkup {
+        let checkup = Checkup::default();
+        let now = Instant::now();
+        outcomes.iter().for_each(|outcome| checkup.record(outcome, now, PROOF));
+        checkup
+    }
+
+    #[test]
+    fn a_backend_is_up_until_three_checks_in_a_row_failed_and_down_until_two_did_not() {
+        assert_eq!(after(&[]).down(), None);
+        assert_eq!(after(&[failed(), failed(), Outcome::Well, failed(), failed()]).down(), None);
+        let down =
+            after(&[failed(), failed(), failed(), Outcome::Well, failed()]).down().expect("it is down");
+        assert!(!down.slow && &*down.why == "connection refused");
+        let up = after(&[failed(), failed(), failed(), Outcome::Well, Outcome::Well]);
+        assert_eq!((up.down(), up.turns()), (None, (1, 1)));
+    }
+
+    #[test]
+    fn slowness_alone_is_told_apart_and_is_no_death() {
+        let checkup = after(&[slow(), slow(), slow()]);
+        assert_eq!(checkup.down().map(|down| (down.slow, down.failures)), Some((true, 3)));
+        assert_eq!(checkup.turns(), (0, 0));
+        // What is slow and then dead is dead.
+        checkup.record(&failed(), Instant::now(), PROOF);
+        assert_eq!((checkup.down().map(|down| down.slow), checkup.turns()), (Some(false), (1, 0)));
+        assert_eq!(after(&[slow(), failed(), slow()]).down().map(|down| down.slow), Some(false));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn its_state_changes_only_after_enough_in_a_row(kinds in prop::collection::vec(0_u8..3, 0..60)) {
+            let checkup = Checkup::default();
+            let (mut well, mut bad) = (0, 0);
+            for kind in kinds {
+                let outcome = [Outcome::Well, failed(), slow()][usize::from(kind)].clone();
+                (well, bad) = if kind == 0 { (well + 1, 0) } else { (0, bad + 1) };
+                let before = checkup.down().is_some();
+                checkup.record(&outcome, Instant::now(), PROOF);
+                match (before, checkup.down().is_some()) {
+                    (false, true) => prop_assert_eq!(bad, PROOF.unhealthy),
+                    (true, false) => prop_assert_eq!(well, PROOF.healthy),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
