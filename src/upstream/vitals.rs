@@ -20,6 +20,7 @@ pub struct Vitals {
     lost_idle: AtomicU64,
     boot: AtomicU64,
     boots: AtomicU64,
+    confirmed: AtomicU64,
 }
 
 /// How an attempt to connect ended.
@@ -54,6 +55,9 @@ pub struct Signs {
     pub boot: u64,
     /// Times that an answer carried another boot id than the answer before.
     pub boots: u64,
+    /// Connections that were made when an answer carried the last boot id: the id is that of the process which
+    /// accepted them, or of one that still answers beside it.
+    pub confirmed: u64,
 }
 
 impl Vitals {
@@ -96,6 +100,11 @@ impl Vitals {
                 self.boots.fetch_add(1, Relaxed);
             }
         }
+        // Once for each new connection: both words are only read otherwise.
+        let connected = self.connected.load(Relaxed);
+        if self.confirmed.load(Relaxed) != connected {
+            self.confirmed.store(connected, Relaxed);
+        }
     }
 
     /// The signs now.
@@ -110,6 +119,7 @@ impl Vitals {
             lost_idle: self.lost_idle.load(Relaxed),
             boot: self.boot.load(Relaxed),
             boots: self.boots.load(Relaxed),
+            confirmed: self.confirmed.load(Relaxed),
         }
     }
 }
@@ -153,6 +163,17 @@ mod tests {
             vitals.booted(id.as_bytes());
         }
         assert_eq!(vitals.signs().boots, 2);
+    }
+
+    #[test]
+    fn a_boot_id_is_confirmed_by_the_first_answer_after_a_connection_was_made() {
+        let vitals = Vitals::default();
+        vitals.dialled(Dial::Connected);
+        vitals.booted(b"a");
+        vitals.dialled(Dial::Connected);
+        assert_eq!((vitals.signs().connected, vitals.signs().confirmed), (2, 1));
+        vitals.booted(b"a");
+        assert_eq!((vitals.signs().boots, vitals.signs().confirmed), (0, 2));
     }
 
     #[test]
