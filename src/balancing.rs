@@ -173,9 +173,11 @@ pub async fn send<G: Seated>(
                 // How long a stream's head takes says little about how busy a backend is, and streams are no part
                 // of what ramps count.
                 if bound == Bound::Requests {
-                    let Backend { latency, metrics, .. } = &cluster.shared.backends[index];
+                    let Backend { latency, metrics, endpoint, .. } = &cluster.shared.backends[index];
+                    let well = !response.status().is_server_error();
                     latency.record(cluster.clock.nanos(ended), rtt);
-                    metrics.answered(cluster.core, !response.status().is_server_error());
+                    metrics.answered(cluster.core, well);
+                    endpoint.vitals.ended(cluster.core, well.then_some(rtt));
                 }
                 cluster.heard(index, &response);
                 if retries > 0 {
@@ -190,10 +192,13 @@ pub async fn send<G: Seated>(
             Failure::Unsent(unsent) => (unsent.reject, Some((unsent.request, unsent.guard))),
         };
         if blames_backend(rejected.reason, deadline) {
-            let Backend { latency, metrics, .. } = &cluster.shared.backends[index];
+            let Backend { latency, metrics, endpoint, .. } = &cluster.shared.backends[index];
             latency.failure(cluster.clock.nanos(Instant::now()));
             metrics.answered(cluster.core, false);
-            cluster.shared.backends[index].endpoint.vitals.failed();
+            endpoint.vitals.failed();
+            if bound == Bound::Requests {
+                endpoint.vitals.ended(cluster.core, None);
+            }
         }
         if retries > 0 {
             cluster.shared.metrics.retry(cluster.core, RetryOutcome::Failed);

@@ -22,6 +22,7 @@ use crate::telemetry::metrics::{BackendMetrics, Metrics, Names};
 use crate::upstream::discovery::Directory;
 use crate::upstream::settings::{Address, Protocol};
 use crate::upstream::tls::TlsClient;
+use crate::upstream::vitals::Vitals;
 use crate::upstream::{BackendTls, Endpoint, Waits};
 use arc_swap::ArcSwap;
 use std::collections::{BTreeSet, HashMap};
@@ -296,7 +297,7 @@ impl Builder {
                 Some(BackendTls { config: client.config.clone(), server_name })
             }
         };
-        let (directory, descriptors) = (&self.directory, &self.descriptors);
+        let (directory, descriptors, cores) = (&self.directory, &self.descriptors, self.cores);
         let endpoint = self.endpoints.get_or(identity, || Endpoint {
             addresses: directory.addresses_of(&address),
             address,
@@ -307,7 +308,7 @@ impl Builder {
             connects_allowed: AtomicU32::new(transport.max_connects),
             tls,
             descriptors: descriptors.clone(),
-            vitals: Arc::default(),
+            vitals: Arc::new(Vitals::new(cores)),
         });
         self.later.push((endpoint.clone(), waits, transport.max_connects));
         Ok(endpoint)

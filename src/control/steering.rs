@@ -7,16 +7,18 @@
 //! A lever acts before the answer to whoever set it: on the next request of every core, on the active table and
 //! on those that were replaced and still have requests (promise 8). Those who wait are asked again at once.
 
+pub mod comeback;
 pub mod conflict;
 pub mod forecast;
 pub mod keep;
 pub mod sight;
-mod watchman;
+pub mod watchman;
 
 use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Stuck, Target, Then};
 use crate::routing::table::{Live, Table, Upstream};
 use crate::runtime::bells::Bells;
-use crate::telemetry::events::RampChanged;
+use crate::telemetry::events::{Comeback, RampChanged};
+use comeback::{Beside, Came, Comebacks};
 use forecast::Forecast;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -30,6 +32,8 @@ const MAX_LEVERS: usize = 10_000;
 const MAX_AFTER: Duration = Duration::from_secs(30 * 86_400);
 /// The longest reason, in characters.
 const MAX_REASON: usize = 500;
+/// What stands for an operator's reason where the ramp was nobody's.
+const AUTOMATIC: &str = "it was the automatic one";
 
 /// What somebody wants of a ramp.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +92,7 @@ pub struct Steering {
 struct State {
     levers: Levers,
     watchman: Watchman,
+    comebacks: Comebacks,
     /// Tables that serve or may still serve.
     tables: Vec<Weak<Table>>,
     /// What an earlier process left and could not be read.
@@ -103,6 +108,7 @@ impl Steering {
         let state = State {
             levers: kept.levers,
             watchman: Watchman::new(kept.learners),
+            comebacks: Comebacks::new(kept.running),
             tables: vec![Arc::downgrade(&live.load())],
             trouble: kept.trouble,
             unkept: None,
@@ -146,8 +152,8 @@ impl Steering {
     /// When there is none.
     pub fn clear_ramp(&self, target: &Target, by: &str) -> Result<Receipt, Refusal> {
         self.change_even_gone(target, |state| {
-            let cleared = state.levers.clear(target).ok_or_else(|| stuck(target, Stuck::None))?;
-            let reason = &cleared.signature.reason;
+            let cleared = state.clear(target).ok_or_else(|| stuck(target, Stuck::None))?;
+            let reason = &cleared;
             RampChanged { what: "cleared", target: &target.to_string(), percent: None, by, reason }.emit();
             Ok(())
         })
@@ -159,7 +165,7 @@ impl Steering {
     /// When none runs.
     pub fn pause_ramp(&self, target: &Target, by: &str) -> Result<Receipt, Refusal> {
         self.change(target, |state| {
-            state.levers.pause(target, Instant::now()).map_err(|why| stuck(target, why))?;
+            state.pause(target).map_err(|why| stuck(target, why))?;
             RampChanged { what: "paused", target: &target.to_string(), percent: None, by, reason: "" }.emit();
             Ok(())
         })
@@ -171,7 +177,7 @@ impl Steering {
     /// When none stands still.
     pub fn resume_ramp(&self, target: &Target, by: &str) -> Result<Receipt, Refusal> {
         self.change(target, |state| {
-            state.levers.resume(target, Instant::now()).map_err(|why| stuck(target, why))?;
+            state.resume(target).map_err(|why| stuck(target, why))?;
             RampChanged { what: "resumed", target: &target.to_string(), percent: None, by, reason: "" }
                 .emit();
             Ok(())
@@ -221,16 +227,21 @@ impl Steering {
     pub fn tick(&self, now: Instant) {
         let table = self.live.load();
         let mut state = self.state();
-        let State { levers, watchman, .. } = &mut *state;
+        let State { levers, watchman, comebacks, .. } = &mut *state;
         watchman.look(&table, levers, now, unix_ms() / 1_000);
         let steps = levers.advance(now);
-        if steps.is_empty() {
+        let beside = Beside { table: &table, levers, watchman };
+        let Came { events, changed } = comebacks.look(beside, now);
+        let guarded: Vec<bool> = steps.iter().map(|step| comebacks.take_over(beside, step)).collect();
+        if steps.is_empty() && !changed {
             return;
         }
         state.level();
         drop(state);
-        for step in &steps {
-            let reason = format!("from {} %, as ordered", step.from);
+        events.into_iter().for_each(Comeback::emit);
+        for (step, guarded) in steps.iter().zip(guarded) {
+            let guarded = if guarded { ", by guarded steps" } else { "" };
+            let reason = format!("from {} %, as ordered{guarded}", step.from);
             let target = step.target.to_string();
             RampChanged {
                 what: "step",
@@ -255,7 +266,7 @@ impl Steering {
         let mut levers = state.levers.clone();
         let signature = Signature { by: String::new(), reason: String::new(), since_ms: 0 };
         levers.set(target.clone(), Lever { percent, then: None, reference: None, signature });
-        Ok(state.watchman.forecast(upstream, &levers))
+        Ok(state.watchman.forecast(upstream, &levers, &state.comebacks))
     }
 
     /// Waits until a change is on disk. False when it is not after `patience`: it acts all the same, but a restart
@@ -279,7 +290,7 @@ impl Steering {
         }
         act(&mut state)?;
         state.level();
-        let forecast = state.watchman.forecast(upstream, &state.levers);
+        let forecast = state.forecast(upstream);
         drop(state);
         Ok(Receipt { forecast, change: self.note_change() })
     }
@@ -298,10 +309,7 @@ impl Steering {
             return Err(upstream.err().unwrap_or_else(|| stuck(target, Stuck::None)));
         }
         state.level();
-        let forecast = upstream.map_or_else(
-            |_| Forecast::default(),
-            |upstream| state.watchman.forecast(upstream, &state.levers),
-        );
+        let forecast = upstream.map_or_else(|_| Forecast::default(), |upstream| state.forecast(upstream));
         drop(state);
         Ok(Receipt { forecast, change: self.note_change() })
     }
@@ -324,8 +332,40 @@ impl State {
     fn level(&mut self) {
         for table in self.tables.iter().filter_map(Weak::upgrade) {
             for upstream in &table.upstreams {
-                upstream.cluster.shares.set(self.watchman.shares(upstream, &self.levers));
+                upstream.cluster.shares.set(self.watchman.shares(upstream, &self.levers, &self.comebacks));
             }
+        }
+    }
+}
+
+impl State {
+    fn forecast(&self, upstream: &Upstream) -> Forecast {
+        self.watchman.forecast(upstream, &self.levers, &self.comebacks)
+    }
+
+    /// Takes a ramp away: the operator's, or where there is none what brings backends back by itself. Its reason.
+    fn clear(&mut self, target: &Target) -> Option<String> {
+        match self.levers.clear(target) {
+            Some(cleared) => Some(cleared.signature.reason),
+            None => self.comebacks.clear(target).then(|| AUTOMATIC.to_owned()),
+        }
+    }
+
+    fn pause(&mut self, target: &Target) -> Result<(), Stuck> {
+        match self.levers.pause(target, Instant::now()) {
+            Err(Stuck::None) if self.comebacks.at(target).next().is_some() => {
+                self.comebacks.pause(target, true).then_some(()).ok_or(Stuck::Paused)
+            }
+            moved => moved,
+        }
+    }
+
+    fn resume(&mut self, target: &Target) -> Result<(), Stuck> {
+        match self.levers.resume(target, Instant::now()) {
+            Err(Stuck::None) if self.comebacks.at(target).next().is_some() => {
+                self.comebacks.pause(target, false).then_some(()).ok_or(Stuck::Running)
+            }
+            moved => moved,
         }
     }
 }

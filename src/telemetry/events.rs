@@ -10,7 +10,7 @@ mod sheds;
 pub mod stream;
 
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
-pub use ramps::{RampChanged, RampConflict};
+pub use ramps::{Comeback, RampChanged, RampConflict};
 pub use sheds::ShedNotices;
 
 use std::net::SocketAddr;

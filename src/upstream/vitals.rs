@@ -4,12 +4,13 @@
 //! Cores only write, and mostly nothing: a success costs one read of a word that rarely changes. Whoever concludes
 //! something from it reads ten times a second and keeps what it saw last. Nothing here decides.
 
+use crate::telemetry::cells::{CoreId, Counter, PerCore};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The signs of one backend; as old as its identity.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Vitals {
     failures_in_row: AtomicU32,
     connected: AtomicU64,
@@ -21,6 +22,15 @@ pub struct Vitals {
     boot: AtomicU64,
     boots: AtomicU64,
     confirmed: AtomicU64,
+    outcomes: PerCore<Outcomes>,
+}
+
+/// What became of requests, on one core.
+#[derive(Debug, Default)]
+struct Outcomes {
+    well: Counter,
+    failed: Counter,
+    latency_ns: Counter,
 }
 
 /// How an attempt to connect ended.
@@ -60,7 +70,50 @@ pub struct Signs {
     pub confirmed: u64,
 }
 
+impl Default for Vitals {
+    fn default() -> Self {
+        Vitals::new(0)
+    }
+}
+
 impl Vitals {
+    /// Nothing was noticed yet; outcomes are counted for so many cores.
+    pub fn new(cores: usize) -> Self {
+        Vitals {
+            failures_in_row: AtomicU32::default(),
+            connected: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            unreachable: AtomicU64::default(),
+            established: AtomicU32::default(),
+            lost_at_work: AtomicU64::default(),
+            lost_idle: AtomicU64::default(),
+            boot: AtomicU64::default(),
+            boots: AtomicU64::default(),
+            confirmed: AtomicU64::default(),
+            outcomes: PerCore::new(cores),
+        }
+    }
+
+    /// One try within the gate ended: with an answer below 500 after so many nanoseconds, or with one above, none in
+    /// time, or a broken connection.
+    #[inline]
+    pub fn ended(&self, core: CoreId, well: Option<u64>) {
+        let Some(outcomes) = self.outcomes.of(core) else { return };
+        match well {
+            Some(ns) => {
+                outcomes.well.add(1);
+                outcomes.latency_ns.add(ns);
+            }
+            None => outcomes.failed.add(1),
+        }
+    }
+
+    /// Tries that ended well, that failed, and the nanoseconds to the head of the former together, ever.
+    pub fn outcomes(&self) -> [u64; 3] {
+        let sum = |cell: fn(&Outcomes) -> &Counter| self.outcomes.sum(|outcomes| cell(outcomes).get());
+        [sum(|it| &it.well), sum(|it| &it.failed), sum(|it| &it.latency_ns)]
+    }
+
     /// A request succeeded: there was an answer, and it was no failure of the backend.
     #[inline]
     pub fn succeeded(&self) {

@@ -64,6 +64,9 @@ pub struct GuardedRamp {
     outcomes: (u64, u64),
     #[serde(skip)]
     held: Option<Hold>,
+    /// Reasons that were told at this step, a bit each: they may alternate from second to second.
+    #[serde(skip)]
+    told: u8,
     /// The second that runs began before this step.
     #[serde(skip)]
     mixed: Mixed,
@@ -110,9 +113,16 @@ impl Hold {
         }
     }
 
-    /// It is what always comes first, and no news.
-    pub const fn is_plain(&self) -> bool {
-        matches!(self, Hold::Dwell)
+    /// Its bit among what was told; what comes at every step, or by an operator's hand, is no news.
+    const fn bit(&self) -> u8 {
+        match self {
+            Hold::Dwell | Hold::Paused => 0,
+            Hold::FewOutcomes(_) => 1,
+            Hold::NoSuccess => 2,
+            Hold::Failing(_) => 4,
+            Hold::Slow(_) => 8,
+            Hold::Away => 16,
+        }
     }
 }
 
@@ -195,6 +205,7 @@ impl GuardedRamp {
             judge: Judge::default(),
             outcomes: (0, 0),
             held: None,
+            told: 0,
             mixed: Mixed::Yes,
         }
     }
@@ -286,7 +297,7 @@ impl GuardedRamp {
     }
 
     fn begin_step(&mut self) {
-        (self.lasted, self.outcomes, self.held) = (Duration::ZERO, (0, 0), None);
+        (self.lasted, self.outcomes, self.held, self.told) = (Duration::ZERO, (0, 0), None, 0);
         (self.judge, self.mixed) = (Judge::default(), Mixed::Yes);
     }
 
@@ -301,8 +312,10 @@ impl GuardedRamp {
     }
 
     fn hold(&mut self, why: Hold) -> Option<Turn> {
-        let is_news = self.held.is_none_or(|held| held.as_str() != why.as_str()) && !why.is_plain();
         self.held = Some(why);
+        let bit = why.bit();
+        let is_news = self.told & bit == 0 && bit != 0;
+        self.told |= bit;
         is_news.then_some(Turn::Held(why))
     }
 
@@ -319,6 +332,11 @@ impl GuardedRamp {
         // What happened meanwhile is not of this step's time.
         (self.judge, self.mixed) = (Judge::default(), Mixed::Yes);
         std::mem::replace(&mut self.paused, false)
+    }
+
+    /// Makes its steps longer or shorter than configured.
+    pub fn keep_pace(&mut self, pace: f64) {
+        self.pace = pace;
     }
 
     /// What it may carry, in percent of its reference; 100 while it is on watch.

@@ -193,6 +193,11 @@ impl Detector {
         Some(self.restarted(now, cause, &signs))
     }
 
+    /// Boot ids take turns: several servers share the address, and boot ids are ignored.
+    pub fn is_shared(&self) -> bool {
+        self.boots.is_shared()
+    }
+
     fn restarted(&mut self, now: Instant, cause: Cause, signs: &Signs) -> Notice {
         let lately = self.ramped.is_some_and(|at| now.saturating_duration_since(at) < ONE_RAMP);
         let ramps = match cause {

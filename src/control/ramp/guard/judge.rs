@@ -46,6 +46,16 @@ impl std::ops::AddAssign for Second {
 }
 
 impl Second {
+    /// What is left of several together without one of them.
+    pub fn without(self, one: &Second) -> Second {
+        Second {
+            well: self.well.saturating_sub(one.well),
+            failed: self.failed.saturating_sub(one.failed),
+            latency_ns: self.latency_ns.saturating_sub(one.latency_ns),
+            in_flight: self.in_flight.saturating_sub(one.in_flight),
+        }
+    }
+
     fn outcomes(&self) -> u64 {
         self.well.saturating_add(self.failed)
     }

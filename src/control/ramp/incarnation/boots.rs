@@ -94,6 +94,11 @@ impl BootIds {
         }
     }
 
+    /// The address counts as shared.
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// These turns are last answers of a process that leaves.
     fn is_handing_over(&mut self, now: Instant, turns: u64) -> bool {
         let Some(handover) = &mut self.handover else { return false };
