@@ -42,6 +42,11 @@ impl PeakEwma {
         self.record(now_ns, FAILURE_NS.max(self.get(now_ns)));
     }
 
+    /// Begins anew: what was known is of another process, or is to be found out again.
+    pub fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
+
     /// The estimate in nanoseconds, or 0 before the first sample.
     ///
     /// There is no assumed response time: whatever it were, fleets that answer much faster would starve a
@@ -130,6 +135,16 @@ mod tests {
         ewma.record(0, 9 * S);
         ewma.failure(0);
         assert!(near(ewma.get(0), 9 * S));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_as_if_it_had_never_been() {
+        let ewma = PeakEwma::default();
+        ewma.failure(S);
+        ewma.forget();
+        assert_eq!(ewma.get(S), 0);
+        ewma.record(S, MS);
+        assert!(near(ewma.get(S), MS));
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod overload;
 mod parking;
 mod permits;
 mod ramps;
+mod restarts;
 mod refusals;
 mod roles;
 mod secrets;

@@ -193,6 +193,11 @@ impl Detector {
         Some(self.restarted(now, cause, &signs))
     }
 
+    /// It refuses to be connected to, and nobody has been let in since.
+    pub fn is_away(&self) -> bool {
+        self.away.is_some_and(|away| away.accepted.is_none())
+    }
+
     /// Boot ids take turns: several servers share the address, and boot ids are ignored.
     pub fn is_shared(&self) -> bool {
         self.boots.is_shared()

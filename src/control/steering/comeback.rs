@@ -200,6 +200,8 @@ impl Comebacks {
         match notice {
             Notice::Restarted { cause, ramps } => {
                 backend.metrics.incarnations.add(1);
+                // How fast the process before it answered, or how it failed, says nothing of this one.
+                backend.latency.forget();
                 let course = course(upstream);
                 let ramps = ramps && !is_off(&course);
                 came.tell(incarnation(&target, cause, ramps || self.running.contains_key(&key)));
@@ -380,6 +382,11 @@ impl Comebacks {
         let [well, failed, latency_ns] =
             [0, 1, 2].map(|index: usize| now[index].saturating_sub(before[index]));
         let second = Second { well, failed, latency_ns, in_flight: u64::from(backend.in_flight.get()) };
+        if watched.detector.is_away() {
+            // Failures count as slow answers, and its peers would be preferred for a minute. Somebody has to find out
+            // whether it is back; who is refused goes elsewhere.
+            backend.latency.forget();
+        }
         if !is_ramped {
             learn(&mut watched.usual, &second);
         }
