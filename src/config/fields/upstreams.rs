@@ -81,8 +81,7 @@ static FIELDS: [Field; 18] = [
     preset("ejection", Kind::Table(&EJECTION), "{}", "How failing backends are left out.")
         .not_yet("no backend is ejected"),
     preset("retry", Kind::Table(&RETRY), "{}", "Sending again what was provably not sent."),
-    preset("ramp", Kind::Table(&RAMP), "{}", "How restarted backends come back.")
-        .not_yet("restarted backends get their full share at once"),
+    preset("ramp", Kind::Table(&RAMP), "{}", "How restarted backends come back."),
 ];
 
 /// One of `backends`.
@@ -152,10 +151,10 @@ static RAMP: [Field; 4] = [
         "steps",
         Kind::List(&Kind::Percent(0.0, 100.0), 1),
         "[\"25%\", \"50%\", \"75%\", \"100%\"]",
-        "Shares that a restarted backend carries, one after the other.",
+        "Shares that a restarted backend carries, one after the other; [\"100%\"] is no ramp.",
     ),
     preset("dwell", up_to(3600), "\"5s\"", "How long each step lasts at least."),
-    preset("guard", Kind::Bool, "true", "Hold a step while the backend fails."),
+    preset("guard", Kind::Bool, "true", "Hold a step while the backend fails, and go back if it fails much."),
     preset(
         "boot_header",
         Kind::HeaderName,

@@ -276,7 +276,7 @@ impl Comebacks {
         let Some(upstream) = beside.table.upstreams.iter().find(named) else { return false };
         let course = course(upstream);
         let ramp = GuardedRamp::after(&course, step.from, 1.0, Usual::default());
-        if !course.guarded || step.from <= 0.0 || ramp.percent() >= step.to {
+        if !course.guarded || ramp.percent() >= step.to {
             return false;
         }
         for backend in &upstream.cluster.backends {
