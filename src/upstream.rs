@@ -198,7 +198,7 @@ pub async fn attempt<G: Guard>(
         Ok(response) => Ok((response, exchange)),
         Err(Broken::Ended(reason)) => Err(Failure::Sent(Reject::new(reason, "the exchange was ended"))),
         Err(Broken::Engine(error)) => {
-            if !error.error().is_parse() {
+            if !error.error().is_parse() && !ends_a_stream(error.error()) {
                 pool.endpoint().vitals.lost(!(again && http1));
             }
             Err(failure(&exchange, *error, kept, http1))
@@ -248,6 +248,12 @@ where
         Poll::Pending
     })
     .await
+}
+
+/// Only a stream ended, or the backend said that it is leaving: its connection did not break.
+fn ends_a_stream(error: &hyper::Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(|error| error.is_reset() || error.is_go_away())
 }
 
 /// The backend refused the stream before it looked at it (RFC 9113, 8.7), or, on HTTP/1.1, closed a connection

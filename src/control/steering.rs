@@ -32,8 +32,6 @@ const MAX_LEVERS: usize = 10_000;
 const MAX_AFTER: Duration = Duration::from_secs(30 * 86_400);
 /// The longest reason, in characters.
 const MAX_REASON: usize = 500;
-/// What stands for an operator's reason where the ramp was nobody's.
-const AUTOMATIC: &str = "it was the automatic one";
 
 /// What somebody wants of a ramp.
 #[derive(Clone, Debug, PartialEq)]
@@ -334,38 +332,6 @@ impl State {
             for upstream in &table.upstreams {
                 upstream.cluster.shares.set(self.watchman.shares(upstream, &self.levers, &self.comebacks));
             }
-        }
-    }
-}
-
-impl State {
-    fn forecast(&self, upstream: &Upstream) -> Forecast {
-        self.watchman.forecast(upstream, &self.levers, &self.comebacks)
-    }
-
-    /// Takes a ramp away: the operator's, or where there is none what brings backends back by itself. Its reason.
-    fn clear(&mut self, target: &Target) -> Option<String> {
-        match self.levers.clear(target) {
-            Some(cleared) => Some(cleared.signature.reason),
-            None => self.comebacks.clear(target).then(|| AUTOMATIC.to_owned()),
-        }
-    }
-
-    fn pause(&mut self, target: &Target) -> Result<(), Stuck> {
-        match self.levers.pause(target, Instant::now()) {
-            Err(Stuck::None) if self.comebacks.at(target).next().is_some() => {
-                self.comebacks.pause(target, true).then_some(()).ok_or(Stuck::Paused)
-            }
-            moved => moved,
-        }
-    }
-
-    fn resume(&mut self, target: &Target) -> Result<(), Stuck> {
-        match self.levers.resume(target, Instant::now()) {
-            Err(Stuck::None) if self.comebacks.at(target).next().is_some() => {
-                self.comebacks.pause(target, false).then_some(()).ok_or(Stuck::Running)
-            }
-            moved => moved,
         }
     }
 }

@@ -14,6 +14,12 @@ use std::time::Duration;
 /// Names, addresses and routes; everything else is a default.
 struct Untuned;
 
+/// The same with dwells that a short form has the time for.
+struct Quick;
+
+/// What the short forms of restarts say of ramps.
+const QUICK: &str = "ramp = { steps = [\"25%\", \"50%\", \"75%\", \"100%\"], dwell = \"1s\" }";
+
 /// The real binary, and the end of its log that nobody reads.
 struct Running {
     gateway: Gateway,
@@ -36,14 +42,29 @@ impl Contender for Untuned {
             let (reader, writer) = std::io::pipe().expect("a pipe");
             (launch, unread) = (Launch::stdout(Stdio::from(writer)), Some(reader));
         }
-        let gateway = Gateway::launch(&config(&street.main, street.control), launch);
+        let gateway = Gateway::launch(&config(&street.main, street.control, ""), launch);
         Box::new(Running { gateway, control: street.control, _unread: unread })
     }
 }
 
-fn config(main: &[SocketAddr], control: SocketAddr) -> Config {
+impl Contender for Quick {
+    fn name(&self) -> &str {
+        "tidegate"
+    }
+
+    fn setting(&self) -> &str {
+        "short dwells"
+    }
+
+    fn start(&self, street: &Street) -> Box<dyn Proxy> {
+        let gateway = Gateway::start(&config(&street.main, street.control, QUICK));
+        Box::new(Running { gateway, control: street.control, _unread: None })
+    }
+}
+
+fn config(main: &[SocketAddr], control: SocketAddr, lines: &str) -> Config {
     Config::new()
-        .upstream("main", main, "")
+        .upstream("main", main, lines)
         .upstream("control", &[control], "")
         .route("main", "/main", "main", "")
         .route("control", "/control", "control", "")
@@ -60,8 +81,14 @@ impl Proxy for Running {
         Some(Slots { held: main("tidegate_upstream_inflight")?, limit: main("tidegate_upstream_limit")? })
     }
 
+    fn percent(&self, backend: usize) -> Option<f64> {
+        let backend = format!("main{backend}");
+        let labels = [("upstream", "main"), ("backend", backend.as_str())];
+        self.gateway.metrics().get("tidegate_backend_ramp_percent", &labels)
+    }
+
     fn stands_before(&mut self, main: &[SocketAddr]) -> bool {
-        self.gateway.write(&config(main, self.control));
+        self.gateway.write(&config(main, self.control, ""));
         self.gateway.hup();
         true
     }
@@ -117,6 +144,46 @@ fn e4_a_retry_storm_is_over_when_its_cause_is() {
     let outcome = experiments::retry_storm(&Untuned, short());
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
+}
+
+/// Four backends, long enough before the restart for a reference, and after it for all steps.
+fn restart(during: u64) -> Scale {
+    Scale {
+        backends: 4,
+        workers: 2,
+        before: Duration::from_secs(7),
+        during: Duration::from_secs(during),
+        after: Duration::from_secs(2),
+        ..short()
+    }
+}
+
+fn least_percent(outcome: &Outcome) -> f64 {
+    let check = outcome.checks.iter().find(|check| check.what.contains("the least that the ramp left"));
+    check.map_or(100.0, |check| check.seen)
+}
+
+#[test]
+fn e6_one_backend_that_restarts_cold_is_hardly_noticed_and_gets_its_percentage() {
+    let outcome = experiments::one_restarts(&Quick, Scale { backends: 8, workers: 1, ..restart(6) });
+    assert!(outcome.goodput > 0.95, "{outcome:#?}");
+    let share = outcome.checks.iter().find(|check| check.what.contains("its share")).expect("it is judged");
+    assert!(share.seen < 0.6, "about a quarter of what a peer got: {outcome:#?}");
+}
+
+#[test]
+fn e7_a_fleet_that_restarts_cold_comes_back_by_steps_and_serves_everybody_again() {
+    let outcome = experiments::fleet_restarts(&Quick, restart(10));
+    assert_eq!(least_percent(&outcome), 25.0, "{outcome:#?}");
+    assert!(outcome.goodput > 0.95 && outcome.reasons.get("ramp").is_some_and(|n| *n > 50), "{outcome:#?}");
+    assert!(outcome.control_served >= 0.97, "{outcome:#?}");
+}
+
+#[test]
+fn e7b_a_fleet_that_fails_again_under_load_is_taken_back() {
+    let outcome = experiments::fails_after_restart(&Quick, restart(8), 1);
+    let backs = outcome.checks.iter().find(|check| check.what.contains("taken back")).expect("it is judged");
+    assert!(backs.seen >= 1.0 && outcome.control_served >= 0.97, "{outcome:#?}");
 }
 
 #[test]

@@ -75,7 +75,9 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let (mut addresses, now) = (Addresses::default(), Instant::now());
-        (0..=255).for_each(|last| drop(addresses.look(now, &[address(last)])));
+        for last in 0..=255 {
+            addresses.look(now, &[address(last)]);
+        }
         assert_eq!(addresses.seen.len(), MOST);
     }
 }
