@@ -35,14 +35,19 @@ const COMMON: [Experiment; 4] = [
     ("E3 ten times", |contender, scale| rig::flash_crowd(contender, scale, 10.0)),
 ];
 /// Those of Tidegate alone, beside.
-const OWN: [Experiment; 6] = [
+const OWN: [Experiment; 9] = [
     ("E4", rig::retry_storm),
+    ("E6", rig::one_restarts),
+    ("E7", rig::fleet_restarts),
+    ("E7b", |contender, scale| rig::fails_after_restart(contender, scale, LEAKS_ABOVE)),
     ("E10", rig::hung_log_sink),
     ("E11", rig::latency_shift),
     ("E12", rig::scale_out),
     ("E14", rig::steady),
     ("E15", rig::aborts),
 ];
+/// In the hands of one backend: about half of what each holds at seven tenths of the long form's capacity.
+const LEAKS_ABOVE: u64 = 2;
 /// What the rig must do by itself, and how late it may be, its origin's millisecond included.
 const RIG_RATE: f64 = 10_000.0;
 const RIG_P99_MS: f64 = 5.0;

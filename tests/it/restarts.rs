@@ -5,11 +5,13 @@ use crate::support::config::Config;
 use crate::support::gateway::{Gateway, Launch};
 use crate::support::load::Load;
 use crate::support::origins::{Behaviour, Origin};
-use crate::support::{PATIENCE, wait_until};
+use crate::support::wait_until;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// Steps and references take seconds, on a busy machine more of them.
+const PATIENCE: Duration = Duration::from_secs(30);
 const TAKES: Duration = Duration::from_millis(5);
 const FAILS: Behaviour = Behaviour::Says("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n");
 /// Two steps, and dwells that a test can wait for.
@@ -255,4 +257,48 @@ fn an_operators_next_step_goes_by_the_guarded_ones() {
     wait_until(PATIENCE, "it is back", || backend(&gateway, 0)["automatic"].is_null());
     assert_eq!((percent(&gateway, "u0"), incarnations(&gateway)), (100.0, 0.0));
     load.stop().only(&[200, 503]);
+}
+
+#[test]
+fn a_listener_that_moved_in_the_same_process_is_no_restart() {
+    let mut origins = fleet(2);
+    let gateway = Gateway::start(&service(&origins, LONG));
+    let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(10));
+    learned(&gateway);
+    let address = origins.remove(0).die();
+    let labels = [("upstream", "u"), ("backend", "u0"), ("outcome", "failed")];
+    wait_until(PATIENCE, "somebody was refused", || {
+        gateway.metrics().get("tidegate_backend_connects_total", &labels).unwrap_or(0.0) > 0.0
+    });
+    // By its boot id it is who it was, which its first answer says.
+    let same = Origin::at(address, process(1));
+    wait_until(PATIENCE, "it is taken back", || told(&gateway, "withdrawn") == 1);
+    assert_eq!((percent(&gateway, "u0"), percent(&gateway, "u1")), (100.0, 100.0));
+    assert!(same.requests() > 0);
+    load.stop().only(&[200, 502, 503]);
+}
+
+#[test]
+fn a_backend_that_is_gone_again_on_its_way_back_waits_for_it_and_begins_lower() {
+    let mut origins = fleet(2);
+    let gateway = Gateway::start(&service(&origins, LONG));
+    let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(10));
+    learned(&gateway);
+    let address = origins.remove(0).die();
+    let refused = || {
+        let labels = [("upstream", "u"), ("backend", "u0"), ("outcome", "failed")];
+        gateway.metrics().get("tidegate_backend_connects_total", &labels).unwrap_or(0.0)
+    };
+    wait_until(PATIENCE, "somebody was refused", || refused() > 0.0);
+    let first = Origin::at(address, process(2));
+    wait_until(PATIENCE, "it is ramped", || percent(&gateway, "u0") == 25.0);
+    wait_until(PATIENCE, "it has answered", || first.requests() > 3);
+    let before = refused();
+    let address = first.die();
+    wait_until(PATIENCE, "somebody was refused again", || refused() > before + 1.0);
+    assert_eq!(percent(&gateway, "u0"), 25.0, "what is away is not judged");
+    let _second = Origin::at(address, process(3));
+    wait_until(PATIENCE, "it begins lower", || percent(&gateway, "u0") == 12.5);
+    assert!(told(&gateway, "back_off") == 1 && gateway.log().contains("it restarted again"));
+    load.stop().only(&[200, 502, 503]);
 }

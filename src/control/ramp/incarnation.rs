@@ -110,6 +110,8 @@ pub struct Detector {
     before: Option<Signs>,
     away: Option<Away>,
     losses: VecDeque<Loss>,
+    /// A connection broke and none was made since.
+    is_broken: bool,
     /// What active checks said last.
     health: Option<Health>,
     /// They found it down since then.
@@ -168,6 +170,9 @@ impl Detector {
         let away = self.look_away(now, &before, look);
         let lost = self.look_lost(now, &before, &signs);
         let healed = self.look_health(now, look.health);
+        let broke = |signs: &Signs| signs.lost_at_work.saturating_add(signs.lost_idle);
+        self.is_broken =
+            signs.connected == before.connected && (self.is_broken || broke(&signs) > broke(&before));
         self.was_up |= signs.connected > 0 || look.health == Some(Health::Up);
         match heard {
             Some(Heard::Shared) => {
@@ -193,9 +198,10 @@ impl Detector {
         Some(self.restarted(now, cause, &signs))
     }
 
-    /// It refuses to be connected to, and nobody has been let in since.
+    /// It refuses to be connected to, or its last connections broke, and nobody has been let in since.
     pub fn is_away(&self) -> bool {
-        self.away.is_some_and(|away| away.accepted.is_none())
+        let is_cut_off = self.is_broken && self.before.is_some_and(|signs| signs.established == 0);
+        is_cut_off || self.away.is_some_and(|away| away.accepted.is_none())
     }
 
     /// Boot ids take turns: several servers share the address, and boot ids are ignored.

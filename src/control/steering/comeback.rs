@@ -271,7 +271,7 @@ impl Comebacks {
         }
         if self.whole.insert(upstream.name.clone()) {
             let why = "half of its weight or more restarted within 30 s; low classes stay out below 50 %";
-            came.tell(Comeback::new("fleet_ramp", &Target::Upstream(upstream.name.clone()), why));
+            came.tell(Comeback::new("fleet_ramp", Target::Upstream(upstream.name.clone()), why));
         }
         self.open_low_classes(upstream, levers, came);
     }

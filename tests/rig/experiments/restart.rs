@@ -12,11 +12,18 @@ use std::time::Duration;
 const ASKED: f64 = 0.7;
 /// Until its cache is filled everything takes three times as long.
 const COLD: Cold = Cold { requests: 60, factor: 3.0 };
+/// So long at least before the restart: a reference is learned, and a boot id is trusted.
+const KNOWN: Duration = Duration::from_secs(7);
 /// Between two looks at what a ramp leaves.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// What a ramp left at each look, and what the backends had been sent by then.
 type Looks = RefCell<Vec<(f64, Vec<u64>)>>;
+
+/// Long enough before.
+fn known(scale: Scale) -> Scale {
+    Scale { before: scale.before.max(KNOWN), ..scale }
+}
 
 /// A new process, with nothing in its cache.
 fn restarted(knobs: &mut Knobs) {
@@ -43,6 +50,7 @@ fn looks<'a>(scale: &Scale, seen: &'a Looks) -> Vec<Act<'a>> {
 /// E6. One backend restarts cold. What is judged is everything after: nobody fails for it, the others are as fast as
 /// before, and while it is at a quarter it gets about a quarter of what a peer gets.
 pub fn one_restarts(contender: &dyn Contender, scale: Scale) -> Outcome {
+    let scale = known(scale);
     let mut arena = Arena::open(contender, scale, false);
     let (clients, seen) = (arena.clients(ASKED * arena.capacity), Looks::default());
     let mut acts = looks(&scale, &seen);
@@ -74,6 +82,7 @@ fn share_at(looks: &[(f64, Vec<u64>)], percent: f64) -> Option<f64> {
 /// E7. All backends restart cold at once. What is judged is what was let in while they came back, and how soon
 /// everybody is served again.
 pub fn fleet_restarts(contender: &dyn Contender, scale: Scale) -> Outcome {
+    let scale = known(scale);
     let mut arena = Arena::open(contender, scale, false);
     let (clients, seen) = (arena.clients(ASKED * arena.capacity), Looks::default());
     let mut acts = looks(&scale, &seen);
@@ -100,6 +109,7 @@ pub fn fleet_restarts(contender: &dyn Contender, scale: Scale) -> Outcome {
 /// E7b. One backend restarts and leaks: with more than `most` in its hands it fails. What is judged is how long it was
 /// left more than half at a time, and that it was taken back.
 pub fn fails_after_restart(contender: &dyn Contender, scale: Scale, most: u64) -> Outcome {
+    let scale = known(scale);
     let mut arena = Arena::open(contender, scale, false);
     let (clients, seen) = (arena.clients(ASKED * arena.capacity), Looks::default());
     let mut acts = looks(&scale, &seen);

@@ -86,6 +86,22 @@ fn refused_and_then_accepted_is_a_restart() {
 }
 
 #[test]
+fn whoever_refuses_or_lost_its_last_connection_is_away_until_somebody_is_let_in() {
+    let mut backend = Watched::up();
+    assert!(!backend.detector.is_away());
+    backend.then(|signs| (signs.established, signs.lost_idle) = (3, 7));
+    assert!(!backend.detector.is_away(), "three are left");
+    backend.then(|signs| signs.established = 0);
+    assert!(backend.detector.is_away(), "before anybody was refused");
+    backend.then(|signs| signs.refused += 1);
+    assert!(backend.detector.is_away());
+    assert_eq!(backend.accepts(), ramps(Cause::Refused));
+    assert!(!backend.detector.is_away());
+    backend.then(|signs| signs.established = 0);
+    assert!(!backend.detector.is_away(), "it closed what was idle");
+}
+
+#[test]
 fn a_restart_between_two_looks_is_one() {
     let mut backend = Watched::up();
     let noticed = backend.then(|signs| {

@@ -33,7 +33,9 @@ impl Comebacks {
         }
         for (index, (backend, own)) in seconds.iter().enumerate() {
             let key = place(upstream, backend);
-            let present = open(index) && backend.is_present();
+            // While it refuses to be connected to nothing is learned of it, and nothing is held against it.
+            let away = self.watched.get(&key).is_some_and(|watched| watched.detector.is_away());
+            let present = open(index) && backend.is_present() && !away;
             let Some(running) = self.running.get_mut(&key) else { continue };
             running.unseen = Duration::ZERO;
             if *running.name != *backend.settings.name {
