@@ -70,6 +70,9 @@ pub struct GuardedRamp {
     /// The second that runs began before this step.
     #[serde(skip)]
     mixed: Mixed,
+    /// It is at this step because it went back.
+    #[serde(skip)]
+    went_back: bool,
 }
 
 /// Whether what the next second tells is also of before this step. It is, unless somebody knows better.
@@ -207,6 +210,7 @@ impl GuardedRamp {
             held: None,
             told: 0,
             mixed: Mixed::Yes,
+            went_back: false,
         }
     }
 
@@ -293,22 +297,18 @@ impl GuardedRamp {
         self.percent = to.max(LEAST);
         self.back_offs = self.back_offs.saturating_add(1);
         self.begin_step();
+        self.went_back = true;
         Turn::BackOff { from, to: self.percent, why, times: self.back_offs, alert: self.back_offs >= ALERT }
     }
 
     fn begin_step(&mut self) {
         (self.lasted, self.outcomes, self.held, self.told) = (Duration::ZERO, (0, 0), None, 0);
-        (self.judge, self.mixed) = (Judge::default(), Mixed::Yes);
+        (self.judge, self.mixed, self.went_back) = (Judge::default(), Mixed::Yes, false);
     }
 
     /// It went back a moment ago: what fails now may have begun before.
     fn is_sore(&self, course: &Course<'_>) -> bool {
-        self.back_offs > 0 && self.went_back(course) && self.lasted < self.dwell(course) / 2
-    }
-
-    /// It is not at one of the steps, so it is where it went back to.
-    fn went_back(&self, course: &Course<'_>) -> bool {
-        !course.steps.iter().any(|step| (step - self.percent).abs() < 1e-9)
+        self.went_back && self.lasted < self.dwell(course) / 2
     }
 
     fn hold(&mut self, why: Hold) -> Option<Turn> {

@@ -104,6 +104,9 @@ fn what_fails_after_it_went_back_may_have_begun_before() {
     let mut ramp = ramp(&course);
     let bad = |_| sight(second(50, 50, 20));
     assert_eq!(steps(&live(&mut ramp, &course, 6, bad)), [(2, 12.5)], "once, not every second");
+    // Also where half is a step itself.
+    let mut half = GuardedRamp::after(&course, 25.0, 1.0, Usual::default());
+    assert_eq!(steps(&live(&mut half, &course, 6, bad)), [(2, 25.0)]);
     // And from there it comes back by the steps.
     let turns = live(&mut ramp, &course, 40, |_| well());
     assert_eq!(steps(&turns)[0].1, 25.0);

@@ -7,7 +7,7 @@ use crate::control::ramp::fleet;
 use crate::control::ramp::guard::judge::{Second, Sight};
 use crate::control::ramp::guard::{Turn, Usual};
 use crate::control::ramp::lever::Levers;
-use crate::control::steering::watchman::{effective, place};
+use crate::control::steering::watchman::{Place, effective, place};
 use crate::routing::table::Upstream;
 use std::time::Duration;
 
@@ -25,17 +25,21 @@ impl Comebacks {
         let open = |index: usize| shares.of.get(index).is_some_and(|share| !share.out && share.cap > 0);
         let percents: Vec<f64> =
             seconds.iter().map(|(it, _)| effective(upstream, it, levers, self)).collect();
+        // While one refuses to be connected to, nothing is learned of it, and nothing is held against it.
+        let away = |key: &Place| self.watched.get(key).is_some_and(|watched| watched.detector.is_away());
+        let present: Vec<bool> = seconds
+            .iter()
+            .enumerate()
+            .map(|(index, (it, _))| open(index) && it.is_present() && !away(&place(upstream, it)))
+            .collect();
         let mut peers = Second::default();
-        for (index, (backend, second)) in seconds.iter().enumerate() {
-            if percents[index] >= 100.0 && open(index) && backend.is_present() {
+        for (index, (_, second)) in seconds.iter().enumerate() {
+            if percents[index] >= 100.0 && present[index] {
                 peers += *second;
             }
         }
         for (index, (backend, own)) in seconds.iter().enumerate() {
             let key = place(upstream, backend);
-            // While it refuses to be connected to nothing is learned of it, and nothing is held against it.
-            let away = self.watched.get(&key).is_some_and(|watched| watched.detector.is_away());
-            let present = open(index) && backend.is_present() && !away;
             let Some(running) = self.running.get_mut(&key) else { continue };
             running.unseen = Duration::ZERO;
             if *running.name != *backend.settings.name {
@@ -43,7 +47,7 @@ impl Comebacks {
             }
             // Whoever is on watch is warm, and no peer of its own.
             let own_part = if percents[index] >= 100.0 { *own } else { Second::default() };
-            let sight = Sight { own: *own, peers: peers.without(&own_part), bar, present };
+            let sight = Sight { own: *own, peers: peers.without(&own_part), bar, present: present[index] };
             if let Some(turn) = running.ramp.live(&course, elapsed, &sight) {
                 let target = target(upstream, &backend.settings.name);
                 came.changed = true;
