@@ -13,6 +13,7 @@ use crate::control::steering::watchman::Place;
 use crate::control::steering::{MAX_AFTER, MAX_LEVERS, Steering, is_reference, unix_ms};
 use crate::control::store::Store;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
@@ -46,7 +47,8 @@ pub struct Kept {
 struct SteeringFile {
     ramps: Vec<RampEntry>,
     drained: Vec<DrainEntry>,
-    automatic: Vec<RunningEntry>,
+    /// One that cannot be read must not take the operators' levers with it.
+    automatic: Vec<Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -162,10 +164,9 @@ impl SteeringFile {
             reason: signature.reason.clone(),
             since_ms: signature.since_ms,
         });
-        let automatic = running.iter().map(|((upstream, address), running)| RunningEntry {
-            upstream: upstream.to_string(),
-            address: address.to_string(),
-            running: running.clone(),
+        let automatic = running.iter().filter_map(|((upstream, address), running)| {
+            let (upstream, address) = (upstream.to_string(), address.to_string());
+            serde_json::to_value(RunningEntry { upstream, address, running: running.clone() }).ok()
         });
         SteeringFile { ramps: ramps.collect(), drained: drained.collect(), automatic: automatic.collect() }
     }
@@ -188,7 +189,8 @@ impl SteeringFile {
             let signature = Signature { by: entry.by, reason: entry.reason, since_ms: entry.since_ms };
             levers.drain(entry.upstream.into(), entry.backend.into(), signature);
         }
-        for entry in self.automatic.into_iter().take(MAX_LEVERS) {
+        let entries = self.automatic.into_iter().take(MAX_LEVERS);
+        for entry in entries.filter_map(|entry| serde_json::from_value::<RunningEntry>(entry).ok()) {
             if let Some(it) = entry.running.read() {
                 running.insert((entry.upstream.into(), entry.address.into()), it);
             }
