@@ -198,7 +198,7 @@ pub async fn attempt<G: Guard>(
         Ok(response) => Ok((response, exchange)),
         Err(Broken::Ended(reason)) => Err(Failure::Sent(Reject::new(reason, "the exchange was ended"))),
         Err(Broken::Engine(error)) => {
-            if !error.error().is_parse() && !ends_a_stream(error.error()) {
+            if broke(error.error(), http1) {
                 pool.endpoint().vitals.lost(!(again && http1));
             }
             Err(failure(&exchange, *error, kept, http1))
@@ -250,10 +250,14 @@ where
     .await
 }
 
-/// Only a stream ended, or the backend said that it is leaving: its connection did not break.
-fn ends_a_stream(error: &hyper::Error) -> bool {
+/// The connection broke. On HTTP/2 only what the system says is a break: streams end by themselves, and after a GOAWAY
+/// requests come back that were on their way.
+fn broke(error: &hyper::Error, http1: bool) -> bool {
     let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
-    source.is_some_and(|error| error.is_reset() || error.is_go_away())
+    match source {
+        Some(error) => error.is_io(),
+        None => http1 && !error.is_parse(),
+    }
 }
 
 /// The backend refused the stream before it looked at it (RFC 9113, 8.7), or, on HTTP/1.1, closed a connection

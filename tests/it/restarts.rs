@@ -156,6 +156,20 @@ fn neither_start_nor_reload_nor_idle_closes_nor_a_late_backend_ramp_anybody() {
 }
 
 #[test]
+fn connections_that_end_with_a_goaway_are_no_restart() {
+    let origins = [Origin::http2(100), Origin::http2(100)];
+    origins.iter().for_each(|origin| origin.switch(Behaviour::ClosesIdleConnections));
+    let gateway = Gateway::start(&service(&origins, &format!("protocol = \"http2\"\n{LONG}")));
+    let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(5));
+    wait_until(PATIENCE, "many connections came and went", || {
+        origins.iter().map(Origin::accepted).sum::<u64>() > 20
+    });
+    assert_eq!((incarnations(&gateway), told(&gateway, "incarnation")), (0.0, 0), "{}", gateway.log());
+    assert!((0..2).all(|it| percent(&gateway, &format!("u{it}")) == 100.0));
+    load.stop().only(&[200]);
+}
+
+#[test]
 fn several_servers_behind_one_address_are_told_of_and_never_ramped() {
     let origins = [Origin::start(process(0)), Origin::start(process(1))];
     let gateway = Gateway::start(&service(&origins, LONG));

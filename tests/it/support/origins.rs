@@ -46,7 +46,7 @@ pub enum Behaviour {
     /// Closes ten bytes short of what it declared.
     SendsLessThanDeclared,
     ClosesAfterEachAnswer,
-    /// Answers, keeps the connection, and closes it a moment later without a word.
+    /// Answers, keeps the connection, and closes it a moment later without a word; on HTTP/2 with a GOAWAY.
     ClosesIdleConnections,
     /// Two informational answers before the final one.
     SendsEarlyHints,
