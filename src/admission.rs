@@ -199,6 +199,11 @@ pub fn class_limit(limit: u32, class: Class, highest: Class) -> u32 {
     u32::try_from(share).unwrap_or(limit).max(1)
 }
 
+/// While a whole fleet comes back this class stays out; never the highest in use, or nobody would be served.
+pub fn stays_out(class: Class, highest: Class) -> bool {
+    class >= Class::Sheddable && class > highest
+}
+
 /// What outlives versions of one route, shared by all cores.
 #[derive(Debug, Default)]
 pub struct RouteCounts {
@@ -398,6 +403,9 @@ impl RouteGate {
     /// classes share what the ramp leaves.
     fn limits(&self, shares: &Shares) -> (u32, u32) {
         let cap = self.gate.settings.max_in_flight;
+        if shares.low_classes_out && stays_out(self.class, self.gate.highest) {
+            return (self.gate.limit_within(shares), 0);
+        }
         match self.gate.limit_within(shares) {
             limit if limit < cap => (limit, class_limit(limit, self.class, self.gate.highest)),
             _ => (cap, self.class_limit),

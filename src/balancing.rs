@@ -239,7 +239,7 @@ pub async fn send<G: Seated>(
         };
         let returned = match failure {
             Failure::Sent(reject) => {
-                cluster.failed(index, reject.reason, (began, deadline), progress);
+                cluster.failed((index, bound), reject.reason, (began, deadline), progress);
                 tries.failed(&cluster);
                 return Err(reject);
             }
@@ -247,7 +247,7 @@ pub async fn send<G: Seated>(
         };
         // Whoever closed a quiet connection is not to blame for that.
         if !tries.may_replace(returned.reached) {
-            cluster.failed(index, returned.reject.reason, (began, deadline), progress);
+            cluster.failed((index, bound), returned.reject.reason, (began, deadline), progress);
             tries.failed(&cluster);
         }
         // Boxed: all requests would carry the room that a few need.

@@ -221,8 +221,9 @@ pub async fn attempt<G: Guard>(
         Ok(response) => Ok((response, exchange)),
         Err(Broken::Ended(reason)) => Err(Failure::Sent(Reject::new(reason, "the exchange was ended"))),
         Err(Broken::Engine(error)) => {
+            let broke = broke(error.error(), way.http1);
             let failure = failure(&exchange, *error, kept, (way, now));
-            if failure.is_lost() {
+            if broke {
                 pool.endpoint().vitals.lost(!failure.was_closed());
             }
             Err(failure)
@@ -299,18 +300,19 @@ impl Way {
 }
 
 impl<G: Guard> Failure<G> {
-    /// The connection ended under it.
-    fn is_lost(&self) -> bool {
-        let reject = match self {
-            Failure::Returned(returned) => &returned.reject,
-            Failure::Sent(reject) => reject,
-        };
-        reject.reason == Reason::Reset
-    }
-
-    /// It ended before anybody was asked.
+    /// Its connection ended before anybody was asked.
     fn was_closed(&self) -> bool {
         matches!(self, Failure::Returned(returned) if returned.reached == Reached::Closed)
+    }
+}
+
+/// The connection broke. On HTTP/2 only what the system says is a break: streams end by themselves, and after a GOAWAY
+/// requests come back that were on their way.
+fn broke(error: &hyper::Error, http1: bool) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    match source {
+        Some(error) => error.is_io(),
+        None => http1 && !error.is_parse(),
     }
 }
 

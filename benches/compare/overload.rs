@@ -41,6 +41,9 @@ const OWN: &[Experiment] = &[
     ("E5b", |contender, scale| rig::bad_one(contender, scale, rig::Bad::Slow)),
     ("E5c", |contender, scale| rig::bad_one(contender, scale, rig::Bad::BlackHole)),
     ("E5d", |contender, scale| rig::bad_one(contender, scale, rig::Bad::Resets)),
+    ("E6", rig::one_restarts),
+    ("E7", rig::fleet_restarts),
+    ("E7b", |contender, scale| rig::fails_after_restart(contender, scale, LEAKS_ABOVE)),
     ("E8", rig::name_server_outage),
     ("E9", rig::silent_auth),
     ("E10", rig::hung_log_sink),
@@ -49,6 +52,8 @@ const OWN: &[Experiment] = &[
     ("E14", rig::steady),
     ("E15", rig::aborts),
 ];
+/// In the hands of one backend: about half of what each holds at seven tenths of the long form's capacity.
+const LEAKS_ABOVE: u64 = 2;
 /// What the rig must do by itself, and how late it may be, its origin's millisecond included.
 const RIG_RATE: f64 = 10_000.0;
 const RIG_P99_MS: f64 = 5.0;

@@ -49,7 +49,7 @@ impl PeakEwma {
         self.record(now_ns, usual.saturating_mul(BAD_FACTOR).min(FAILURE_NS).max(usual));
     }
 
-    /// Begins anew: what was known was of another time.
+    /// Begins anew: what was known is of another process, of another time, or is to be found out again.
     pub fn forget(&self) {
         self.0.store(0, Relaxed);
     }
@@ -146,6 +146,16 @@ mod tests {
         assert!(near(ewma.get(0), 9 * S));
         ewma.forget();
         assert_eq!(ewma.get(0), 0);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_as_if_it_had_never_been() {
+        let ewma = PeakEwma::default();
+        ewma.failure(S, MS);
+        ewma.forget();
+        assert_eq!(ewma.get(S), 0);
+        ewma.record(S, MS);
+        assert!(near(ewma.get(S), MS));
     }
 
     #[test]

@@ -288,10 +288,11 @@ impl CoreCluster {
         // ramps count.
         if bound == Bound::Requests {
             let rtt = u64::try_from((ended - began).as_nanos()).unwrap_or(u64::MAX);
-            let Backend { latency, metrics, .. } = &self.shared.backends[index];
+            let Backend { latency, metrics, endpoint, .. } = &self.shared.backends[index];
             verdict.record(latency, self.clock.nanos(ended), rtt);
             let well = !response.status().is_server_error();
             metrics.answered(self.core, well);
+            endpoint.vitals.ended(self.core, well.then_some(rtt));
             if well {
                 self.shared.budget.succeeded(self.core);
                 self.typical.set(toward_median(self.typical.get(), rtt));
@@ -303,7 +304,7 @@ impl CoreCluster {
     /// A try brought no answer.
     pub(super) fn failed(
         &self,
-        index: usize,
+        (index, bound): (usize, Bound),
         reason: Reason,
         (began, deadline): (Instant, Deadline),
         progress: &Progress,
@@ -311,9 +312,18 @@ impl CoreCluster {
         if blames_backend(reason, deadline, progress) {
             let Backend { latency, metrics, endpoint, .. } = &self.shared.backends[index];
             let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            latency.failure(self.clock.nanos(Instant::now()), took);
+            let now = self.clock.nanos(Instant::now());
+            match reason {
+                // It has taken its time already: a fleet that has slowed down would lose a backend for ten seconds to
+                // each one that was a little slower than its peers.
+                Reason::Timeout => latency.record(now, took),
+                _ => latency.failure(now, took),
+            }
             metrics.answered(self.core, false);
             endpoint.vitals.failed(self.core, Blame::Reason(reason));
+            if bound == Bound::Requests {
+                endpoint.vitals.ended(self.core, None);
+            }
         }
     }
 

@@ -88,6 +88,8 @@ pub struct Shares {
     pub total: Option<u32>,
     /// When the ramp eases next, if that is known.
     pub eases_at: Option<Instant>,
+    /// The whole fleet came back and is below half: classes below `default` stay out, as far as there are higher ones.
+    pub low_classes_out: bool,
 }
 
 impl Shares {
@@ -100,7 +102,7 @@ impl Shares {
             let warm = of.iter().filter(|share| share.ramped.is_none()).map(|share| share.cap);
             warm.fold(ramped, u32::saturating_add)
         });
-        Shares { of, total, eases_at: eases_at.filter(|_| any) }
+        Shares { of, total, eases_at: eases_at.filter(|_| any), low_classes_out: false }
     }
 
     /// Something is ramped or drained.

@@ -151,7 +151,10 @@ fn sick(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
 
 /// Who holds which lever, what it costs now, and what its percentages are of.
 fn levers(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
-    let own = |backend: &BackendView| backend.ramp.clone().into_iter().chain(backend.drain.clone());
+    let own = |backend: &BackendView| {
+        let levers = [&backend.ramp, &backend.automatic, &backend.drain];
+        levers.into_iter().flatten().cloned().collect::<Vec<_>>()
+    };
     let mut first = true;
     for upstream in upstreams {
         let levers = upstream.ramp.clone().into_iter().chain(upstream.backends.iter().flat_map(own));
@@ -196,7 +199,7 @@ pub(super) fn lever_line(lever: &LeverView) -> String {
     if let Some(backend) = &lever.backend {
         line += &format!("/{backend}");
     }
-    if lever.kind == "ramp" {
+    if lever.kind != "drain" {
         line += &format!(" {}", percent(lever.percent));
     }
     if let Some(then) = lever.then {

@@ -3,7 +3,7 @@
 mod auths;
 mod names;
 
-use crate::admission::class_limit;
+use crate::admission::{class_limit, stays_out};
 use crate::balancing::{Backend, Cluster, Group};
 use crate::control::Control;
 use crate::control::certificates::Owner;
@@ -197,7 +197,11 @@ fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> Upstrea
     let limit = sight.total.map_or(cap, |total| total.min(cap));
     let class = |class: &Class| ClassView {
         class: class.as_str().to_owned(),
-        limit: class_limit(limit, *class, upstream.highest),
+        limit: if sight.low_classes_out && stays_out(*class, upstream.highest) {
+            0
+        } else {
+            class_limit(limit, *class, upstream.highest)
+        },
     };
     UpstreamView {
         name: upstream.name.to_string(),
@@ -250,6 +254,8 @@ fn backend_view(backend: &Backend, sight: BackendSight, now: u64) -> BackendView
         ewma_ms: Some(backend.latency.get(now)).filter(|ns| *ns > 0).map(|ns| ns as f64 / 1e6),
         ramp_percent: sight.percent,
         ramp: sight.ramp,
+        automatic: sight.automatic,
+        incarnations: backend.metrics.incarnations.get(),
         drain: sight.drain,
         reference: sight.reference,
     }

@@ -7,18 +7,20 @@
 //! A lever acts before the answer to whoever set it: on the next request of every core, on the active table and
 //! on those that were replaced and still have requests (promise 8). Those who wait are asked again at once.
 
+pub mod comeback;
 pub mod conflict;
 mod crowd;
 pub mod forecast;
 pub mod keep;
 pub mod sight;
 pub mod ward;
-mod watchman;
+pub mod watchman;
 
 use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Stuck, Target, Then};
 use crate::routing::table::{Live, Table, Upstream};
 use crate::runtime::bells::Bells;
-use crate::telemetry::events::RampChanged;
+use crate::telemetry::events::{Comeback, RampChanged};
+use comeback::{Beside, Came, Comebacks};
 use crowd::Crowd;
 use forecast::Forecast;
 use std::collections::HashSet;
@@ -93,6 +95,7 @@ struct State {
     levers: Levers,
     watchman: Watchman,
     crowd: Crowd,
+    comebacks: Comebacks,
     /// Tables that serve or may still serve.
     tables: Vec<Weak<Table>>,
     /// What an earlier process left and could not be read.
@@ -109,6 +112,7 @@ impl Steering {
             levers: kept.levers,
             watchman: Watchman::new(kept.learners),
             crowd: Crowd::default(),
+            comebacks: Comebacks::new(kept.running),
             tables: vec![Arc::downgrade(&live.load())],
             trouble: kept.trouble,
             unkept: None,
@@ -152,8 +156,8 @@ impl Steering {
     /// When there is none.
     pub fn clear_ramp(&self, target: &Target, by: &str) -> Result<Receipt, Refusal> {
         self.change_even_gone(target, |state| {
-            let cleared = state.levers.clear(target).ok_or_else(|| stuck(target, Stuck::None))?;
-            let reason = &cleared.signature.reason;
+            let cleared = state.clear(target).ok_or_else(|| stuck(target, Stuck::None))?;
+            let reason = &cleared;
             RampChanged { what: "cleared", target: &target.to_string(), percent: None, by, reason }.emit();
             Ok(())
         })
@@ -165,7 +169,7 @@ impl Steering {
     /// When none runs.
     pub fn pause_ramp(&self, target: &Target, by: &str) -> Result<Receipt, Refusal> {
         self.change(target, |state| {
-            state.levers.pause(target, Instant::now()).map_err(|why| stuck(target, why))?;
+            state.pause(target).map_err(|why| stuck(target, why))?;
             RampChanged { what: "paused", target: &target.to_string(), percent: None, by, reason: "" }.emit();
             Ok(())
         })
@@ -177,7 +181,7 @@ impl Steering {
     /// When none stands still.
     pub fn resume_ramp(&self, target: &Target, by: &str) -> Result<Receipt, Refusal> {
         self.change(target, |state| {
-            state.levers.resume(target, Instant::now()).map_err(|why| stuck(target, why))?;
+            state.resume(target).map_err(|why| stuck(target, why))?;
             RampChanged { what: "resumed", target: &target.to_string(), percent: None, by, reason: "" }
                 .emit();
             Ok(())
@@ -227,22 +231,27 @@ impl Steering {
     pub fn tick(&self, now: Instant) {
         let table = self.live.load();
         let mut state = self.state();
-        let State { levers, watchman, crowd, .. } = &mut *state;
+        let State { levers, watchman, crowd, comebacks, .. } = &mut *state;
         watchman.look(&table, levers, now, unix_ms() / 1_000);
         crowd.look(&table, now, unix_ms() / 86_400_000);
         let judged = watchman.ward.look(&table, now);
         let steps = levers.advance(now);
-        if steps.is_empty() && !judged {
+        let beside = Beside { table: &table, levers, watchman };
+        let Came { events, changed } = comebacks.look(beside, now);
+        let guarded: Vec<bool> = steps.iter().map(|step| comebacks.take_over(beside, step)).collect();
+        if steps.is_empty() && !changed && !judged {
             return;
         }
         state.level();
         drop(state);
-        if steps.is_empty() {
+        events.into_iter().for_each(Comeback::emit);
+        if steps.is_empty() && !changed {
             // Whoever waits may find a backend that came back; nothing of it is kept.
             return self.bells.ring_all();
         }
-        for step in &steps {
-            let reason = format!("from {} %, as ordered", step.from);
+        for (step, guarded) in steps.iter().zip(guarded) {
+            let guarded = if guarded { ", by guarded steps" } else { "" };
+            let reason = format!("from {} %, as ordered{guarded}", step.from);
             let target = step.target.to_string();
             RampChanged {
                 what: "step",
@@ -267,7 +276,7 @@ impl Steering {
         let mut levers = state.levers.clone();
         let signature = Signature { by: String::new(), reason: String::new(), since_ms: 0 };
         levers.set(target.clone(), Lever { percent, then: None, reference: None, signature });
-        Ok(state.watchman.forecast(upstream, &levers))
+        Ok(state.watchman.forecast(upstream, &levers, &state.comebacks))
     }
 
     /// Waits until a change is on disk. False when it is not after `patience`: it acts all the same, but a restart
@@ -291,7 +300,7 @@ impl Steering {
         }
         act(&mut state)?;
         state.level();
-        let forecast = state.watchman.forecast(upstream, &state.levers);
+        let forecast = state.forecast(upstream);
         drop(state);
         Ok(Receipt { forecast, change: self.note_change() })
     }
@@ -310,10 +319,7 @@ impl Steering {
             return Err(upstream.err().unwrap_or_else(|| stuck(target, Stuck::None)));
         }
         state.level();
-        let forecast = upstream.map_or_else(
-            |_| Forecast::default(),
-            |upstream| state.watchman.forecast(upstream, &state.levers),
-        );
+        let forecast = upstream.map_or_else(|_| Forecast::default(), |upstream| state.forecast(upstream));
         drop(state);
         Ok(Receipt { forecast, change: self.note_change() })
     }
@@ -341,7 +347,7 @@ impl State {
                 if !levelled.insert(Arc::as_ptr(&upstream.cluster)) {
                     continue;
                 }
-                upstream.cluster.shares.set(self.watchman.shares(upstream, &self.levers));
+                upstream.cluster.shares.set(self.watchman.shares(upstream, &self.levers, &self.comebacks));
             }
         }
     }

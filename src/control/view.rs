@@ -263,6 +263,12 @@ pub struct BackendView {
     /// Its own ramp, if one is set.
     #[serde(default)]
     pub ramp: Option<LeverView>,
+    /// What brings it back by itself after a restart: kind `automatic`, set by nobody.
+    #[serde(default)]
+    pub automatic: Option<LeverView>,
+    /// Restarts of it that were noticed, ever.
+    #[serde(default)]
+    pub incarnations: u64,
     /// Who drained it, if somebody did.
     #[serde(default)]
     pub drain: Option<LeverView>,
@@ -304,7 +310,7 @@ pub struct LookupsView {
 /// A ramp or a drain.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LeverView {
-    /// `ramp` or `drain`.
+    /// `ramp`, `drain` or `automatic`.
     pub kind: String,
     /// The upstream's name.
     pub upstream: String,

@@ -16,7 +16,7 @@ pub use auths::AuthSilence;
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
 pub use ejections::{BackendJudged, ChecksDoubted};
 pub use names::AddressesChanged;
-pub use ramps::{CohortChosen, RampChanged, RampConflict};
+pub use ramps::{CohortChosen, Comeback, RampChanged, RampConflict};
 pub use sheds::{ClassesClosed, ShedNotices};
 
 use std::net::SocketAddr;

@@ -201,7 +201,13 @@ impl<G: Guard> Shared<G> {
             }
             Poll::Ready(Some(Err(_))) => {
                 self.progress.reach(Stage::Over);
-                drop(self.held.borrow_mut().take());
+                let held = self.held.borrow_mut().take();
+                // On HTTP/2 it may have been the stream alone.
+                if let Some(Connection::H1(_, pool)) = held.as_ref().and_then(|held| held.connection.as_ref())
+                {
+                    pool.endpoint().vitals.lost(true);
+                }
+                drop(held);
                 Poll::Ready(Pulled::End(End::Broken))
             }
         }

@@ -28,6 +28,7 @@ pub struct Vitals {
     lost_idle: AtomicU64,
     boot: AtomicU64,
     boots: AtomicU64,
+    confirmed: AtomicU64,
 }
 
 /// Tries that said something of the backend, as one core counts them.
@@ -35,6 +36,10 @@ pub struct Vitals {
 struct Tries {
     ok: Counter,
     failed: Counter,
+    /// Of those within the gate: what was answered in time and below 500, how long that took, and the others.
+    well: Counter,
+    latency_ns: Counter,
+    ended_badly: Counter,
 }
 
 /// What a failure of the backend was.
@@ -90,6 +95,9 @@ pub struct Signs {
     pub boot: u64,
     /// Times that an answer carried another boot id than the answer before.
     pub boots: u64,
+    /// Connections that were made when an answer carried the last boot id: the id is that of the process which
+    /// accepted them, or of one that still answers beside it.
+    pub confirmed: u64,
 }
 
 impl Vitals {
@@ -116,6 +124,27 @@ impl Vitals {
         }
         self.last_failure.store(blame.code(), Relaxed);
         self.failures_in_row.fetch_add(1, Relaxed);
+    }
+
+    /// One try within the gate ended: with an answer below 500 after so many nanoseconds, or with one above, none in
+    /// time, or a broken connection.
+    #[inline]
+    pub fn ended(&self, core: CoreId, well: Option<u64>) {
+        let Some(tries) = self.tries.of(core) else { return };
+        match well {
+            Some(ns) => {
+                tries.well.add(1);
+                tries.latency_ns.add(ns);
+            }
+            None => tries.ended_badly.add(1),
+        }
+    }
+
+    /// Tries within the gate that ended well, that did not, and the nanoseconds to the head of the former together,
+    /// ever.
+    pub fn outcomes(&self) -> [u64; 3] {
+        let sum = |cell: fn(&Tries) -> &Counter| self.tries.sum(|tries| cell(tries).get());
+        [sum(|it| &it.well), sum(|it| &it.ended_badly), sum(|it| &it.latency_ns)]
     }
 
     /// Tries that succeeded so far.
@@ -149,6 +178,11 @@ impl Vitals {
                 self.boots.fetch_add(1, Relaxed);
             }
         }
+        // Once for each new connection: both words are only read otherwise.
+        let connected = self.connected.load(Relaxed);
+        if self.confirmed.load(Relaxed) != connected {
+            self.confirmed.store(connected, Relaxed);
+        }
     }
 
     /// The signs now.
@@ -169,6 +203,7 @@ impl Vitals {
             lost_idle: self.lost_idle.load(Relaxed),
             boot: self.boot.load(Relaxed),
             boots: self.boots.load(Relaxed),
+            confirmed: self.confirmed.load(Relaxed),
         }
     }
 }
@@ -256,6 +291,17 @@ mod tests {
             vitals.booted(id.as_bytes());
         }
         assert_eq!(vitals.signs().boots, 2);
+    }
+
+    #[test]
+    fn a_boot_id_is_confirmed_by_the_first_answer_after_a_connection_was_made() {
+        let vitals = Vitals::default();
+        vitals.dialled(Dial::Connected);
+        vitals.booted(b"a");
+        vitals.dialled(Dial::Connected);
+        assert_eq!((vitals.signs().connected, vitals.signs().confirmed), (2, 1));
+        vitals.booted(b"a");
+        assert_eq!((vitals.signs().boots, vitals.signs().confirmed), (0, 2));
     }
 
     #[test]

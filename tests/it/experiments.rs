@@ -14,6 +14,12 @@ use std::time::Duration;
 /// Names, addresses and routes; everything else is a default.
 struct Untuned;
 
+/// The same with dwells that a short form has the time for.
+struct Quick;
+
+/// What the short forms of restarts say of ramps.
+const QUICK: &str = "ramp = { steps = [\"25%\", \"50%\", \"75%\", \"100%\"], dwell = \"1s\" }";
+
 /// The real binary, and the end of its log that nobody reads.
 struct Running {
     gateway: Gateway,
@@ -36,13 +42,28 @@ impl Contender for Untuned {
             let (reader, writer) = std::io::pipe().expect("a pipe");
             (launch, unread) = (Launch::stdout(Stdio::from(writer)), Some(reader));
         }
-        let config = if street.judged { judged(street) } else { config(street) };
+        let config = if street.judged { judged(street) } else { config(street, "") };
         let gateway = Gateway::launch(&config, launch);
         Box::new(Running { gateway, street: street.clone(), _unread: unread })
     }
 }
 
-fn config(street: &Street) -> Config {
+impl Contender for Quick {
+    fn name(&self) -> &str {
+        "tidegate"
+    }
+
+    fn setting(&self) -> &str {
+        "short dwells"
+    }
+
+    fn start(&self, street: &Street) -> Box<dyn Proxy> {
+        let gateway = Gateway::start(&config(street, QUICK));
+        Box::new(Running { gateway, street: street.clone(), _unread: None })
+    }
+}
+
+fn config(street: &Street, lines: &str) -> Config {
     let backend = |(i, host): (usize, String)| format!("{{ name = \"main{i}\", address = \"{host}\" }}");
     let backends: Vec<_> = street.main_hosts().into_iter().enumerate().map(backend).collect();
     let config = match street.resolver {
@@ -50,7 +71,7 @@ fn config(street: &Street) -> Config {
         None => Config::new(),
     };
     config
-        .text(&format!("[[upstreams]]\nname = \"main\"\nbackends = [{}]\n", backends.join(", ")))
+        .text(&format!("[[upstreams]]\nname = \"main\"\nbackends = [{}]\n{lines}\n", backends.join(", ")))
         .upstream("control", &[street.control], "")
         .route("main", "/main", "main", "")
         .route("control", "/control", "control", "")
@@ -77,9 +98,15 @@ impl Proxy for Running {
         Some(Slots { held: main("tidegate_upstream_inflight")?, limit: main("tidegate_upstream_limit")? })
     }
 
+    fn percent(&self, backend: usize) -> Option<f64> {
+        let backend = format!("main{backend}");
+        let labels = [("upstream", "main"), ("backend", backend.as_str())];
+        self.gateway.metrics().get("tidegate_backend_ramp_percent", &labels)
+    }
+
     fn stands_before(&mut self, main: &[SocketAddr]) -> bool {
         self.street.main = main.to_vec();
-        self.gateway.write(&config(&self.street));
+        self.gateway.write(&config(&self.street, ""));
         self.gateway.hup();
         true
     }
@@ -194,6 +221,46 @@ fn e9_a_service_that_falls_silent_is_not_waited_for_and_is_asked_again_when_it_i
     assert!(outcome.refused.n > 50 && outcome.refused.p50_ms < 30.0, "refused at once: {outcome:#?}");
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
     assert!(outcome.recovery_s.is_some_and(|seconds| seconds <= 3.0), "{outcome:#?}");
+}
+
+/// Four backends, long enough before the restart for a reference, and after it for all steps.
+fn restart(during: u64) -> Scale {
+    Scale {
+        backends: 4,
+        workers: 2,
+        before: Duration::from_secs(7),
+        during: Duration::from_secs(during),
+        after: Duration::from_secs(2),
+        ..short()
+    }
+}
+
+fn least_percent(outcome: &Outcome) -> f64 {
+    let check = outcome.checks.iter().find(|check| check.what.contains("the least that the ramp left"));
+    check.map_or(100.0, |check| check.seen)
+}
+
+#[test]
+fn e6_one_backend_that_restarts_cold_is_hardly_noticed_and_gets_its_percentage() {
+    let outcome = experiments::one_restarts(&Quick, Scale { backends: 8, workers: 1, ..restart(6) });
+    assert!(outcome.goodput > 0.95, "{outcome:#?}");
+    let share = outcome.checks.iter().find(|check| check.what.contains("its share")).expect("it is judged");
+    assert!(share.seen < 0.6, "about a quarter of what a peer got: {outcome:#?}");
+}
+
+#[test]
+fn e7_a_fleet_that_restarts_cold_comes_back_by_steps_and_serves_everybody_again() {
+    let outcome = experiments::fleet_restarts(&Quick, restart(10));
+    assert_eq!(least_percent(&outcome), 25.0, "{outcome:#?}");
+    assert!(outcome.goodput > 0.95 && outcome.reasons.get("ramp").is_some_and(|n| *n > 50), "{outcome:#?}");
+    assert!(outcome.control_served >= 0.97, "{outcome:#?}");
+}
+
+#[test]
+fn e7b_a_fleet_that_fails_again_under_load_is_taken_back() {
+    let outcome = experiments::fails_after_restart(&Quick, restart(8), 1);
+    let backs = outcome.checks.iter().find(|check| check.what.contains("taken back")).expect("it is judged");
+    assert!(backs.seen >= 1.0 && outcome.control_served >= 0.97, "{outcome:#?}");
 }
 
 #[test]

@@ -46,6 +46,7 @@ mod overload;
 mod parking;
 mod permits;
 mod ramps;
+mod restarts;
 mod refusals;
 mod retries;
 mod roles;

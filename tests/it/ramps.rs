@@ -22,7 +22,7 @@ fn four(behaviour: Behaviour) -> Vec<Origin> {
 
 fn service(origins: &[Origin]) -> Config {
     let addresses: Vec<SocketAddr> = origins.iter().map(Origin::address).collect();
-    let bounds = "max_in_flight_per_backend = 128\nmax_in_flight = 512";
+    let bounds = "max_in_flight_per_backend = 128\nmax_in_flight = 512\nramp = { guard = false }";
     Config::new().upstream("u", &addresses, bounds).route("r", "/", "u", "timeout = \"60s\"")
 }
 

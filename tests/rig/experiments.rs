@@ -14,6 +14,7 @@ mod hung;
 mod judge;
 mod names;
 pub mod outcome;
+mod restart;
 mod scale_out;
 mod shift;
 mod sink;
@@ -27,6 +28,7 @@ pub use self::bad_one::{Bad, bad_one};
 pub use self::crowd::flash_crowd;
 pub use self::hung::hung_upstream;
 pub use self::names::name_server_outage;
+pub use self::restart::{fails_after_restart, fleet_restarts, one_restarts};
 pub use self::scale_out::scale_out;
 pub use self::shift::latency_shift;
 pub use self::sink::hung_log_sink;
@@ -84,6 +86,11 @@ pub trait Proxy {
 
     /// Requests that it holds for `/main` now, and how many it may.
     fn slots(&self) -> Option<Slots> {
+        None
+    }
+
+    /// What the ramp of the backend with this number leaves it now, in percent.
+    fn percent(&self, _backend: usize) -> Option<f64> {
         None
     }
 

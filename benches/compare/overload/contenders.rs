@@ -117,6 +117,11 @@ impl Proxy for Running {
         Some(Slots { held, limit: self.metric("tidegate_upstream_limit", "upstream=\"main\"")? })
     }
 
+    fn percent(&self, backend: usize) -> Option<f64> {
+        let label = format!("upstream=\"main\",backend=\"b{backend}\"");
+        self.metric("tidegate_backend_ramp_percent", &label)
+    }
+
     fn stands_before(&mut self, main: &[SocketAddr]) -> bool {
         let changed = self.peer.change("backends", list(main)).and_then(|()| self.peer.take_over());
         changed.is_ok()

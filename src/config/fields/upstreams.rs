@@ -94,8 +94,7 @@ static FIELDS: [Field; 20] = [
         "\"15m\"",
         "How long a name must be said to have no address before its last good ones are dropped.",
     ),
-    preset("ramp", Kind::Table(&RAMP), "{}", "How restarted backends come back.")
-        .not_yet("restarted backends get their full share at once"),
+    preset("ramp", Kind::Table(&RAMP), "{}", "How restarted backends come back."),
 ];
 
 /// One of `backends`.
@@ -190,10 +189,10 @@ static RAMP: [Field; 5] = [
         "steps",
         Kind::List(&Kind::Percent(0.0, 100.0), 1),
         "[\"25%\", \"50%\", \"75%\", \"100%\"]",
-        "Shares that a restarted backend carries, one after the other.",
+        "Shares that a restarted backend carries, one after the other; [\"100%\"] is no ramp.",
     ),
     preset("dwell", up_to(3600), "\"5s\"", "How long each step lasts at least."),
-    preset("guard", Kind::Bool, "true", "Hold a step while the backend fails."),
+    preset("guard", Kind::Bool, "true", "Hold a step while the backend fails, and go back if it fails much."),
     preset(
         "boot_header",
         Kind::HeaderName,

@@ -8,11 +8,13 @@
 
 use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Target, Then};
 use crate::control::ramp::reference::Learner;
+use crate::control::steering::comeback::Running;
 use crate::control::steering::watchman::Place;
-use crate::control::steering::{MAX_AFTER, Steering, is_reference, unix_ms};
+use crate::control::steering::{MAX_AFTER, MAX_LEVERS, Steering, is_reference, unix_ms};
 use crate::control::store::Store;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub struct Kept {
     pub levers: Levers,
     /// What it had learned.
     pub learners: HashMap<Place, Learner>,
+    /// Backends that were on their way back.
+    pub running: BTreeMap<Place, Running>,
     /// What could not be read, if anything.
     pub trouble: Option<String>,
 }
@@ -43,6 +47,15 @@ pub struct Kept {
 struct SteeringFile {
     ramps: Vec<RampEntry>,
     drained: Vec<DrainEntry>,
+    /// One that cannot be read must not take the operators' levers with it.
+    automatic: Vec<Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RunningEntry {
+    upstream: String,
+    address: String,
+    running: Running,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,14 +107,15 @@ impl Kept {
         let mut trouble = Vec::new();
         let steering: Option<SteeringFile> = read(store, STEERING, &mut trouble);
         let references: Option<ReferencesFile> = read(store, REFERENCES, &mut trouble);
-        let mut levers = Levers::default();
-        steering.into_iter().for_each(|file| file.fill(&mut levers));
+        let (mut levers, mut running) = (Levers::default(), BTreeMap::new());
+        steering.into_iter().for_each(|file| file.fill(&mut levers, &mut running));
         let entries = references.map(|file| file.backends).unwrap_or_default();
         let learners =
             entries.into_iter().map(|entry| ((entry.upstream.into(), entry.address.into()), entry.learned));
         Kept {
             levers,
             learners: learners.collect(),
+            running,
             trouble: (!trouble.is_empty()).then(|| trouble.join("; ")),
         }
     }
@@ -132,7 +146,7 @@ fn read<T: for<'a> Deserialize<'a>>(store: &Store, name: &str, trouble: &mut Vec
 }
 
 impl SteeringFile {
-    fn of(levers: &Levers, now: Instant, now_ms: i64) -> Self {
+    fn of(levers: &Levers, running: &BTreeMap<Place, Running>, now: Instant, now_ms: i64) -> Self {
         let ramps = levers.ramps().map(|(target, lever)| RampEntry {
             upstream: target.upstream().to_string(),
             backend: target.backend().map(ToString::to_string),
@@ -150,10 +164,14 @@ impl SteeringFile {
             reason: signature.reason.clone(),
             since_ms: signature.since_ms,
         });
-        SteeringFile { ramps: ramps.collect(), drained: drained.collect() }
+        let automatic = running.iter().filter_map(|((upstream, address), running)| {
+            let (upstream, address) = (upstream.to_string(), address.to_string());
+            serde_json::to_value(RunningEntry { upstream, address, running: running.clone() }).ok()
+        });
+        SteeringFile { ramps: ramps.collect(), drained: drained.collect(), automatic: automatic.collect() }
     }
 
-    fn fill(self, levers: &mut Levers) {
+    fn fill(self, levers: &mut Levers, running: &mut BTreeMap<Place, Running>) {
         let (now, now_ms) = (Instant::now(), unix_ms());
         for entry in self.ramps {
             let upstream: Arc<str> = entry.upstream.into();
@@ -170,6 +188,12 @@ impl SteeringFile {
         for entry in self.drained {
             let signature = Signature { by: entry.by, reason: entry.reason, since_ms: entry.since_ms };
             levers.drain(entry.upstream.into(), entry.backend.into(), signature);
+        }
+        let entries = self.automatic.into_iter().take(MAX_LEVERS);
+        for entry in entries.filter_map(|entry| serde_json::from_value::<RunningEntry>(entry).ok()) {
+            if let Some(it) = entry.running.read() {
+                running.insert((entry.upstream.into(), entry.address.into()), it);
+            }
         }
     }
 }
@@ -217,7 +241,8 @@ impl Steering {
         let change = self.changes.load(Relaxed);
         let (steering, references) = {
             let state = self.state();
-            let steering = SteeringFile::of(&state.levers, Instant::now(), unix_ms());
+            let steering =
+                SteeringFile::of(&state.levers, state.comebacks.running(), Instant::now(), unix_ms());
             let backends =
                 state.watchman.learners().iter().map(|((upstream, address), learned)| ReferenceEntry {
                     upstream: upstream.to_string(),

@@ -4,9 +4,10 @@ use crate::balancing::Backend;
 use crate::balancing::shares::Share;
 use crate::control::ramp::choice::Standing;
 use crate::control::ramp::lever::{Due, Lever, Signature, Target};
+use crate::control::steering::comeback::{Running, course};
 use crate::control::steering::conflict::{conflicts, dormant};
 use crate::control::steering::forecast::Forecast;
-use crate::control::steering::watchman::Found;
+use crate::control::steering::watchman::{Found, effective, place};
 use crate::control::steering::{Refusal, State, Steering, known, unix_ms};
 use crate::control::view::{CohortView, LeverView, ReferenceView, ThenView};
 use crate::routing::table::{Table, Upstream};
@@ -14,6 +15,9 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// At once, in sentences.
+const MOST_WARNINGS: usize = 20;
 
 /// What is to be seen of one upstream.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub struct UpstreamSight {
     pub total: Option<u32>,
     /// Which of its clients it serves, while a ramp binds.
     pub cohort: Option<CohortView>,
+    /// Its low classes stay out, because all of it came back at once.
+    pub low_classes_out: bool,
     /// Its backends, in their order.
     pub backends: Vec<BackendSight>,
 }
@@ -33,6 +39,8 @@ pub struct UpstreamSight {
 pub struct BackendSight {
     /// Its own lever.
     pub ramp: Option<LeverView>,
+    /// What brings it back by itself.
+    pub automatic: Option<LeverView>,
     /// Who drained it.
     pub drain: Option<LeverView>,
     /// The effective percentage.
@@ -59,12 +67,14 @@ impl Steering {
         let table = self.live.load();
         let state = self.state();
         // Once for each upstream, however many levers it has.
-        let ramped: BTreeSet<_> = state.levers.ramps().map(|(target, _)| target.upstream().clone()).collect();
+        let ramped = state.levers.ramps().map(|(target, _)| target.upstream());
+        let coming = state.comebacks.running().keys().map(|(upstream, _)| upstream);
+        let ramped: BTreeSet<_> = ramped.chain(coming).cloned().collect();
         let forecasts: BTreeMap<_, _> = table
             .upstreams
             .iter()
             .filter(|upstream| ramped.contains(&upstream.name))
-            .map(|upstream| (&upstream.name, state.watchman.forecast(upstream, &state.levers)))
+            .map(|upstream| (&upstream.name, state.forecast(upstream)))
             .collect();
         let ramps = state
             .levers
@@ -73,17 +83,29 @@ impl Steering {
         let drained = state.levers.drained().map(|((upstream, backend), signature)| {
             drained(&Target::Backend(upstream.clone(), backend.clone()), signature)
         });
-        ramps.chain(drained).collect()
+        let coming = state.comebacks.running().iter().filter_map(|((name, at), running)| {
+            let upstream = table.upstreams.iter().find(|upstream| upstream.name == *name)?;
+            upstream.cluster.backends.iter().find(|backend| backend.at == *at)?;
+            Some(automatic(upstream, running, forecasts.get(name).copied()))
+        });
+        ramps.chain(drained).chain(coming).collect()
     }
 
-    /// One ramp, if it is set.
+    /// One ramp, if it is set; where no operator set one, what brings a backend back by itself.
     pub fn ramp_of(&self, target: &Target) -> Option<LeverView> {
         let table = self.live.load();
         let state = self.state();
-        let lever = state.levers.get(target)?;
         let upstream = table.upstreams.iter().find(|upstream| upstream.name == *target.upstream());
-        let forecast = upstream.map(|upstream| state.watchman.forecast(upstream, &state.levers));
-        Some(seen(target, lever, forecast))
+        let forecast = upstream.map(|upstream| state.forecast(upstream));
+        match state.levers.get(target) {
+            Some(lever) => Some(seen(target, lever, forecast)),
+            None => state
+                .comebacks
+                .at(target)
+                .next()
+                .zip(upstream)
+                .map(|((_, running), upstream)| automatic(upstream, running, forecast)),
+        }
     }
 
     /// One drain, if it is set.
@@ -101,13 +123,14 @@ impl Steering {
         let table = self.live.load();
         let upstream = known(&table, target)?;
         let state = self.state();
-        Ok(state.watchman.forecast(upstream, &state.levers))
+        Ok(state.forecast(upstream))
     }
 
     /// What a person should know: levers that wait for their name, and what is not on disk.
     pub fn reasons(&self, table: &Table) -> Vec<String> {
         let state = self.state();
         let mut reasons = dormant(&state.levers, table);
+        reasons.extend(warnings(&state, table));
         reasons.extend(state.trouble.iter().chain(&state.unkept).cloned());
         reasons
     }
@@ -121,14 +144,15 @@ impl Steering {
 impl State {
     fn upstream(&self, upstream: &Upstream) -> UpstreamSight {
         let (shares, now) = (upstream.cluster.shares.load(), Instant::now());
-        let forecast = self.watchman.forecast(upstream, &self.levers);
+        let forecast = self.forecast(upstream);
         let target = Target::Upstream(upstream.name.clone());
-        let found = self.watchman.references(upstream, &self.levers);
+        let found = self.watchman.references(upstream, &self.levers, &self.comebacks);
         let backends = upstream.cluster.backends.iter().zip(&shares.of).zip(&found);
         UpstreamSight {
             ramp: self.levers.get(&target).map(|lever| seen(&target, lever, Some(forecast))),
             total: shares.total,
             cohort: self.crowd.standing(&upstream.name).map(|standing| cohort(&standing)),
+            low_classes_out: shares.low_classes_out,
             backends: backends
                 .enumerate()
                 .map(|(index, ((backend, share), found))| BackendSight {
@@ -149,8 +173,12 @@ impl State {
         let target = Target::Backend(upstream.name.clone(), name.clone());
         BackendSight {
             ramp: self.levers.get(&target).map(|lever| seen(&target, lever, Some(forecast))),
+            automatic: self
+                .comebacks
+                .of(&place(upstream, backend))
+                .map(|running| automatic(upstream, running, Some(forecast))),
             drain: self.levers.drained_by(&upstream.name, name).map(|it| drained(&target, it)),
-            percent: self.levers.effective(&upstream.name, name),
+            percent: effective(upstream, backend, &self.levers, &self.comebacks),
             cap: share.cap,
             reference: reference(found),
             out: share.out,
@@ -191,6 +219,47 @@ fn seen(target: &Target, lever: &Lever, forecast: Option<Forecast>) -> LeverView
         forecast,
         ..signed("ramp", target, &lever.signature)
     }
+}
+
+/// What brings a backend back by itself, as a lever that nobody set.
+fn automatic(upstream: &Upstream, running: &Running, forecast: Option<Forecast>) -> LeverView {
+    let Running { ramp, name, cause, since_ms, fleet, .. } = running;
+    let (percent, left) = ramp.next(&course(upstream));
+    let then = (ramp.percent() < 100.0).then(|| ThenView {
+        percent,
+        in_seconds: left.as_secs_f64().round(),
+        paused: ramp.is_paused(),
+    });
+    let fleet = if *fleet { ", with its whole fleet" } else { "" };
+    let held = ramp.held().map(|held| format!("; {held}")).unwrap_or_default();
+    let back = match ramp.back_offs() {
+        0 => String::new(),
+        times => format!("; it went back {times} times"),
+    };
+    let signature = Signature {
+        by: "tidegate".to_owned(),
+        reason: format!("{cause}{fleet}{back}{held}"),
+        since_ms: *since_ms,
+    };
+    let target = Target::Backend(upstream.name.clone(), name.as_str().into());
+    LeverView { percent: ramp.percent(), then, forecast, ..signed("automatic", &target, &signature) }
+}
+
+/// What a person should look at: backends that keep failing on their way back, and addresses that are shared.
+fn warnings(state: &State, table: &Table) -> Vec<String> {
+    let alerts = state.comebacks.running().iter().filter(|(_, running)| running.ramp.alerts());
+    let alerts = alerts.map(|((upstream, _), running)| {
+        let (name, percent, times) = (&running.name, running.ramp.percent(), running.ramp.back_offs());
+        format!(
+            "{upstream}/{name} restarted and fails again above {percent} %: its ramp went back {times} times"
+        )
+    });
+    let shared = state.comebacks.shared(table).into_iter().map(|target| {
+        format!(
+            "boot ids of {target} take turns, so several servers share its address: they are ignored there"
+        )
+    });
+    alerts.chain(shared).take(MOST_WARNINGS).collect()
 }
 
 fn drained(target: &Target, signature: &Signature) -> LeverView {

@@ -397,6 +397,30 @@ fn a_file_of_another_program_or_hand_leaves_no_lever_outside_its_range() {
 }
 
 #[test]
+fn a_way_back_that_cannot_be_read_leaves_the_levers_alone() {
+    let home = tempfile::tempdir().expect("a directory");
+    let store = crate::control::store::Store::open(home.path()).expect("made");
+    let ramp = "{\"percent\":1e9,\"pace\":1e9,\"lasted\":{\"secs\":18446744073709551615,\"nanos\":0},\
+                \"back_offs\":4294967295,\"paused\":false,\
+                \"usual\":{\"failing\":9.0,\"latency_ns\":18446744073709551615}}";
+    let way = format!(
+        "{{\"upstream\":\"u\",\"address\":\"127.0.0.1:1\",\"running\":{{\"name\":\"a\",\"ramp\":{ramp},\
+         \"cause\":\"boot_id\",\"since_ms\":9223372036854775807,\"fleet\":true,\"reference\":{{\
+         \"in_flight\":1e308,\"rate\":-1.0,\"source\":\"learned\",\"learned_at\":0}}}}}}"
+    );
+    let lever =
+        "{\"upstream\":\"u\",\"backend\":\"b\",\"by\":\"x\",\"reason\":\"\",\"since_ms\":0,\"percent\":50}";
+    let text = format!("{{\"ramps\":[{lever}],\"automatic\":[{{\"upstream\":7}},{way}]}}");
+    store.keep_file("steering.json", text.as_bytes()).expect("written");
+    let house = House::with(keep::Kept::read(&store));
+    let kinds: Vec<_> =
+        house.steering.levers().into_iter().map(|lever| (lever.kind, lever.percent)).collect();
+    assert_eq!(kinds, [("ramp".to_owned(), 50.0), ("automatic".to_owned(), 100.0)]);
+    let now = Instant::now();
+    (0..=30).for_each(|tenth| house.steering.tick(now + Duration::from_millis(100 * tenth)));
+}
+
+#[test]
 fn of_many_levers_without_a_name_the_first_are_told_and_the_rest_counted() {
     let house = House::new();
     let signature = Signature { by: "ops".into(), reason: String::new(), since_ms: 0 };

@@ -7,9 +7,11 @@ use crate::balancing::Backend;
 use crate::balancing::shares::{Presence, Shares, Standing};
 use crate::control::ramp::lever::{Levers, Target};
 use crate::control::ramp::reference::{Learner, Load, Reference, Second, median};
+use crate::control::steering::comeback::Comebacks;
 use crate::control::steering::forecast::{Demand, Forecast, forecast};
 use crate::control::steering::ward::Ward;
 use crate::routing::table::{Table, Upstream};
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,7 +55,7 @@ struct Counted {
 }
 
 /// A backend's reference, and where it is from.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Found {
     /// In flight.
     pub in_flight: f64,
@@ -66,7 +68,8 @@ pub struct Found {
 }
 
 /// Where a reference is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// An operator said so.
     Operator,
@@ -185,12 +188,12 @@ impl Watchman {
         spare.drain(..many).for_each(|(_, _, key)| drop(self.learners.remove(&key)));
     }
 
-    /// The shares of an upstream's backends under `levers`.
-    pub fn shares(&self, upstream: &Upstream, levers: &Levers) -> Shares {
-        let found = self.references(upstream, levers);
+    /// The shares of an upstream's backends under `levers`, and under what brings them back by itself.
+    pub fn shares(&self, upstream: &Upstream, levers: &Levers, comebacks: &Comebacks) -> Shares {
+        let found = self.references(upstream, levers, comebacks);
         let present = self.ward.presences(upstream);
         let standing = |((backend, found), presence): ((&Backend, &Found), &Presence)| Standing {
-            percent: levers.effective(&upstream.name, &backend.settings.name),
+            percent: effective(upstream, backend, levers, comebacks),
             reference: found.in_flight,
             settled: matches!(found.source, Source::Operator | Source::Learned),
             rate: found.rate,
@@ -200,19 +203,26 @@ impl Watchman {
         };
         let backends = upstream.cluster.backends.iter().zip(&found).zip(&present);
         let standings: Vec<_> = backends.map(standing).collect();
-        Shares::of(&standings, levers.eases_at(&upstream.name))
+        let next = [levers.eases_at(&upstream.name), comebacks.eases_at(upstream, Instant::now())];
+        let shares = Shares::of(&standings, next.into_iter().flatten().min());
+        Shares { low_classes_out: comebacks.closes_low_classes(&upstream.name), ..shares }
     }
 
     /// What each backend of an upstream holds when it is well, in their order, from the best source there is.
     /// Together, because each may need to know all: one at a time, a thousand backends would take a million looks.
-    pub fn references(&self, upstream: &Upstream, levers: &Levers) -> Vec<Found> {
+    /// What a backend on its way back is a percentage of stays as it was when it began.
+    pub fn references(&self, upstream: &Upstream, levers: &Levers, comebacks: &Comebacks) -> Vec<Found> {
         let backends = &upstream.cluster.backends;
         let learned: Vec<_> = backends.iter().map(|backend| self.learned(upstream, backend)).collect();
         let peers = median(learned.iter().flatten().map(|reference| reference.load));
         let weight = backends.iter().map(weight).sum();
         let found = |(backend, learned): (&Backend, &Option<Reference>)| {
             let ordered = ordered(upstream, backend, weight, levers);
-            found(backend, ordered, learned.as_ref(), peers)
+            let frozen = comebacks.of(&place(upstream, backend)).map(|running| running.reference);
+            match frozen.filter(|_| ordered.is_none()) {
+                Some(frozen) => frozen,
+                None => found(backend, ordered, learned.as_ref(), peers),
+            }
         };
         backends.iter().zip(&learned).map(found).collect()
     }
@@ -222,9 +232,9 @@ impl Watchman {
     }
 
     /// What an upstream would shed under `levers`.
-    pub fn forecast(&self, upstream: &Upstream, levers: &Levers) -> Forecast {
+    pub fn forecast(&self, upstream: &Upstream, levers: &Levers, comebacks: &Comebacks) -> Forecast {
         let demand = self.demands.get(&upstream.name).map(|counted| counted.demand).unwrap_or_default();
-        forecast(&demand, &self.shares(upstream, levers))
+        forecast(&demand, &self.shares(upstream, levers, comebacks))
     }
 }
 
@@ -280,6 +290,13 @@ fn weight(backend: &Backend) -> f64 {
     f64::from(backend.settings.weight.get())
 }
 
-fn place(upstream: &Upstream, backend: &Backend) -> Place {
+/// What a backend may carry in percent: the least of the operators' and what brings it back by itself.
+pub fn effective(upstream: &Upstream, backend: &Backend, levers: &Levers, comebacks: &Comebacks) -> f64 {
+    let own = levers.effective(&upstream.name, &backend.settings.name);
+    own.min(comebacks.percent(&place(upstream, backend)))
+}
+
+/// Where a backend of an upstream is.
+pub fn place(upstream: &Upstream, backend: &Backend) -> Place {
     (upstream.name.clone(), backend.at.clone())
 }

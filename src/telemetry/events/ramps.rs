@@ -37,6 +37,64 @@ impl RampChanged<'_> {
     }
 }
 
+/// Something happened to a backend that restarted, or to its way back.
+#[derive(Clone, Debug)]
+pub struct Comeback {
+    what: &'static str,
+    target: String,
+    percent: Option<f64>,
+    cause: Option<&'static str>,
+    reason: String,
+}
+
+impl Comeback {
+    /// `incarnation`, `step`, `hold`, `back_off`, `alert`, `done`, `fleet_ramp`, `withdrawn` or `shared`; of whom,
+    /// and why, with numbers.
+    pub fn new(what: &'static str, target: impl ToString, reason: impl ToString) -> Self {
+        let (target, reason) = (target.to_string(), reason.to_string());
+        Comeback { what, target, percent: None, cause: None, reason }
+    }
+
+    /// What it may carry from now on, in percent.
+    pub fn at(self, percent: f64) -> Self {
+        Comeback { percent: Some(percent), ..self }
+    }
+
+    /// The cause in one word.
+    pub fn because(self, cause: &'static str) -> Self {
+        Comeback { cause: Some(cause), ..self }
+    }
+
+    /// More to say.
+    pub fn and(self, more: &str) -> Self {
+        Comeback { reason: format!("{}; {more}", self.reason), ..self }
+    }
+
+    /// Logs it.
+    pub fn emit(self) {
+        let Comeback { what, target, percent, cause, reason } = self;
+        if matches!(what, "alert" | "back_off" | "fleet_ramp" | "shared") {
+            tracing::warn!(what, target, percent, cause, reason, "automatic ramp");
+        } else {
+            tracing::info!(what, target, percent, cause, reason, "automatic ramp");
+        }
+        let to = percent.map(|percent| format!(" to {percent} %")).unwrap_or_default();
+        let message = match what {
+            "incarnation" => format!("{target} restarted: {reason}"),
+            "step" => format!("{target} comes back: it went{to}, {reason}"),
+            "hold" => format!("{target} does not go up yet: {reason}"),
+            "back_off" => format!("{target} went back{to}, {reason}"),
+            "done" => format!("{target} is back"),
+            "fleet_ramp" => format!("all of {target} comes back at once: {reason}"),
+            _ => format!("{target}: {reason}"),
+        };
+        let record = of_target(Record::new(Kind::Ramp, message), &target).with("what", what);
+        let record = record.with("by", "tidegate").with("reason", reason.as_str());
+        let record = cause.into_iter().fold(record, |record, cause| record.with("cause", cause));
+        percent.into_iter().fold(record, |record, percent| record.with("percent", percent)).hand_on();
+    }
+}
+
 /// A new version means something else under a lever. The log has it among the version's notices.
 #[derive(Clone, Copy, Debug)]
 pub struct RampConflict<'a> {

@@ -13,6 +13,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use std::convert::Infallible;
 use std::future::pending;
+use std::pin::pin;
+use std::time::Duration;
 
 use super::origins::{Behaviour, Guard, Io, Service};
 
@@ -22,9 +24,18 @@ type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 pub async fn serve(io: Box<dyn Io>, service: Service) {
     let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     server.max_concurrent_streams(service.max_streams);
+    let behaviour = service.behaviour.clone();
     let answer = service_fn(move |request| answer(request, service.clone()));
+    let mut connection = pin!(server.serve_connection(TokioIo::new(io), answer));
     // How it ended does not matter to an origin; the test looks at the gateway.
-    let _ = server.serve_connection(TokioIo::new(io), answer).await;
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = tokio::time::sleep(Duration::from_millis(100)) => {}
+    }
+    if *behaviour.lock().expect("nobody panicked") == Behaviour::ClosesIdleConnections {
+        connection.as_mut().graceful_shutdown();
+    }
+    let _ = connection.await;
 }
 
 async fn answer(request: Request<Incoming>, service: Service) -> Result<Response<Body>, Infallible> {

@@ -27,6 +27,8 @@ pub enum Behaviour {
     WellBehaved,
     /// The same, after a while.
     Delay(Duration),
+    /// Answers after a while, with this boot id; 0 is several servers behind one address, which take turns.
+    Process(u32, Duration),
     AcceptsAndNeverAnswers,
     /// Sends a head that promises 1,000 bytes, ten of them, and nothing more.
     StallsAfterHeaders,
@@ -44,7 +46,7 @@ pub enum Behaviour {
     /// Closes ten bytes short of what it declared.
     SendsLessThanDeclared,
     ClosesAfterEachAnswer,
-    /// Answers, keeps the connection, and closes it a moment later without a word.
+    /// Answers, keeps the connection, and closes it a moment later without a word; on HTTP/2 with a GOAWAY.
     ClosesIdleConnections,
     /// Two informational answers before the final one.
     SendsEarlyHints,
@@ -150,6 +152,16 @@ impl Origin {
         Origin::spawn(Behaviour::WellBehaved, Speaks::Http2, Some(tls), max_streams)
     }
 
+    /// A cleartext HTTP/1.1 origin where another one was before.
+    pub fn at(address: SocketAddr, behaviour: Behaviour) -> Origin {
+        Origin::listening(address, behaviour, Speaks::Http1, None, 0)
+    }
+
+    /// The process ends, with its connections and its port; returns where it was.
+    pub fn die(self) -> SocketAddr {
+        self.address
+    }
+
     /// A well-behaved one.
     pub fn well_behaved() -> Origin {
         Origin::start(Behaviour::WellBehaved)
@@ -170,7 +182,17 @@ impl Origin {
     }
 
     fn spawn(behaviour: Behaviour, speaks: Speaks, tls: Option<TlsAcceptor>, max_streams: u32) -> Origin {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        Origin::listening(SocketAddr::from(([127, 0, 0, 1], 0)), behaviour, speaks, tls, max_streams)
+    }
+
+    fn listening(
+        address: SocketAddr,
+        behaviour: Behaviour,
+        speaks: Speaks,
+        tls: Option<TlsAcceptor>,
+        max_streams: u32,
+    ) -> Origin {
+        let listener = std::net::TcpListener::bind(address).expect("a port");
         Origin::on(listener, behaviour, speaks, tls, max_streams)
     }
 

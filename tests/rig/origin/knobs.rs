@@ -55,6 +55,8 @@ pub struct Knobs {
     pub manner: Manner,
     /// Which share (0 to 1) of the requests fails, and how.
     pub fault: Option<(f64, Fault)>,
+    /// With more than so many in its hands it answers those that come with 500: what it leaks shows under load.
+    pub leaks_above: Option<u64>,
     /// `x-boot-id` of every answer.
     pub boot: String,
 }
@@ -70,6 +72,7 @@ impl Knobs {
             latency: Duration::ZERO,
             manner: Manner::Serves,
             fault: None,
+            leaks_above: None,
             boot: "1".to_owned(),
         }
     }

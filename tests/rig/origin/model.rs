@@ -122,6 +122,8 @@ impl Model {
         it.seen.in_flight += 1;
         it.seen.peak = it.seen.peak.max(it.seen.in_flight);
         let fault = it.knobs.fault.filter(|(share, _)| self.rng.f64() < *share).map(|(_, fault)| fault);
+        let leaks = it.knobs.leaks_above.is_some_and(|most| it.seen.in_flight > most);
+        let fault = if leaks { Some(Fault::Status(500)) } else { fault };
         self.next += 1;
         let ticket = self.next;
         let lost = it.knobs.manner != Manner::Serves;

@@ -61,6 +61,14 @@ impl Wire {
                 sleep(pause).await;
                 self.answer_well(head).await
             }
+            Behaviour::Process(boot, pause) => {
+                self.body(head).await?;
+                sleep(pause).await;
+                let boot = if boot == 0 { fastrand::u32(1..=2) } else { boot };
+                let head = format!("HTTP/1.1 200 OK\r\nx-boot-id: {boot}\r\nContent-Length: 2\r\n\r\nok");
+                self.send(head.as_bytes()).await?;
+                Ok(Next::Keep)
+            }
             Behaviour::AcceptsAndNeverAnswers => {
                 while self.fill().await? {}
                 Ok(Next::Close)

@@ -1,0 +1,338 @@
+//! Restarted backends on their way back: who restarted, what each may carry meanwhile, and what is told of it.
+//!
+//! Looks ten times a second at the signs of every backend and lives through a second at a time for those that are
+//! ramped. A ramp belongs to where the backend is, as what was learned of it does, so it goes on over a reload and a
+//! restart of the gateway. What it is a percentage of is frozen when it begins.
+
+mod hand;
+mod second;
+mod told;
+
+use crate::balancing::Backend;
+use crate::control::ramp::addresses::Addresses;
+use crate::control::ramp::fleet::{self, Fleet};
+use crate::control::ramp::guard::{Course, GuardedRamp, Setback, Usual};
+use crate::control::ramp::incarnation::{Cause, Detector, Look, Notice};
+use crate::control::ramp::lever::{Levers, Target};
+use crate::control::steering::unix_ms;
+use crate::control::steering::watchman::{Found, Place, Watchman, place};
+use crate::routing::table::{Table, Upstream};
+use crate::telemetry::events::Comeback;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use told::{incarnation, told};
+
+/// At least; a thread that is late looks less often.
+const SECOND: Duration = Duration::from_secs(1);
+/// How long a ramp is kept whose backend the active version does not have: its name may not have resolved yet.
+const KEPT: Duration = Duration::from_secs(600);
+
+/// All automatic ramps, and what notices that there must be one.
+#[derive(Debug, Default)]
+pub struct Comebacks {
+    running: BTreeMap<Place, Running>,
+    watched: HashMap<Place, Watched>,
+    fleets: HashMap<Arc<str>, Fleet>,
+    /// Upstreams all of which came back at once, as long as one of their backends is on its way.
+    whole: BTreeSet<Arc<str>>,
+    /// Upstreams whose low classes stay out.
+    closed: BTreeSet<Arc<str>>,
+    second_began: Option<Instant>,
+}
+
+/// One ramp.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Running {
+    /// The backend's name, as the active version has it.
+    pub name: String,
+    /// Where it stands.
+    pub ramp: GuardedRamp,
+    /// What began it, in one word.
+    pub cause: String,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: i64,
+    /// What its percentage is of, as it was when it began.
+    pub reference: Found,
+    /// It came back with its whole fleet.
+    pub fleet: bool,
+    /// For how long the active version has not had it.
+    #[serde(skip)]
+    unseen: Duration,
+}
+
+impl Running {
+    /// What was read from a file, as far as it makes sense.
+    pub fn read(self) -> Option<Self> {
+        let reference = self.reference.in_flight;
+        let sound = reference.is_finite() && reference > 0.0;
+        let ramp = self.ramp.clone().read().filter(|_| sound)?;
+        Some(Running { ramp, ..self })
+    }
+}
+
+/// One backend that is watched.
+#[derive(Debug, Default)]
+struct Watched {
+    detector: Detector,
+    addresses: Addresses,
+    /// Outcomes at the end of the second before: well, failed, nanoseconds.
+    ended: Option<[u64; 3]>,
+    usual: Usual,
+}
+
+/// What came of a look: what is to be told, and whether what backends may carry has changed.
+#[derive(Debug, Default)]
+pub struct Came {
+    /// In order.
+    pub events: Vec<Comeback>,
+    /// Something is to be put into the tables.
+    pub changed: bool,
+}
+
+impl Came {
+    fn tell(&mut self, event: Comeback) {
+        self.events.push(event);
+        self.changed = true;
+    }
+}
+
+/// What is known beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    /// The active table.
+    pub table: &'a Table,
+    /// The operators' levers.
+    pub levers: &'a Levers,
+    /// What was learned.
+    pub watchman: &'a Watchman,
+}
+
+impl Comebacks {
+    /// Goes on with what an earlier process had begun.
+    pub fn new(running: BTreeMap<Place, Running>) -> Self {
+        let whole = running.iter().filter(|(_, it)| it.fleet).map(|((upstream, _), _)| upstream.clone());
+        Comebacks { whole: whole.collect(), running, ..Comebacks::default() }
+    }
+
+    /// What runs, to be kept.
+    pub fn running(&self) -> &BTreeMap<Place, Running> {
+        &self.running
+    }
+
+    /// The ramp of a backend.
+    pub fn of(&self, place: &Place) -> Option<&Running> {
+        self.running.get(place)
+    }
+
+    /// What a backend may carry as far as it is on its way; 100 if it is not.
+    pub fn percent(&self, place: &Place) -> f64 {
+        self.running.get(place).map_or(100.0, |running| running.ramp.percent())
+    }
+
+    /// The low classes of an upstream stay out.
+    pub fn closes_low_classes(&self, upstream: &str) -> bool {
+        self.closed.contains(upstream)
+    }
+
+    /// When something of an upstream takes its next step, at the earliest.
+    pub fn eases_at(&self, upstream: &Upstream, now: Instant) -> Option<Instant> {
+        let course = course(upstream);
+        let own = upstream.cluster.backends.iter().filter_map(|it| self.running.get(&place(upstream, it)));
+        let moving = own.filter(|it| !it.ramp.is_paused() && it.ramp.percent() < 100.0);
+        moving.map(|it| now + it.ramp.next(&course).1).min()
+    }
+
+    /// Backends of the table whose address several servers share, as far as boot ids tell.
+    pub fn shared(&self, table: &Table) -> Vec<Target> {
+        let shared = |place: &Place| self.watched.get(place).is_some_and(|it| it.detector.is_shared());
+        let all = table.upstreams.iter().flat_map(|it| it.cluster.backends.iter().map(move |b| (it, b)));
+        all.filter(|(it, backend)| shared(&place(it, backend)))
+            .map(|(it, backend)| target(it, &backend.settings.name))
+            .collect()
+    }
+
+    /// Looks once; ten times a second.
+    pub fn look(&mut self, beside: Beside<'_>, now: Instant) -> Came {
+        let mut came = Came::default();
+        for upstream in &beside.table.upstreams {
+            for backend in &upstream.cluster.backends {
+                if let Some(notice) = self.notice(upstream, backend, now) {
+                    self.take_in(beside, (upstream, backend), notice, now, &mut came);
+                }
+            }
+        }
+        let began = *self.second_began.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(began);
+        if elapsed >= SECOND {
+            self.second_began = Some(now);
+            for upstream in &beside.table.upstreams {
+                self.live(upstream, beside.levers, elapsed, &mut came);
+            }
+            self.forget(beside.table, elapsed);
+        }
+        came
+    }
+
+    fn notice(&mut self, upstream: &Upstream, backend: &Backend, now: Instant) -> Option<Notice> {
+        let watched = self.watched.entry(place(upstream, backend)).or_default();
+        let whereabouts = watched.addresses.look(now, &backend.endpoint.addresses.load().list);
+        let look = Look {
+            signs: backend.endpoint.vitals.signs(),
+            health: None,
+            several: whereabouts.several,
+            moved: whereabouts.new,
+        };
+        watched.detector.look(now, &look)
+    }
+
+    fn take_in(
+        &mut self,
+        beside: Beside<'_>,
+        (upstream, backend): (&Upstream, &Backend),
+        notice: Notice,
+        now: Instant,
+        came: &mut Came,
+    ) {
+        let target = target(upstream, &backend.settings.name);
+        let key = place(upstream, backend);
+        match notice {
+            Notice::Restarted { cause, ramps } => {
+                backend.metrics.incarnations.add(1);
+                // How fast the process before it answered, or how it failed, says nothing of this one.
+                backend.latency.forget();
+                let course = course(upstream);
+                let ramps = ramps && !is_off(&course);
+                came.tell(incarnation(&target, cause, ramps || self.running.contains_key(&key)));
+                if let Some(running) = self.running.get_mut(&key) {
+                    let turn = running.ramp.back_off(&course, Setback::Restarted);
+                    came.events.extend(told(&target, turn, &course));
+                } else if ramps {
+                    let ramp = GuardedRamp::begin(&course, 1.0, self.usual(&key));
+                    self.begin(beside, (upstream, backend), cause.as_str(), ramp);
+                    self.count_in((upstream, backend), beside.levers, now, came);
+                }
+            }
+            Notice::Withdrawn => {
+                self.end_if(&key, Cause::Refused);
+                let why = "it was no restart: its boot id is the same";
+                came.tell(Comeback::new("withdrawn", &target, why));
+            }
+            Notice::Shared => {
+                self.end_if(&key, Cause::BootId);
+                let why = "boot ids take turns there, so several servers share its address; they are ignored";
+                came.tell(Comeback::new("shared", &target, why));
+            }
+        }
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        beside: Beside<'_>,
+        (upstream, backend): (&Upstream, &Backend),
+        cause: &str,
+        ramp: GuardedRamp,
+    ) {
+        let found = beside.watchman.references(upstream, beside.levers, self);
+        let own = |(it, _): &(&Backend, &Found)| it.at == backend.at;
+        let Some((_, reference)) = upstream.cluster.backends.iter().zip(&found).find(own) else { return };
+        let running = Running {
+            name: backend.settings.name.to_string(),
+            ramp,
+            cause: cause.to_owned(),
+            since_ms: unix_ms(),
+            reference: *reference,
+            fleet: false,
+            unseen: Duration::ZERO,
+        };
+        self.running.insert(place(upstream, backend), running);
+    }
+
+    /// A ramp began; it may be the one that makes it the whole fleet.
+    fn count_in(
+        &mut self,
+        (upstream, backend): (&Upstream, &Backend),
+        levers: &Levers,
+        now: Instant,
+        came: &mut Came,
+    ) {
+        let weight = |backend: &Backend| backend.settings.weight.get();
+        let all = upstream.cluster.backends.iter().map(weight).map(u64::from).sum();
+        let fleet = self.fleets.entry(upstream.name.clone()).or_default();
+        let is_whole = fleet.restarted(now, &backend.at, weight(backend), all);
+        if !is_whole && !self.whole.contains(&upstream.name) {
+            return;
+        }
+        let own = self.running.iter_mut().filter(|((name, _), _)| *name == upstream.name);
+        for ((_, at), running) in own {
+            running.fleet = true;
+            running.ramp.keep_pace(fleet::pace(at));
+        }
+        if self.whole.insert(upstream.name.clone()) {
+            let why = "half of its weight or more restarted within 30 s; low classes stay out below 50 %";
+            came.tell(Comeback::new("fleet_ramp", Target::Upstream(upstream.name.clone()), why));
+        }
+        self.open_low_classes(upstream, levers, came);
+    }
+
+    fn usual(&self, place: &Place) -> Usual {
+        self.watched.get(place).map(|watched| watched.usual).unwrap_or_default()
+    }
+
+    fn end_if(&mut self, place: &Place, cause: Cause) {
+        if self.running.get(place).is_some_and(|running| running.cause == cause.as_str()) {
+            self.running.remove(place);
+            self.tidy(&place.0);
+        }
+        if let Some(fleet) = self.fleets.get_mut(&place.0) {
+            fleet.withdrawn(&place.1);
+        }
+    }
+
+    /// The last of a fleet is back.
+    fn tidy(&mut self, upstream: &Arc<str>) {
+        if !self.running.keys().any(|(name, _)| name == upstream) {
+            self.whole.remove(upstream);
+            self.closed.remove(upstream);
+        }
+    }
+
+    /// What no table has any more goes, ramps after a while.
+    fn forget(&mut self, table: &Table, elapsed: Duration) {
+        let total: usize = table.upstreams.iter().map(|upstream| upstream.cluster.backends.len()).sum();
+        let has = |(name, at): &Place| {
+            let upstream = table.upstreams.iter().find(|upstream| upstream.name == *name);
+            upstream.is_some_and(|it| it.cluster.backends.iter().any(|it| it.at == *at))
+        };
+        if self.watched.len() > total {
+            self.watched.retain(|place, _| has(place));
+            self.fleets.retain(|name, _| table.upstreams.iter().any(|upstream| upstream.name == *name));
+        }
+        for (_, running) in self.running.iter_mut().filter(|(place, _)| !has(place)) {
+            running.unseen = running.unseen.saturating_add(elapsed);
+        }
+        self.running.retain(|_, running| running.unseen < KEPT);
+        let gone: Vec<_> = self.whole.iter().filter(|name| !self.is_on_its_way(name)).cloned().collect();
+        gone.iter().for_each(|upstream| self.tidy(upstream));
+    }
+
+    fn is_on_its_way(&self, upstream: &Arc<str>) -> bool {
+        self.running.keys().any(|(name, _)| name == upstream)
+    }
+}
+
+/// The way that an upstream's configuration gives.
+pub fn course(upstream: &Upstream) -> Course<'_> {
+    let ramp = &upstream.cluster.settings.ramp;
+    Course { steps: &ramp.steps, dwell: ramp.dwell, guarded: ramp.guard }
+}
+
+/// A first step of everything is no ramp.
+fn is_off(course: &Course<'_>) -> bool {
+    course.steps.first().is_none_or(|step| *step >= 100.0)
+}
+
+fn target(upstream: &Upstream, backend: &Arc<str>) -> Target {
+    Target::Backend(upstream.name.clone(), backend.clone())
+}
