@@ -8,6 +8,7 @@
 //! refused. Nothing here touches the network.
 
 pub mod aborts;
+pub mod adaptive;
 pub mod granted;
 pub mod latency;
 pub mod line;
