@@ -16,6 +16,8 @@
 //! - In `shadow` no cut is felt, so none can be found futile. It stops at what Little's law leaves at the objective:
 //!   where `enforce` settles if the time is spent in the upstream's queue.
 
+pub mod board;
+
 use crate::admission::settings::{Adaptive, Mode};
 use std::time::Duration;
 

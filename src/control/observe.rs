@@ -161,7 +161,7 @@ fn upstreams(table: &Table, sights: Vec<UpstreamSight>, now: u64) -> Vec<Upstrea
 
 fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> UpstreamView {
     let cap = upstream.gate.max_in_flight;
-    let limit = sight.total.map_or(cap, |total| total.min(cap));
+    let limit = sight.limit(cap);
     let class = |class: &Class| ClassView {
         class: class.as_str().to_owned(),
         limit: class_limit(limit, *class, upstream.highest),
@@ -178,6 +178,7 @@ fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> Upstrea
         classes: upstream.classes.iter().map(class).collect(),
         ramp_percent: sight.ramp.as_ref().map_or(100.0, |ramp| ramp.percent),
         ramp: sight.ramp,
+        adaptive: sight.adaptive,
         tls: None,
         backends: upstream
             .cluster

@@ -13,6 +13,7 @@ pub mod keep;
 pub mod sight;
 mod watchman;
 
+use crate::control::limits::Limits;
 use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Stuck, Target, Then};
 use crate::routing::table::{Live, Table, Upstream};
 use crate::runtime::bells::Bells;
@@ -88,6 +89,7 @@ pub struct Steering {
 struct State {
     levers: Levers,
     watchman: Watchman,
+    limits: Limits,
     /// Tables that serve or may still serve.
     tables: Vec<Weak<Table>>,
     /// What an earlier process left and could not be read.
@@ -103,6 +105,7 @@ impl Steering {
         let state = State {
             levers: kept.levers,
             watchman: Watchman::new(kept.learners),
+            limits: Limits::new(kept.limits),
             tables: vec![Arc::downgrade(&live.load())],
             trouble: kept.trouble,
             unkept: None,
@@ -221,8 +224,9 @@ impl Steering {
     pub fn tick(&self, now: Instant) {
         let table = self.live.load();
         let mut state = self.state();
-        let State { levers, watchman, .. } = &mut *state;
-        watchman.look(&table, levers, now, unix_ms() / 1_000);
+        let State { levers, watchman, limits, .. } = &mut *state;
+        limits.tick(&table, now);
+        watchman.look(&table, (levers, limits), now, unix_ms() / 1_000);
         let steps = levers.advance(now);
         if steps.is_empty() {
             return;
@@ -255,7 +259,7 @@ impl Steering {
         let mut levers = state.levers.clone();
         let signature = Signature { by: String::new(), reason: String::new(), since_ms: 0 };
         levers.set(target.clone(), Lever { percent, then: None, reference: None, signature });
-        Ok(state.watchman.forecast(upstream, &levers))
+        Ok(state.forecast(upstream, &levers))
     }
 
     /// Waits until a change is on disk. False when it is not after `patience`: it acts all the same, but a restart
@@ -279,7 +283,7 @@ impl Steering {
         }
         act(&mut state)?;
         state.level();
-        let forecast = state.watchman.forecast(upstream, &state.levers);
+        let forecast = state.forecast(upstream, &state.levers);
         drop(state);
         Ok(Receipt { forecast, change: self.note_change() })
     }
@@ -298,10 +302,8 @@ impl Steering {
             return Err(upstream.err().unwrap_or_else(|| stuck(target, Stuck::None)));
         }
         state.level();
-        let forecast = upstream.map_or_else(
-            |_| Forecast::default(),
-            |upstream| state.watchman.forecast(upstream, &state.levers),
-        );
+        let forecast =
+            upstream.map_or_else(|_| Forecast::default(), |upstream| state.forecast(upstream, &state.levers));
         drop(state);
         Ok(Receipt { forecast, change: self.note_change() })
     }
@@ -320,6 +322,11 @@ impl Steering {
 }
 
 impl State {
+    /// What an upstream would shed under `levers`.
+    fn forecast(&self, upstream: &Upstream, levers: &Levers) -> Forecast {
+        self.watchman.forecast(upstream, levers, self.limits.acting(upstream))
+    }
+
     /// Puts what the levers mean into every table that serves.
     fn level(&mut self) {
         for table in self.tables.iter().filter_map(Weak::upgrade) {

@@ -5,11 +5,13 @@
 //! the metrics, so that a line left out loses nothing.
 
 mod certificates;
+mod limits;
 mod ramps;
 mod sheds;
 pub mod stream;
 
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
+pub use limits::{LimitAtFloor, LimitMoved};
 pub use ramps::{RampChanged, RampConflict};
 pub use sheds::ShedNotices;
 

@@ -152,6 +152,17 @@ impl Progress {
         self.upload_done.get()
     }
 
+    /// When the request's last byte came, if it has; to within a tick.
+    pub fn uploaded_at(&self) -> Option<Instant> {
+        let (waiting, since) = self.upload.get();
+        (self.upload_done.get() && waiting == Waiting::Nobody).then_some(since)
+    }
+
+    /// The client has more of the request to send, and it is its move.
+    pub fn upload_waits_for_client(&self) -> bool {
+        !self.upload_done.get() && self.upload.get().0 == Waiting::Client
+    }
+
     /// Body bytes received from the client.
     pub fn bytes_in(&self) -> u64 {
         self.bytes_in.get()

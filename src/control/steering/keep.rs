@@ -33,6 +33,8 @@ pub struct Kept {
     pub levers: Levers,
     /// What it had learned.
     pub learners: HashMap<Place, Learner>,
+    /// Its limits that find themselves, by upstream.
+    pub limits: HashMap<Arc<str>, u32>,
     /// What could not be read, if anything.
     pub trouble: Option<String>,
 }
@@ -79,6 +81,15 @@ struct DrainEntry {
 #[derive(Serialize, Deserialize)]
 struct ReferencesFile {
     backends: Vec<ReferenceEntry>,
+    /// Not in the files of an older program.
+    #[serde(default)]
+    limits: Vec<LimitEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LimitEntry {
+    upstream: String,
+    limit: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,12 +107,13 @@ impl Kept {
         let references: Option<ReferencesFile> = read(store, REFERENCES, &mut trouble);
         let mut levers = Levers::default();
         steering.into_iter().for_each(|file| file.fill(&mut levers));
-        let entries = references.map(|file| file.backends).unwrap_or_default();
+        let (entries, limits) = references.map(|file| (file.backends, file.limits)).unwrap_or_default();
         let learners =
             entries.into_iter().map(|entry| ((entry.upstream.into(), entry.address.into()), entry.learned));
         Kept {
             levers,
             learners: learners.collect(),
+            limits: limits.into_iter().map(|entry| (entry.upstream.into(), entry.limit)).collect(),
             trouble: (!trouble.is_empty()).then(|| trouble.join("; ")),
         }
     }
@@ -224,7 +236,9 @@ impl Steering {
                     address: address.to_string(),
                     learned: learned.clone(),
                 });
-            (steering, ReferencesFile { backends: backends.collect() })
+            let limits = state.limits.kept();
+            let limits = limits.map(|(name, limit)| LimitEntry { upstream: name.to_string(), limit });
+            (steering, ReferencesFile { backends: backends.collect(), limits: limits.collect() })
         };
         let written = write(store, STEERING, &steering).and_then(|()| write(store, REFERENCES, &references));
         let unkept = written.as_ref().err().map(|error| format!("ramps and drains are not stored: {error}"));

@@ -1,12 +1,13 @@
 //! What operators see of levers and references, as plain values.
 
+use crate::admission::settings::Mode;
 use crate::balancing::Backend;
 use crate::control::ramp::lever::{Due, Lever, Signature, Target};
 use crate::control::steering::conflict::{conflicts, dormant};
 use crate::control::steering::forecast::Forecast;
 use crate::control::steering::watchman::Found;
 use crate::control::steering::{Refusal, State, Steering, known, unix_ms};
-use crate::control::view::{LeverView, ReferenceView, ThenView};
+use crate::control::view::{AdaptiveView, LeverView, ReferenceView, ThenView};
 use crate::routing::table::{Table, Upstream};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +21,19 @@ pub struct UpstreamSight {
     pub ramp: Option<LeverView>,
     /// What ramps leave of its cap, if one binds.
     pub total: Option<u32>,
+    /// The limit that finds itself, if that is not off.
+    pub adaptive: Option<AdaptiveView>,
     /// Its backends, in their order.
     pub backends: Vec<BackendSight>,
+}
+
+impl UpstreamSight {
+    /// What it may hold now: the least of its cap, what ramps leave of it, and a limit that acts.
+    pub fn limit(&self, cap: u32) -> u32 {
+        let acts = |adaptive: &&AdaptiveView| adaptive.mode == Mode::Enforce.as_str();
+        let adaptive = self.adaptive.as_ref().filter(acts).map(|adaptive| adaptive.limit);
+        [self.total, adaptive].into_iter().flatten().fold(cap, u32::min)
+    }
 }
 
 /// What is to be seen of one backend.
@@ -56,7 +68,7 @@ impl Steering {
             .upstreams
             .iter()
             .filter(|upstream| ramped.contains(&upstream.name))
-            .map(|upstream| (&upstream.name, state.watchman.forecast(upstream, &state.levers)))
+            .map(|upstream| (&upstream.name, state.forecast(upstream, &state.levers)))
             .collect();
         let ramps = state
             .levers
@@ -74,7 +86,7 @@ impl Steering {
         let state = self.state();
         let lever = state.levers.get(target)?;
         let upstream = table.upstreams.iter().find(|upstream| upstream.name == *target.upstream());
-        let forecast = upstream.map(|upstream| state.watchman.forecast(upstream, &state.levers));
+        let forecast = upstream.map(|upstream| state.forecast(upstream, &state.levers));
         Some(seen(target, lever, forecast))
     }
 
@@ -93,7 +105,7 @@ impl Steering {
         let table = self.live.load();
         let upstream = known(&table, target)?;
         let state = self.state();
-        Ok(state.watchman.forecast(upstream, &state.levers))
+        Ok(state.forecast(upstream, &state.levers))
     }
 
     /// What a person should know: levers that wait for their name, and what is not on disk.
@@ -113,13 +125,14 @@ impl Steering {
 impl State {
     fn upstream(&self, upstream: &Upstream) -> UpstreamSight {
         let shares = upstream.cluster.shares.load();
-        let forecast = self.watchman.forecast(upstream, &self.levers);
+        let forecast = self.forecast(upstream, &self.levers);
         let target = Target::Upstream(upstream.name.clone());
         let found = self.watchman.references(upstream, &self.levers);
         let backends = upstream.cluster.backends.iter().zip(&shares.of).zip(&found);
         UpstreamSight {
             ramp: self.levers.get(&target).map(|lever| seen(&target, lever, Some(forecast))),
             total: shares.total,
+            adaptive: self.limits.view(upstream),
             backends: backends
                 .map(|((backend, share), found)| {
                     self.backend(upstream, backend, (share.cap, found, forecast))

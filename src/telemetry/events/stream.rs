@@ -28,6 +28,8 @@ pub enum Kind {
     Shed,
     /// Ramps and drains: set, cleared, paused, resumed, stepped, in conflict with a version, drained, ready.
     Ramp,
+    /// Limits that find themselves: moved by much, objective raised, at the floor.
+    Limit,
     /// The process: start, ready, the steps of its drain, stuck cores.
     Process,
     /// Certificates.
@@ -40,8 +42,16 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 7] =
-        [Kind::Config, Kind::Shed, Kind::Ramp, Kind::Process, Kind::Certificate, Kind::Listener, Kind::Gap];
+    pub const ALL: [Kind; 8] = [
+        Kind::Config,
+        Kind::Shed,
+        Kind::Ramp,
+        Kind::Limit,
+        Kind::Process,
+        Kind::Certificate,
+        Kind::Listener,
+        Kind::Gap,
+    ];
 
     /// The word in JSON.
     pub const fn as_str(self) -> &'static str {
@@ -49,6 +59,7 @@ impl Kind {
             Kind::Config => "config",
             Kind::Shed => "shed",
             Kind::Ramp => "ramp",
+            Kind::Limit => "limit",
             Kind::Process => "process",
             Kind::Certificate => "certificate",
             Kind::Listener => "listener",
