@@ -6,13 +6,15 @@
 //! several gateways before one fleet see the same times and cut together. It refuses nobody: the gate does, with the
 //! limit that is published, and the caps that are configured stay the safety.
 //!
-//! Three things differ from the design's figure, because its simulation did not have them:
+//! Some things differ from the design's figure, because its simulation did not have them:
 //! - A window with fewer than 20 outcomes after a second moves the limit only while the limit stands in somebody's
 //!   way. Of an upstream that is seldom asked it says too little, and the caps act alone; but a limit that lets too
 //!   few through for 20 outcomes must find its way back.
 //! - Nothing can be cut below the floor, so a cut that began below twice the floor could never be found futile, and
 //!   an upstream that is slow by nature would stay at four requests for ever after one bad minute. Three slow windows
 //!   at the floor are judged like a cut to half.
+//! - A client that leaves is no sample, unless more leave than are answered and after more than the objective: where
+//!   clients have less patience than the routes, a queue that outlasts it would otherwise leave no sample at all.
 //! - In `shadow` no cut is felt, so none can be found futile. It stops at what Little's law leaves at the objective:
 //!   where `enforce` settles if the time is spent in the upstream's queue.
 
@@ -41,7 +43,8 @@ const FUTILE: f64 = 0.8;
 const RAISE: f64 = 1.25;
 /// A raised objective falls so per window that is below the configured one.
 const EASE: f64 = 0.98;
-/// Growth per window below the threshold that a collapse left, and above it.
+/// Growth per window below the threshold that a collapse left, and above it. Not by what the objective leaves, as a
+/// cut: answers tell of a limit of a window or two ago, and with 30 % a window two gateways together overshot twofold.
 const GROWTH: (f64, f64) = (0.3, 0.05);
 /// The first limit, per backend.
 const FIRST_PER_BACKEND: u32 = 8;
@@ -82,6 +85,8 @@ pub struct Window {
     pub time: Duration,
     /// Requests that failed as under overload: a timeout, a reset, no connection, the upstream's own 503.
     pub failed: u64,
+    /// Clients that left without an answer after they had waited for longer than the objective.
+    pub left: u64,
     /// Somebody was refused or waited because of the limit, or would have in `shadow`.
     pub limited: bool,
     /// The most in flight at once.
@@ -93,12 +98,20 @@ impl Window {
         self.ok += more.ok;
         self.time += more.time;
         self.failed += more.failed;
+        self.left += more.left;
         self.limited |= more.limited;
         self.max_in_flight = self.max_in_flight.max(more.max_in_flight);
     }
 
-    fn outcomes(&self) -> u64 {
-        self.ok + self.failed
+    /// Who leaves may have changed its mind, or mean harm. But when more leave than are answered, they are what a
+    /// timeout would have counted, had the clients been more patient than the gateway.
+    pub fn failures(&self) -> u64 {
+        if self.left > self.ok { self.failed + self.left } else { self.failed }
+    }
+
+    /// What it is judged by.
+    pub fn outcomes(&self) -> u64 {
+        self.ok + self.failures()
     }
 
     /// Seconds to the answer's head; without an answer, more than any objective.
@@ -108,7 +121,7 @@ impl Window {
 
     fn fails(&self) -> bool {
         let (least, part) = FAILURES;
-        self.failed >= least && self.failed as f64 > part * self.outcomes() as f64
+        self.failures() >= least && self.failures() as f64 > part * self.outcomes() as f64
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Only what an upstream's load can change is a sample (`overload.md` 2(iii)): times to the answer's head, and
 //! failures as overload makes them. The gateway's own answers, health checks and streams never come here; a client
-//! that leaves, or sends slowly, or brings a short deadline, says nothing about the upstream, and could otherwise
-//! lower everybody's limit. For the same reason a backend's 429 is none: it is a word about one client.
+//! that sends slowly, or brings a short deadline, says nothing about the upstream, and could otherwise lower
+//! everybody's limit. For the same reason a backend's 429 is none: it is a word about one client. Clients that leave
+//! are told apart: what they say depends on how many they are.
 
 use crate::admission::adaptive::board::Said;
 use crate::admission::settings::Mode;
@@ -24,6 +25,34 @@ pub struct Head {
     pub began: Instant,
     /// When the head was there.
     pub ended: Instant,
+}
+
+/// A request that waits for the head of its answer. When it is dropped before that came, its client has left.
+#[derive(Debug)]
+pub struct Awaited<'a> {
+    gate: &'a Gate,
+    progress: &'a Progress,
+    since: Instant,
+    over: bool,
+}
+
+impl Awaited<'_> {
+    /// The head came, or there will be none.
+    pub fn over(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        let Gate { settings, state, .. } = self.gate;
+        if self.over || settings.adaptive.mode == Mode::Off || self.progress.upload_waits_for_client() {
+            return;
+        }
+        if self.since.elapsed() > settings.adaptive.objective {
+            state.shared.board.left(state.core);
+        }
+    }
 }
 
 impl Gate {
@@ -74,6 +103,11 @@ impl RouteGate {
             StatusCode::TOO_MANY_REQUESTS => {}
             _ => own_time(head, progress).into_iter().for_each(|took| board.answered(state.core, took)),
         }
+    }
+
+    /// From `now` on an answer is waited for.
+    pub fn awaits<'a>(&'a self, progress: &'a Progress, now: Instant) -> Awaited<'a> {
+        Awaited { gate: &self.gate, progress, since: now, over: false }
     }
 
     /// No answer came.

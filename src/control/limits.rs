@@ -48,6 +48,8 @@ struct Limit {
     floor_since: Option<Instant>,
     /// The limit that the last event told, and when.
     told: (u32, Option<Instant>),
+    /// When an event last told of a raised objective.
+    told_raise: Option<Instant>,
     told_floor: bool,
 }
 
@@ -141,6 +143,7 @@ impl Limit {
             limited_at: None,
             floor_since: None,
             told,
+            told_raise: None,
             told_floor: false,
         }
     }
@@ -166,13 +169,17 @@ impl Limit {
         self.watch_floor(upstream, now);
     }
 
-    /// An event for a move by much, or a raised objective; one in ten seconds.
+    /// An event for a move by much, and one for a raised objective; of each one in ten seconds.
     fn tell(&mut self, upstream: &Upstream, moved: &Move, now: Instant) {
         let (told, at) = self.told;
         let far = (f64::from(moved.to) - f64::from(told)).abs() > MUCH * f64::from(told);
-        let quiet = at.is_none_or(|at| now.saturating_duration_since(at) >= QUIET);
-        if quiet && (far || moved.why == Why::Futile) {
+        let quiet = |at: Option<Instant>| at.is_none_or(|at| now.saturating_duration_since(at) >= QUIET);
+        let raised = moved.why == Why::Futile && quiet(self.told_raise);
+        if raised || far && quiet(at) {
             self.told = (moved.to, Some(now));
+            if raised {
+                self.told_raise = Some(now);
+            }
             LimitMoved {
                 upstream: &upstream.name,
                 mode: upstream.gate.adaptive.mode.as_str(),
@@ -181,7 +188,7 @@ impl Limit {
                 reason: moved.why.as_str(),
                 because: &because(moved),
                 objective: self.limiter.objective(),
-                raised: moved.why == Why::Futile,
+                raised,
             }
             .emit();
         }
@@ -222,12 +229,13 @@ fn bounds(upstream: &Upstream) -> Bounds {
 /// Why, with numbers: a sentence's second half.
 fn because(moved: &Move) -> String {
     let window = moved.window;
-    let outcomes = window.ok + window.failed;
+    let outcomes = window.outcomes();
     let mean = window.time.as_secs_f64() * 1e3 / window.ok.max(1) as f64;
     let aim = moved.objective.as_secs_f64() * 1e3;
     match moved.why {
         Why::Failing => {
-            format!("{} of {outcomes} requests failed with {} in flight", window.failed, window.max_in_flight)
+            let (failed, most) = (window.failures(), window.max_in_flight);
+            format!("{failed} of {outcomes} requests failed or were given up, with {most} in flight")
         }
         Why::Slow => {
             format!("{} answers took {mean:.0} ms on average, and {aim:.0} ms is the objective", window.ok)

@@ -11,23 +11,30 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// Names, addresses and routes; everything else is a default.
-struct Untuned;
+/// Names, addresses and routes, and some lines for the upstream; everything else is a default.
+struct Tidegate {
+    setting: &'static str,
+    lines: &'static str,
+}
+
+const UNTUNED: Tidegate = Tidegate { setting: "untuned", lines: "" };
+const ENFORCED: Tidegate = Tidegate { setting: "enforce", lines: "adaptive_limit = \"enforce\"" };
 
 /// The real binary, and the end of its log that nobody reads.
 struct Running {
     gateway: Gateway,
     control: SocketAddr,
+    lines: &'static str,
     _unread: Option<std::io::PipeReader>,
 }
 
-impl Contender for Untuned {
+impl Contender for Tidegate {
     fn name(&self) -> &str {
         "tidegate"
     }
 
     fn setting(&self) -> &str {
-        "untuned"
+        self.setting
     }
 
     fn start(&self, street: &Street) -> Box<dyn Proxy> {
@@ -36,14 +43,14 @@ impl Contender for Untuned {
             let (reader, writer) = std::io::pipe().expect("a pipe");
             (launch, unread) = (Launch::stdout(Stdio::from(writer)), Some(reader));
         }
-        let gateway = Gateway::launch(&config(&street.main, street.control), launch);
-        Box::new(Running { gateway, control: street.control, _unread: unread })
+        let gateway = Gateway::launch(&config(&street.main, street.control, self.lines), launch);
+        Box::new(Running { gateway, control: street.control, lines: self.lines, _unread: unread })
     }
 }
 
-fn config(main: &[SocketAddr], control: SocketAddr) -> Config {
+fn config(main: &[SocketAddr], control: SocketAddr, lines: &str) -> Config {
     Config::new()
-        .upstream("main", main, "")
+        .upstream("main", main, lines)
         .upstream("control", &[control], "")
         .route("main", "/main", "main", "")
         .route("control", "/control", "control", "")
@@ -61,7 +68,7 @@ impl Proxy for Running {
     }
 
     fn stands_before(&mut self, main: &[SocketAddr]) -> bool {
-        self.gateway.write(&config(main, self.control));
+        self.gateway.write(&config(main, self.control, self.lines));
         self.gateway.hup();
         true
     }
@@ -85,9 +92,14 @@ fn short() -> Scale {
     Scale::short(1)
 }
 
+/// Eight backends that can do 800 a second together.
+fn eight() -> Scale {
+    Scale { backends: 8, workers: 2, ..short() }
+}
+
 #[test]
 fn e1_a_hung_upstream_holds_no_more_than_its_cap_and_serves_again_when_it_is_well() {
-    let outcome = experiments::hung_upstream(&Untuned, short());
+    let outcome = experiments::hung_upstream(&UNTUNED, short());
     neighbour_is_served(&outcome);
     assert!(outcome.slots_held <= outcome.slots_limit, "{outcome:#?}");
     assert!(outcome.refused.n > 50, "they are refused: {outcome:#?}");
@@ -97,7 +109,7 @@ fn e1_a_hung_upstream_holds_no_more_than_its_cap_and_serves_again_when_it_is_wel
 
 #[test]
 fn e2_an_upstream_ten_times_slower_keeps_to_its_cap_and_serves_again_when_it_is_well() {
-    let outcome = experiments::slow_upstream(&Untuned, Scale { during: Duration::from_secs(2), ..short() });
+    let outcome = experiments::slow_upstream(&UNTUNED, Scale { during: Duration::from_secs(2), ..short() });
     neighbour_is_served(&outcome);
     assert!(outcome.slots_held <= outcome.slots_limit, "{outcome:#?}");
     assert!(outcome.refused.n > 50 && outcome.refused.p50_ms < 30.0, "refused at once: {outcome:#?}");
@@ -106,7 +118,7 @@ fn e2_an_upstream_ten_times_slower_keeps_to_its_cap_and_serves_again_when_it_is_
 
 #[test]
 fn e3_a_flash_crowd_of_five_times_costs_hardly_an_answer() {
-    let outcome = experiments::flash_crowd(&Untuned, short(), 5.0);
+    let outcome = experiments::flash_crowd(&UNTUNED, short(), 5.0);
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.85, "{outcome:#?}");
     assert!(outcome.refused.n > 1_000, "{outcome:#?}");
@@ -114,7 +126,7 @@ fn e3_a_flash_crowd_of_five_times_costs_hardly_an_answer() {
 
 #[test]
 fn e4_a_retry_storm_is_over_when_its_cause_is() {
-    let outcome = experiments::retry_storm(&Untuned, short());
+    let outcome = experiments::retry_storm(&UNTUNED, short());
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
 }
@@ -124,36 +136,88 @@ fn e10_a_log_that_nobody_reads_is_not_noticed() {
     // It is measured twice, with a log that is read and with one that is not.
     let part = Duration::from_millis(250);
     let scale = Scale { calm: part, before: part, during: 2 * part, after: part, ..short() };
-    let outcome = experiments::hung_log_sink(&Untuned, scale);
+    let outcome = experiments::hung_log_sink(&UNTUNED, scale);
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.97, "{outcome:#?}");
 }
 
 #[test]
 fn e11_more_latency_is_not_taken_for_overload() {
-    let outcome = experiments::latency_shift(&Untuned, short());
+    let outcome = experiments::latency_shift(&UNTUNED, short());
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.95, "{outcome:#?}");
 }
 
 #[test]
 fn e12_backends_that_come_are_used() {
-    let outcome = experiments::scale_out(&Untuned, Scale { after: Duration::from_secs(2), ..short() });
+    let outcome = experiments::scale_out(&UNTUNED, Scale { after: Duration::from_secs(2), ..short() });
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
 }
 
 #[test]
 fn e14_steady_load_below_what_is_possible_is_served() {
-    let outcome = experiments::steady(&Untuned, short());
+    let outcome = experiments::steady(&UNTUNED, short());
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.97 && outcome.refused.n < 5, "{outcome:#?}");
 }
 
 #[test]
 fn e15_clients_that_leave_leave_nothing_behind() {
-    let outcome = experiments::aborts(&Untuned, short());
+    let outcome = experiments::aborts(&UNTUNED, short());
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.95, "{outcome:#?}");
     assert!(outcome.checks.iter().any(|c| c.what.contains("returned to zero") && c.reached), "{outcome:#?}");
+}
+
+#[test]
+fn e2_enforced_a_fleet_ten_times_slower_serves_what_it_can() {
+    let scale = Scale { during: Duration::from_secs(5), ..eight() };
+    let outcome = experiments::slow_upstream(&ENFORCED, scale);
+    neighbour_is_served(&outcome);
+    // Untuned it is nothing: what the cap lets in takes longer than clients wait.
+    assert!(outcome.goodput > 0.9, "{outcome:#?}");
+    assert!(outcome.admitted.p99_ms < 700.0, "in good time: {outcome:#?}");
+    assert!(outcome.recovery_s.is_some(), "{outcome:#?}");
+}
+
+#[test]
+fn e3_enforced_a_flash_crowd_is_admitted_no_faster_than_it_is_served() {
+    let outcome = experiments::flash_crowd(&ENFORCED, short(), 5.0);
+    neighbour_is_served(&outcome);
+    assert!(outcome.goodput > 0.85, "{outcome:#?}");
+    assert!(outcome.refused.n > 1_000, "{outcome:#?}");
+    assert!(outcome.admitted.p99_ms < 700.0, "{outcome:#?}");
+}
+
+#[test]
+fn e11_enforced_more_latency_is_not_taken_for_overload() {
+    let scale = Scale { during: Duration::from_secs(4), ..eight() };
+    let outcome = experiments::latency_shift(&ENFORCED, scale);
+    neighbour_is_served(&outcome);
+    assert!(outcome.goodput > 0.8, "{outcome:#?}");
+}
+
+#[test]
+fn e12_enforced_backends_that_come_are_used() {
+    let outcome = experiments::scale_out(&ENFORCED, Scale { after: Duration::from_secs(2), ..short() });
+    neighbour_is_served(&outcome);
+    assert!(outcome.goodput > 0.9, "{outcome:#?}");
+}
+
+#[test]
+fn e13_enforced_two_gateways_before_one_fleet_keep_it_busy_and_share_it() {
+    let scale = Scale { during: Duration::from_secs(3), ..short() };
+    let outcome = experiments::replicas(&ENFORCED, scale, 2);
+    neighbour_is_served(&outcome);
+    assert!(outcome.goodput > 0.85 && outcome.admitted.p50_ms < 500.0, "{outcome:#?}");
+    let unfair = outcome.checks.iter().find(|check| check.what.contains("share, off")).expect("judged");
+    assert!(unfair.seen < 0.3, "{outcome:#?}");
+}
+
+#[test]
+fn e14_enforced_steady_load_below_what_is_possible_is_served() {
+    let outcome = experiments::steady(&ENFORCED, short());
+    neighbour_is_served(&outcome);
+    assert!(outcome.goodput > 0.97 && outcome.refused.n < 5, "{outcome:#?}");
 }

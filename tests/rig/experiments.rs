@@ -11,6 +11,7 @@ mod crowd;
 mod hung;
 mod judge;
 pub mod outcome;
+mod replicas;
 mod scale_out;
 mod shift;
 mod sink;
@@ -21,6 +22,7 @@ mod storm;
 pub use self::aborts::aborts;
 pub use self::crowd::flash_crowd;
 pub use self::hung::hung_upstream;
+pub use self::replicas::replicas;
 pub use self::scale_out::scale_out;
 pub use self::shift::latency_shift;
 pub use self::sink::hung_log_sink;
@@ -52,6 +54,8 @@ pub struct Street {
     pub control: SocketAddr,
     /// Its access log goes where nobody reads.
     pub log_hangs: bool,
+    /// Which it is of several side by side, from 0.
+    pub nth: usize,
     /// What the fleet serves in a quarter of the clients' patience: what a careful operator lets it hold.
     pub in_flight: usize,
 }

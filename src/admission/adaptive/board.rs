@@ -23,6 +23,7 @@ struct Cells {
     answered: Counter,
     answered_ns: Counter,
     failed: Counter,
+    left: Counter,
     /// Refused, or had to wait.
     limited: Counter,
     /// Would have been, in `shadow`.
@@ -52,6 +53,7 @@ pub struct Sums {
     answered: u64,
     answered_ns: u64,
     failed: u64,
+    left: u64,
     limited: u64,
     let_through: u64,
 }
@@ -103,6 +105,11 @@ impl Board {
         self.cells.of(core).into_iter().for_each(|cells| cells.failed.add(1));
     }
 
+    /// A client left that had waited for longer than the objective.
+    pub fn left(&self, core: CoreId) {
+        self.cells.of(core).into_iter().for_each(|cells| cells.left.add(1));
+    }
+
     /// Requests that the limit would have stopped, ever.
     pub fn all_let_through(&self) -> u64 {
         self.cells.sum(|cells| cells.let_through.get())
@@ -131,6 +138,7 @@ impl Board {
             ok: since(|sums| sums.answered),
             time: Duration::from_nanos(since(|sums| sums.answered_ns)),
             failed: since(|sums| sums.failed),
+            left: since(|sums| sums.left),
             limited: since(|sums| sums.limited) > 0 || since(|sums| sums.let_through) > 0,
             max_in_flight,
         }
@@ -142,6 +150,7 @@ impl Board {
             answered: sum(|cells| &cells.answered),
             answered_ns: sum(|cells| &cells.answered_ns),
             failed: sum(|cells| &cells.failed),
+            left: sum(|cells| &cells.left),
             limited: sum(|cells| &cells.limited),
             let_through: sum(|cells| &cells.let_through),
         }
@@ -167,7 +176,7 @@ mod tests {
         board.let_through(CoreId(0));
         let seen = board.turn(&mut last);
         let time = Duration::from_millis(40);
-        assert_eq!(seen, Window { ok: 2, time, failed: 1, limited: true, max_in_flight: 4 });
+        assert_eq!(seen, Window { ok: 2, time, failed: 1, left: 0, limited: true, max_in_flight: 4 });
         assert_eq!((board.said().limit(), board.all_let_through()), (7, 1));
         assert_eq!(board.turn(&mut last), Window::default());
     }

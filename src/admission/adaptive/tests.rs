@@ -22,7 +22,8 @@ fn limiter(backends: u32, cap: u32, initial: Option<u32>) -> Limiter {
 
 /// A window of answers that took `mean` seconds each.
 fn answers(ok: u64, mean: f64, limited: bool) -> Window {
-    Window { ok, time: seconds(ok as f64 * mean), failed: 0, limited, max_in_flight: 1_000 }
+    let time = seconds(ok as f64 * mean);
+    Window { ok, time, limited, max_in_flight: 1_000, ..Window::default() }
 }
 
 fn failures(failed: u64, max_in_flight: u32) -> Window {
@@ -102,6 +103,15 @@ fn a_collapse_cuts_what_was_held_and_what_was_well_is_soon_reached_again() {
         limiter.limit() >= 200
     });
     assert!(ticks.is_some_and(|ticks| ticks <= 15), "{ticks:?}");
+}
+
+#[test]
+fn clients_that_leave_lower_it_only_when_more_leave_than_are_answered() {
+    let mut limiter = limiter(8, 1_000, Some(100));
+    let some = Window { left: 90, ..answers(100, 0.02, true) };
+    assert_eq!(limiter.tick(TICK, &some).map(|moved| moved.why), Some(Why::Wanted));
+    let most = Window { left: 110, ..answers(100, 0.02, true) };
+    assert_eq!(limiter.tick(TICK, &most).map(|moved| moved.why), Some(Why::Failing));
 }
 
 #[test]
@@ -186,7 +196,8 @@ proptest! {
             if backends % 4 == 0 {
                 limiter.follow(settings(Mode::Enforce), Bounds { backends, cap });
             }
-            let window = Window { ok, time: seconds(ok as f64 * mean), failed, limited, max_in_flight };
+            let time = seconds(ok as f64 * mean);
+            let window = Window { ok, time, failed, left: failed / 2, limited, max_in_flight };
             let before = limiter.limit();
             let moved = limiter.tick(seconds(elapsed), &window);
             let bounds = limiter.bounds();

@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_tighter_of_both_bounds_tells() {
-        let forecast = forecast(&demand(4.0, 2_000.0, 0.0), &fleet(25.0, Some(500.0), None));
+        let forecast = forecast(&demand(4.0, 2_000.0, 0.0), &fleet(25.0, Some(500.0)), None);
         assert_eq!(forecast.shed_percent, 75.0);
     }
 
