@@ -86,7 +86,8 @@ fn a_cut_is_at_most_to_seven_tenths_and_aims_below_the_objective() {
     let mut slow = limiter(8, 1_000, Some(100));
     assert_eq!(slow.tick(TICK, &answers(100, 0.9, true)).map(|moved| moved.to), Some(70));
     let mut nearly = limiter(8, 1_000, Some(100));
-    assert_eq!(nearly.tick(TICK, &answers(100, 0.066, true)).map(|moved| moved.to), Some(86));
+    assert_eq!(nearly.tick(TICK, &answers(100, 0.07, true)).map(|moved| moved.to), Some(81));
+    assert_eq!(nearly.tick(TICK, &answers(100, 0.065, true)), None, "that may be chance");
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn a_cut_that_does_not_help_is_given_back_and_the_objective_raised_until_it_is_f
     let futile = (0..20)
         .find_map(|_| limiter.tick(TICK, &answers(100, 0.2, true)).filter(|moved| moved.why == Why::Futile));
     assert_eq!(futile.map(|moved| moved.to), Some(100));
-    assert_eq!(limiter.objective(), seconds(0.25));
+    assert_eq!(limiter.objective(), seconds(0.28));
     // It is no reason to cut any more, and growth goes on.
     assert_eq!(limiter.tick(TICK, &answers(100, 0.2, true)).map(|moved| moved.why), Some(Why::Wanted));
     live(&mut limiter, 100, &answers(100, 0.02, false));
@@ -141,7 +142,7 @@ fn a_cut_that_helps_is_kept() {
         // A queue: time is in proportion to what is in flight.
         limiter.tick(TICK, &answers(100, f64::from(limiter.limit()) / 1_000.0, true));
     }
-    assert!((50..=63).contains(&limiter.limit()), "{}", limiter.limit());
+    assert!((50..=66).contains(&limiter.limit()), "{}", limiter.limit());
     assert!(!limiter.is_raised());
 }
 
@@ -310,7 +311,7 @@ impl Fleet {
 }
 
 fn seeds() -> impl Iterator<Item = u64> {
-    1..=8
+    1..=32
 }
 
 #[test]
@@ -334,7 +335,7 @@ fn ten_times_slower_it_still_serves_what_can_be_served() {
         fleet.service *= 10.0;
         fleet.run(1_200.0, 4.0);
         let served = fleet.run(1_200.0, 10.0);
-        assert!(served > 0.9 * 200.0, "seed {seed}: {served} of 200");
+        assert!(served > 0.88 * 200.0, "seed {seed}: {served} of 200");
         fleet.service /= 10.0;
         fleet.run(1_200.0, 3.0);
         let served = fleet.run(1_200.0, 5.0);
@@ -366,7 +367,7 @@ fn when_every_answer_takes_longer_and_nothing_is_lost_it_gives_way() {
         (fleet.workers, fleet.service) = (100_000, 0.2);
         fleet.run(1_200.0, 15.0);
         let served = fleet.run(1_200.0, 10.0);
-        assert!(served > 1_150.0, "seed {seed}: {served}");
+        assert!(served > 1_100.0, "seed {seed}: {served}");
     }
 }
 
