@@ -251,3 +251,82 @@ fn because(moved: &Move) -> String {
         Why::Bounds => "backends came or went, or the configuration changed".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, ProcessEnvironment};
+    use crate::control::build::Builder;
+    use crate::runtime::descriptors::Descriptors;
+    use crate::telemetry::cells::CoreId;
+    use crate::telemetry::metrics::Metrics;
+    use crate::upstream::discovery::Directory;
+    use std::path::Path;
+
+    /// One upstream with two backends, and its limit so set.
+    fn table(mode: &str) -> Table {
+        let text = format!(
+            "[[upstreams]]\nname = \"u\"\nadaptive_limit = \"{mode}\"\n\
+             backends = [{{ name = \"a\", address = \"127.0.0.1:1\" }}, {{ name = \"b\", address = \"127.0.0.1:2\" }}]\n\
+             [[listeners]]\nname = \"edge\"\naddress = \"127.0.0.1:0\"\n\
+             [[routes]]\nname = \"r\"\npath_prefix = \"/\"\nupstream = \"u\"\n"
+        );
+        let plan =
+            config::check(&text, Path::new("test.toml"), &ProcessEnvironment).plan.expect("it is valid");
+        let (metrics, descriptors) = (Arc::new(Metrics::new(1)), Arc::new(Descriptors::with_budget(64)));
+        let mut builder = Builder::new(1, metrics, Arc::new(Directory::default()), descriptors);
+        builder.build(&plan).expect("no file is needed")
+    }
+
+    /// Lives through so many ticks in each of which somebody is in the limit's way and `failed` requests fail.
+    fn live(limits: &mut Limits, table: &Table, from: Instant, ticks: u32, failed: u32) -> Instant {
+        let board = &table.upstreams[0].shared.board;
+        for tick in 1..=ticks {
+            board.entered(CoreId(0), board.said(), 10);
+            board.limited(CoreId(0));
+            (0..failed).for_each(|_| board.failed(CoreId(0)));
+            (0..30).for_each(|_| board.answered(CoreId(0), Duration::from_millis(20)));
+            limits.tick(table, from + TICK * tick);
+        }
+        from + TICK * ticks
+    }
+
+    fn seen(limits: &Limits, table: &Table) -> AdaptiveView {
+        limits.view(&table.upstreams[0]).expect("it is on")
+    }
+
+    #[test]
+    fn a_limit_goes_on_from_what_an_earlier_process_left_and_is_kept_for_the_next() {
+        let table = table("enforce");
+        let left = HashMap::from([("u".into(), 77), ("gone".into(), 5)]);
+        let mut limits = Limits::new(left);
+        limits.tick(&table, Instant::now());
+        assert_eq!((seen(&limits, &table).limit, table.upstreams[0].shared.board.said().limit()), (77, 77));
+        let kept: HashMap<_, _> = limits.kept().map(|(name, limit)| (name.to_string(), limit)).collect();
+        assert_eq!((kept["u"], kept["gone"], kept.len()), (77, 5, 2));
+    }
+
+    #[test]
+    fn ten_seconds_at_the_floor_in_somebodys_way_are_seen_and_less_are_not() {
+        let table = table("enforce");
+        let mut limits = Limits::default();
+        let now = live(&mut limits, &table, Instant::now(), 40, 30);
+        let view = seen(&limits, &table);
+        assert_eq!((view.limit, view.floor, view.at_floor), (4, 4, false));
+        assert!(view.last_move.is_some_and(|moved| moved.because.contains("requests failed")));
+        let now = live(&mut limits, &table, now, 20, 30);
+        assert!(seen(&limits, &table).at_floor && limits.refuses(&table.upstreams[0]));
+        live(&mut limits, &table, now, 5, 0);
+        assert!(!seen(&limits, &table).at_floor);
+    }
+
+    #[test]
+    fn in_shadow_it_is_seen_and_binds_nobody() {
+        let table = table("shadow");
+        let mut limits = Limits::default();
+        live(&mut limits, &table, Instant::now(), 10, 0);
+        assert!(seen(&limits, &table).limit > 16);
+        assert!(limits.acting(&table.upstreams[0]).is_none() && !limits.refuses(&table.upstreams[0]));
+        assert!(limits.view(&self::table("off").upstreams[0]).is_none());
+    }
+}
