@@ -13,6 +13,8 @@
 //! - Nothing can be cut below the floor, so a cut that began below twice the floor could never be found futile, and
 //!   an upstream that is slow by nature would stay at four requests for ever after one bad minute. Three slow windows
 //!   at the floor are judged like a cut to half.
+//! - It begins as after a collapse, growing fast, until answers are slow or it has four times its first value: eight
+//!   requests for each backend are a guess, and 5 % of sixteen takes seconds to become fifty.
 //! - A client that leaves is no sample, unless more leave than are answered and after more than the objective: where
 //!   clients have less patience than the routes, a queue that outlasts it would otherwise leave no sample at all.
 //! - A cut is judged by what was let in after it. An answer that takes most
@@ -57,6 +59,8 @@ const EASE: f64 = 0.98;
 const GROWTH: (f64, f64) = (0.3, 0.05);
 /// The first limit, per backend.
 const FIRST_PER_BACKEND: u32 = 8;
+/// How many times the first limit it grows fast, while nothing is known: up to half of the default cap.
+const UNKNOWN: u32 = 4;
 /// The least floor.
 const FLOOR: u32 = 4;
 
@@ -223,7 +227,7 @@ pub struct Limiter {
     /// Seconds, at least the configured objective.
     objective: f64,
     episode: Episode,
-    /// Below it the limit grows fast: what was well before a collapse.
+    /// Below it the limit grows fast: what was well before a collapse, or is likely to be at first.
     threshold: u32,
     gathered: Window,
     gathered_for: Duration,
@@ -239,7 +243,7 @@ impl Limiter {
             limit: bounds.hold(f64::from(first)),
             objective: settings.objective.as_secs_f64(),
             episode: Episode::default(),
-            threshold: 0,
+            threshold: if initial.is_none() { first.saturating_mul(UNKNOWN) } else { 0 },
             gathered: Window::default(),
             gathered_for: Duration::ZERO,
         }

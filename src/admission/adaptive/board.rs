@@ -131,7 +131,7 @@ impl Board {
             if most >> 32 == said.window() { most as u32 } else { 0 }
         };
         let max_in_flight = self.cells.iter().map(of_window).max().unwrap_or(0);
-        let next = said.window() + 1 & u64::from(u32::MAX);
+        let next = (said.window() + 1) & u64::from(u32::MAX);
         self.said.store(next << 32 | u64::from(said.limit()), Relaxed);
         let since = |field: fn(&Sums) -> u64| field(&now).wrapping_sub(field(&was));
         Window {

@@ -47,13 +47,22 @@ fn it_begins_at_eight_for_each_backend_or_where_it_was() {
 
 #[test]
 fn it_grows_only_while_it_stands_in_the_way() {
-    let mut limiter = limiter(8, 1_000, None);
+    let mut limiter = limiter(8, 1_000, Some(64));
     for _ in 0..50 {
         assert_eq!(limiter.tick(TICK, &answers(100, 0.02, false)), None);
     }
     assert_eq!(limiter.limit(), 64);
     let moved = limiter.tick(TICK, &answers(100, 0.02, true)).expect("moved");
     assert_eq!((moved.why, moved.from, moved.to), (Why::Wanted, 64, 67));
+}
+
+#[test]
+fn at_first_it_grows_fast_until_answers_are_slow() {
+    let mut fresh = limiter(2, 1_000, None);
+    live(&mut fresh, 6, &answers(100, 0.02, true));
+    assert!((55..=80).contains(&fresh.limit()), "{}", fresh.limit());
+    live(&mut fresh, 20, &answers(100, 0.02, true));
+    assert!(fresh.limit() < 200, "and then carefully: {}", fresh.limit());
 }
 
 #[test]
