@@ -24,7 +24,9 @@ fn slow(ms: u64) -> Origin {
 }
 
 fn gauge(gateway: &Gateway, name: &str) -> f64 {
-    gateway.metrics().value(&format!("tidegate_upstream_{name}"), &U)
+    let name = format!("tidegate_upstream_{name}");
+    // A limit is worked out a moment after the start.
+    wait_for(PATIENCE, &name, || gateway.metrics().get(&name, &U))
 }
 
 fn moves(gateway: &Gateway, reason: &str) -> f64 {

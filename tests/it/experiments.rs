@@ -83,6 +83,14 @@ impl Proxy for Running {
 
 /// What holds in every experiment; a figure that does not hold is shown with all the others.
 fn neighbour_is_served(outcome: &Outcome) {
+    let Outcome { experiment, title, setting, seed, goodput, admitted, refused, timeouts, .. } = outcome;
+    eprintln!(
+        "{experiment}, {title}, {setting}, seed {seed}: goodput {:.1} %, admitted {:.0} / {:.0} ms, refused {}, left unserved {timeouts}",
+        100.0 * goodput,
+        admitted.p50_ms,
+        admitted.p99_ms,
+        refused.n
+    );
     assert!(outcome.capacity > 300.0, "the origin can do its 400 a second: {outcome:#?}");
     assert!(outcome.control_served >= 0.97, "the neighbour is served: {outcome:#?}");
     assert!(outcome.skipped == 0 && outcome.errors == 0, "no connection broke: {outcome:#?}");
