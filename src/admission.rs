@@ -8,6 +8,7 @@
 //! refused. Nothing here touches the network.
 
 pub mod aborts;
+pub mod adaptive;
 pub mod cohorts;
 pub mod granted;
 pub mod latency;
@@ -15,6 +16,7 @@ pub mod line;
 pub mod patience;
 pub mod queue;
 mod refusal;
+pub mod samples;
 pub mod settings;
 mod streams;
 mod wait;
@@ -23,11 +25,12 @@ mod zombies;
 pub use granted::Granted;
 
 use crate::admission::aborts::Aborts;
+use crate::admission::adaptive::board::{Board, Said};
 use crate::admission::cohorts::Cohorts;
 use crate::admission::line::Line;
 use crate::admission::patience::Patience;
 use crate::admission::queue::Queue;
-use crate::admission::settings::Settings;
+use crate::admission::settings::{Mode, Settings};
 use crate::admission::wait::Waiter;
 use crate::balancing::shares::Shares;
 use crate::balancing::{Bound, CoreCluster, NoPlace};
@@ -52,6 +55,8 @@ pub struct Shared {
     pub name: Arc<str>,
     /// In flight and waiting.
     pub line: Line,
+    /// The limit that finds itself.
+    pub board: Board,
     /// Permits whose client or deadline is gone; part of those in flight.
     pub zombies: Counter,
     /// Streams whose client or deadline is gone; part of the backends' streams.
@@ -71,6 +76,7 @@ impl Shared {
         Shared {
             name: name.clone(),
             line: Line::new(cores),
+            board: Board::new(cores),
             zombies: Counter::default(),
             stream_zombies: Counter::default(),
             cohorts: Cohorts::default(),
@@ -172,15 +178,22 @@ impl Gate {
         Rc::new(Gate { settings, state, cluster, metrics, highest })
     }
 
-    /// What the upstream may hold now: its cap, or what ramps leave of it.
-    fn limit(&self) -> u32 {
-        self.limit_within(&self.cluster.shares())
+    /// What zombies and requests together may hold: the cap, or what ramps leave of it. Not what the limit finds for
+    /// itself: after a collapse that would let go of all zombies at once, while backends still work on them.
+    fn bound(&self) -> u32 {
+        let cap = self.settings.max_in_flight;
+        self.cluster.shares().total.map_or(cap, |total| total.min(cap))
     }
 
-    /// The same, for whoever has looked at the shares already.
-    fn limit_within(&self, shares: &Shares) -> u32 {
+    /// What the upstream may hold without a ramp: its cap, or what the limit that finds itself leaves of it.
+    fn open(&self, said: Said) -> u32 {
         let cap = self.settings.max_in_flight;
-        shares.total.map_or(cap, |total| total.min(cap))
+        if self.settings.adaptive.mode == Mode::Enforce { said.limit().min(cap) } else { cap }
+    }
+
+    /// What is on the board, whether it acts or not.
+    fn said(&self) -> Said {
+        self.state.shared.board.said()
     }
 
     /// Counts a shed, and tells the log, at most once a second for each reason.
@@ -316,6 +329,7 @@ impl RouteGate {
         state.sheds.borrow_mut().asked();
         // Nobody overtakes those who wait already.
         let full = if state.shared.line.waiting.get() > 0 {
+            self.gate.note_limited(&self.gate.cluster.shares());
             Full { reason: Reason::UpstreamLimit, may_wait: true }
         } else {
             match self.try_admit(client) {
@@ -360,9 +374,11 @@ impl RouteGate {
         }
         let line = &self.gate.state.shared.line;
         let shares = self.gate.cluster.shares();
-        let (limit, class_limit) = self.limits(&shares);
+        let said = self.gate.said();
+        let (limit, class_limit) = self.limits(&shares, said);
         if !line.in_flight.try_acquire(class_limit) {
             self.counts.in_flight.release();
+            self.gate.note_limited(&shares);
             return if class_limit < limit && line.in_flight.get() < limit {
                 no(Reason::ClassLimit, false)
             } else {
@@ -373,6 +389,7 @@ impl RouteGate {
             Ok(place) => {
                 let granted = &self.gate.state.granted;
                 granted.set(granted.get() + 1);
+                self.gate.note_entry(said, self.class);
                 Ok(Granted::request(place, granted::Through::new(self.clone()), client))
             }
             Err(NoPlace { reason, may_wait }) => {
@@ -385,28 +402,30 @@ impl RouteGate {
         }
     }
 
-    /// What stopped a request at the upstream: its cap, or below that a ramp. Where every
-    /// backend is ramped or drained it is the ramp also above the cap: what ends there makes no room below the
+    /// What stopped a request at the upstream: its cap or the limit that finds itself, or below that a ramp. Where
+    /// every backend is ramped or drained it is the ramp also above the cap: what ends there makes no room below the
     /// ramp, so nobody waits for it.
     #[cold]
     fn upstream_is_full(&self, shares: &Shares) -> Full {
         let in_flight = self.gate.state.shared.line.in_flight.get();
-        let cap = self.gate.settings.max_in_flight;
-        let ramped = self.gate.limit_within(shares) < cap;
+        let open = self.gate.open(self.gate.said());
+        let ramped = shares.total.is_some_and(|total| total < open);
         let may_wait = !ramped || self.gate.cluster.has_warm(shares);
         let reason =
-            if ramped && (in_flight < cap || !may_wait) { Reason::Ramp } else { Reason::UpstreamLimit };
+            if ramped && (in_flight < open || !may_wait) { Reason::Ramp } else { Reason::UpstreamLimit };
         Full { reason, may_wait }
     }
 
-    /// What the upstream may hold now, and what the route's class may fill of it. While something is ramped,
-    /// classes share what the ramp leaves.
-    fn limits(&self, shares: &Shares) -> (u32, u32) {
+    /// What the upstream may hold now, and what the route's class may fill of it. What is left below the cap, by a
+    /// ramp or by the limit that finds itself, classes share.
+    fn limits(&self, shares: &Shares, said: Said) -> (u32, u32) {
         let cap = self.gate.settings.max_in_flight;
+        let open = self.gate.open(said);
+        let limit = shares.total.map_or(open, |total| total.min(open));
         if shares.low_classes_out && stays_out(self.class, self.gate.highest) {
-            return (self.gate.limit_within(shares), 0);
+            return (limit, 0);
         }
-        match self.gate.limit_within(shares) {
+        match limit {
             limit if limit < cap => (limit, class_limit(limit, self.class, self.gate.highest)),
             _ => (cap, self.class_limit),
         }

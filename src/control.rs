@@ -9,6 +9,7 @@ pub mod apply;
 pub mod build;
 pub mod certificates;
 pub mod checks;
+pub mod limits;
 pub mod observe;
 pub mod origin;
 pub mod permits;

@@ -196,6 +196,28 @@ tests:
               action: "GET /readyz names the file and says why; the last good ones stay in use until it is mended."
 "#;
 
+/// A limit at its floor that acts, and one that does not.
+const LIMITS: &str = r#"
+rule_files: [RULES]
+evaluation_interval: 10s
+tests:
+  - interval: 10s
+    input_series:
+      - { series: 'tidegate_upstream_adaptive_at_floor{upstream="orders"}', values: '0x5 1x20' }
+      - { series: 'tidegate_upstream_adaptive_enforced{upstream="orders"}', values: '1x25' }
+      - { series: 'tidegate_upstream_adaptive_at_floor{upstream="watched"}', values: '1x25' }
+      - { series: 'tidegate_upstream_adaptive_enforced{upstream="watched"}', values: '0x25' }
+    alert_rule_test:
+      - { eval_time: 40s, alertname: TidegateLimitAtFloor, exp_alerts: [] }
+      - eval_time: 90s
+        alertname: TidegateLimitAtFloor
+        exp_alerts:
+          - exp_labels: { severity: page, upstream: orders }
+            exp_annotations:
+              summary: "The adaptive limit of orders is as low as it goes, and requests are refused for it"
+              action: "`tidegate status` says why: its answers fail or take too long with a handful in flight. Look at its backends."
+"#;
+
 /// A fleet that is ramped from minute 11 on and sheds five times as much from minute 62 on, and a drained backend.
 const RAMPS: &str = r#"
 rule_files: [RULES]
@@ -255,6 +277,11 @@ fn alerts_about_certificates_come_in_time() {
 #[test]
 fn alerts_about_ramps_come_for_those_that_are_forgotten_or_shed_more_and_more() {
     promtool_passes(RAMPS);
+}
+
+#[test]
+fn the_alerts_tell_of_a_limit_at_its_floor_where_it_acts() {
+    promtool_passes(LIMITS);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 mod contenders;
 
-use self::contenders::Entrant;
+use self::contenders::{Entrant, Setting};
 use crate::orders;
 use crate::peers::Kind;
 use crate::rig::experiments::outcome::Outcome;
@@ -21,8 +21,10 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// Tidegate has one setting.
-const UNTUNED: (Kind, bool) = (Kind::Tidegate, false);
+/// Tidegate as it is compared.
+const UNTUNED: (Kind, Setting) = (Kind::Tidegate, Setting::AsItComes);
+/// Tidegate with a limit that finds itself and refuses.
+const ENFORCED: (Kind, Setting) = (Kind::Tidegate, Setting::Enforced);
 
 /// What one experiment is called, and how it is made.
 type Experiment = (&'static str, fn(&dyn Contender, Scale) -> Outcome);
@@ -54,6 +56,13 @@ const OWN: &[Experiment] = &[
 ];
 /// In the hands of one backend: about half of what each holds at seven tenths of the long form's capacity.
 const LEAKS_ABOVE: u64 = 2;
+/// Those that are also made with a limit that finds itself and refuses: on them depends whether it may.
+const OF_LOAD: [&str; 8] = ["E2", "E3 five times", "E3 ten times", "E4", "E11", "E12", "E14", "E15"];
+/// Those of that limit alone.
+const OF_LIMITS: [Experiment; 2] = [
+    ("E13 two", |contender, scale| rig::replicas(contender, scale, 2)),
+    ("E13 four", |contender, scale| rig::replicas(contender, scale, 4)),
+];
 /// What the rig must do by itself, and how late it may be, its origin's millisecond included.
 const RIG_RATE: f64 = 10_000.0;
 const RIG_P99_MS: f64 = 5.0;
@@ -64,9 +73,10 @@ const SEED: u64 = 20_261_122;
 const COMPARED: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(60);
 const STEADY: Duration = Duration::from_secs(30 * 60);
+const DRIFT: Duration = Duration::from_secs(10 * 60);
 
 /// Takes all experiments with everybody who is here. The full form with Tidegate alone is the long one: a minute
-/// of trouble, five seeds, and half an hour of steady load.
+/// of trouble, five seeds, untuned and with a limit that finds itself and refuses, and half an hour of steady load.
 pub fn take(session: &mut Session) {
     // Everything that this process starts from here on stays off the proxy's core.
     let everywhere = sched_getaffinity(None);
@@ -129,6 +139,13 @@ fn alone(session: &mut Session, scale: Scale) {
         let steady = experiment.0 == "E14" && scale.seed == SEED;
         let scale = if steady { Scale { during: STEADY, ..scale } } else { scale };
         one(session, experiment, scale, UNTUNED);
+        if OF_LOAD.contains(&experiment.0) {
+            one(session, experiment, scale, ENFORCED);
+        }
+    }
+    for experiment in OF_LIMITS {
+        let during = if scale.seed == SEED { DRIFT } else { scale.during };
+        one(session, experiment, Scale { during, ..scale }, ENFORCED);
     }
 }
 
@@ -143,14 +160,14 @@ fn quick() -> Scale {
 }
 
 /// Everybody twice, as it comes and set by hand; Tidegate once, untuned.
-fn settings(kinds: &[Kind]) -> Vec<(Kind, bool)> {
+fn settings(kinds: &[Kind]) -> Vec<(Kind, Setting)> {
     let able = kinds.iter().copied().filter(|kind| *kind != Kind::Relay);
-    let both = able.flat_map(|kind| [(kind, false), (kind, true)]);
-    both.filter(|(kind, by_hand)| !(*by_hand && *kind == Kind::Tidegate)).collect()
+    let both = able.flat_map(|kind| [(kind, Setting::AsItComes), (kind, Setting::ByHand)]);
+    both.filter(|entrant| *entrant != (Kind::Tidegate, Setting::ByHand)).collect()
 }
 
-fn one(session: &mut Session, (name, make): Experiment, scale: Scale, (kind, by_hand): (Kind, bool)) {
-    let entrant = Entrant { place: &session.place, kind, by_hand };
+fn one(session: &mut Session, (name, make): Experiment, scale: Scale, (kind, setting): (Kind, Setting)) {
+    let entrant = Entrant { place: &session.place, kind, setting };
     eprintln!("overload: {name}, {} {}", kind.name(), entrant.setting());
     // One that does not start or breaks the rig is a line in the report, and not the end of the run.
     match catch_unwind(AssertUnwindSafe(|| make(&entrant, scale))) {

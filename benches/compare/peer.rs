@@ -51,6 +51,8 @@ pub struct Recipe {
     pub templates: Vec<(String, String)>,
     /// Values beside the doors, the folder and the certificate, which the start fills in.
     pub values: Values,
+    /// Which it is of several of the same kind at once, from 0.
+    pub nth: usize,
     /// Worker threads or processes, and as many cores from the proxy's on.
     pub workers: usize,
 }
@@ -65,7 +67,7 @@ impl Recipe {
         for (name, address) in [("origin", origin), ("origin_h2", origin_h2)] {
             values.set(name, address).set(&format!("{name}_port"), address.port());
         }
-        Recipe { kind, templates, values, workers: 1 }
+        Recipe { kind, templates, values, nth: 0, workers: 1 }
     }
 
     fn write(&self, values: &Values, folder: &Path) -> Result<()> {
@@ -110,7 +112,8 @@ impl Peer {
     fn try_start(place: &Place, recipe: &Recipe) -> Result<Peer> {
         let kind = recipe.kind;
         let program = place.programs.get(&kind).with_context(|| format!("{} is not here", kind.name()))?;
-        let folder = place.folder.join("run").join(kind.name());
+        let name = if recipe.nth == 0 { String::new() } else { format!("-{}", recipe.nth) };
+        let folder = place.folder.join("run").join(format!("{}{name}", kind.name()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder)?;
         let mut values = recipe.values.clone();

@@ -2,7 +2,7 @@
 
 mod auths;
 
-use crate::control::view::{BackendView, GatewayView, UpstreamView};
+use crate::control::view::{AdaptiveView, BackendView, GatewayView, UpstreamView};
 use crate::telemetry::family::{Family, Labels};
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ pub(super) fn families(view: &GatewayView) -> Vec<Family> {
     families.extend(workers(view));
     families.extend(listeners(view));
     families.extend(upstreams(view));
+    families.extend(limits(view));
     families.extend(backends(view));
     families.extend(lookups(view));
     families.extend(certificates(view));
@@ -211,6 +212,54 @@ fn upstreams(view: &GatewayView) -> Vec<Family> {
             |upstream| upstream.cohort.as_ref().map_or(100.0, |cohort| cohort.share_percent),
         ),
         classes,
+    ]
+}
+
+/// Of the limits that find themselves; an upstream where that is off has none of them.
+fn limits(view: &GatewayView) -> Vec<Family> {
+    let of = || {
+        let named = |upstream: &'_ UpstreamView| Some((upstream.name.clone(), upstream.adaptive.clone()?));
+        view.upstreams.iter().filter_map(named)
+    };
+    let gauge = |name: &str, help: &str, value: fn(&AdaptiveView) -> f64| {
+        let mut family = Family::gauge(name, help);
+        of().for_each(|(upstream, limit)| family.set(&[("upstream", &upstream)], value(&limit)));
+        family
+    };
+    let mut moves = Family::counter(
+        "tidegate_upstream_adaptive_moves_total",
+        "Moves of the limit that finds itself, by reason.",
+    );
+    let mut sheds = Family::counter(
+        "tidegate_upstream_shadow_shed_total",
+        "Requests let in above a limit that finds itself and does not act: at most so many it would have refused.",
+    );
+    for (upstream, limit) in of() {
+        let name = ("upstream", upstream.as_str());
+        limit.moves.iter().for_each(|(why, count)| moves.count(&[name, ("reason", why)], *count));
+        sheds.count(&[name], limit.shadow_sheds);
+    }
+    vec![
+        gauge(
+            "tidegate_upstream_adaptive_limit",
+            "In flight that the limit that finds itself allows, whether it acts or not.",
+            |limit| f64::from(limit.limit),
+        ),
+        gauge("tidegate_upstream_adaptive_enforced", "1 if that limit refuses, 0 in shadow.", |limit| {
+            flag(limit.mode == "enforce")
+        }),
+        gauge(
+            "tidegate_upstream_adaptive_at_floor",
+            "1 while that limit has been as low as it goes for ten seconds, in somebody's way.",
+            |limit| flag(limit.at_floor),
+        ),
+        gauge(
+            "tidegate_upstream_latency_objective_seconds",
+            "Mean time to the answer's head that is aimed at now; raised while fewer in flight do not help.",
+            |limit| limit.objective_seconds,
+        ),
+        moves,
+        sheds,
     ]
 }
 

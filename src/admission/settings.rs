@@ -36,6 +36,17 @@ pub struct Adaptive {
     pub ceiling: Duration,
 }
 
+impl Mode {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Mode::Off => "off",
+            Mode::Shadow => "shadow",
+            Mode::Enforce => "enforce",
+        }
+    }
+}
+
 /// Whether the adaptive limit acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

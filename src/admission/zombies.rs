@@ -79,7 +79,7 @@ impl RouteGate {
         state.shared.zombies.acquire();
         self.counts.zombies.acquire();
         state.zombies.0.borrow_mut().push_back(slot.clone());
-        while state.shared.zombies.get() > most_zombies(self.gate.limit()) {
+        while state.shared.zombies.get() > most_zombies(self.gate.bound()) {
             let oldest = state.zombies.0.borrow_mut().pop_front();
             let Some(oldest) = oldest else { break };
             oldest.let_go_early();
@@ -188,11 +188,6 @@ impl CoreState {
 }
 
 impl RouteGate {
-    /// Records how long a backend took to answer, which decides how long a zombie may keep its slot.
-    pub fn answered(&self, after: Duration) {
-        self.gate.state.latency.borrow_mut().record(after);
-    }
-
     /// How long a backend's slot is kept for a client that is gone.
     pub fn zombie_limit(&self) -> Duration {
         self.gate.state.zombie_limit()

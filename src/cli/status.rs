@@ -27,6 +27,7 @@ fn render(view: &GatewayView) -> String {
     let _ = head(&mut out, view);
     let _ = upstreams(&mut out, &view.upstreams);
     let _ = sick(&mut out, &view.upstreams);
+    let _ = limits(&mut out, &view.upstreams);
     let _ = levers(&mut out, &view.upstreams);
     let _ = auths(&mut out, &view.auths);
     out
@@ -149,6 +150,36 @@ fn sick(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
     Ok(())
 }
 
+/// Limits that find themselves, where they hold somebody back or would, or gave up their objective; and why.
+fn limits(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
+    let mut first = true;
+    for upstream in upstreams {
+        let Some(adaptive) = &upstream.adaptive else { continue };
+        let raised = adaptive.objective_seconds > adaptive.configured_objective_seconds;
+        let binds = match adaptive.mode.as_str() {
+            "enforce" => adaptive.limit < upstream.max_in_flight,
+            _ => adaptive.limit < upstream.in_flight,
+        };
+        if !(binds || raised || adaptive.at_floor) {
+            continue;
+        }
+        if std::mem::take(&mut first) {
+            out.write_char('\n')?;
+        }
+        let verb = if adaptive.mode == "enforce" { "limits itself to" } else { "would limit itself to" };
+        let floor = if adaptive.at_floor { ", its floor" } else { "" };
+        let aim = adaptive.objective_seconds * 1e3;
+        let raise = if raised { "raised to " } else { "" };
+        let line = format!("{} {verb} {}{floor}  objective {raise}{aim:.0}ms", upstream.name, adaptive.limit);
+        writeln!(out, "{}", fit(&plain(&line), WIDTH))?;
+        if let Some(moved) = &adaptive.last_move {
+            let line = format!("from {} to {}: {}", moved.from, moved.to, moved.because);
+            wrapped(&plain(&line), "    ").iter().try_for_each(|line| writeln!(out, "{line}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// Who holds which lever, what it costs now, and what its percentages are of.
 fn levers(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
     let own = |backend: &BackendView| {
@@ -232,7 +263,9 @@ fn percent(percent: f64) -> String {
 mod tests {
     use super::*;
     use crate::control::steering::forecast::Forecast;
-    use crate::control::view::{KeptView, ListenerView, ThenView, VersionView, WorkerView};
+    use crate::control::view::{
+        AdaptiveView, KeptView, ListenerView, MoveView, ThenView, VersionView, WorkerView,
+    };
 
     fn view() -> GatewayView {
         let backend = |name: &str, state: &str, in_flight| BackendView {
@@ -346,6 +379,32 @@ orders                            76    256     3/512  100%           2 zombies
         let expected = "\nramp orders 2.5%, then 100% in 9m 58s  sheds 75.5% now\n    \
                         by ops since 2026-11-22T19:00:00Z: cold caches\n    \
                         orders/a holds 2.5% of 40 in flight (learned, 1m 3s old)\n";
+        assert!(render(&view).ends_with(expected), "{}", render(&view));
+    }
+
+    #[test]
+    fn a_limit_that_holds_somebody_back_says_so_and_why() {
+        let mut view = view();
+        let moved = MoveView {
+            from: 120,
+            to: 84,
+            because: "61 answers took 412 ms on average, and 250 ms is the objective".into(),
+            ..MoveView::default()
+        };
+        let adaptive = AdaptiveView {
+            mode: "shadow".into(),
+            limit: 84,
+            objective_seconds: 0.25,
+            configured_objective_seconds: 0.25,
+            last_move: Some(moved),
+            ..AdaptiveView::default()
+        };
+        view.upstreams[0].max_in_flight = 256;
+        view.upstreams[0].adaptive = Some(adaptive.clone());
+        assert!(!render(&view).contains("objective"), "76 are below it: {}", render(&view));
+        view.upstreams[0].adaptive = Some(AdaptiveView { mode: "enforce".into(), ..adaptive });
+        let expected = "\norders limits itself to 84  objective 250ms\n    \
+                        from 120 to 84: 61 answers took 412 ms on average, and 250 ms is the\n    objective\n";
         assert!(render(&view).ends_with(expected), "{}", render(&view));
     }
 

@@ -194,7 +194,7 @@ fn retries(upstream: &Upstream) -> RetriesView {
 
 fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> UpstreamView {
     let cap = upstream.gate.max_in_flight;
-    let limit = sight.total.map_or(cap, |total| total.min(cap));
+    let limit = sight.limit(cap);
     let class = |class: &Class| ClassView {
         class: class.as_str().to_owned(),
         limit: if sight.low_classes_out && stays_out(*class, upstream.highest) {
@@ -217,6 +217,7 @@ fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> Upstrea
         ramp_percent: sight.ramp.as_ref().map_or(100.0, |ramp| ramp.percent),
         ramp: sight.ramp,
         cohort: sight.cohort,
+        adaptive: sight.adaptive,
         tls: None,
         backends: backends(&upstream.cluster, sight.backends, now),
     }

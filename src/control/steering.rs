@@ -16,6 +16,7 @@ pub mod sight;
 pub mod ward;
 pub mod watchman;
 
+use crate::control::limits::Limits;
 use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Stuck, Target, Then};
 use crate::routing::table::{Live, Table, Upstream};
 use crate::runtime::bells::Bells;
@@ -96,6 +97,7 @@ struct State {
     watchman: Watchman,
     crowd: Crowd,
     comebacks: Comebacks,
+    limits: Limits,
     /// Tables that serve or may still serve.
     tables: Vec<Weak<Table>>,
     /// What an earlier process left and could not be read.
@@ -113,6 +115,7 @@ impl Steering {
             watchman: Watchman::new(kept.learners),
             crowd: Crowd::default(),
             comebacks: Comebacks::new(kept.running),
+            limits: Limits::new(kept.limits),
             tables: vec![Arc::downgrade(&live.load())],
             trouble: kept.trouble,
             unkept: None,
@@ -231,8 +234,9 @@ impl Steering {
     pub fn tick(&self, now: Instant) {
         let table = self.live.load();
         let mut state = self.state();
-        let State { levers, watchman, crowd, comebacks, .. } = &mut *state;
-        watchman.look(&table, levers, now, unix_ms() / 1_000);
+        let State { levers, watchman, limits, crowd, comebacks, .. } = &mut *state;
+        limits.tick(&table, now);
+        watchman.look(&table, (levers, limits), now, unix_ms() / 1_000);
         crowd.look(&table, now, unix_ms() / 86_400_000);
         let judged = watchman.ward.look(&table, now);
         let steps = levers.advance(now);
@@ -276,7 +280,7 @@ impl Steering {
         let mut levers = state.levers.clone();
         let signature = Signature { by: String::new(), reason: String::new(), since_ms: 0 };
         levers.set(target.clone(), Lever { percent, then: None, reference: None, signature });
-        Ok(state.watchman.forecast(upstream, &levers, &state.comebacks))
+        Ok(state.forecast(upstream, &levers))
     }
 
     /// Waits until a change is on disk. False when it is not after `patience`: it acts all the same, but a restart
@@ -300,7 +304,7 @@ impl Steering {
         }
         act(&mut state)?;
         state.level();
-        let forecast = state.forecast(upstream);
+        let forecast = state.forecast(upstream, &state.levers);
         drop(state);
         Ok(Receipt { forecast, change: self.note_change() })
     }
@@ -319,7 +323,8 @@ impl Steering {
             return Err(upstream.err().unwrap_or_else(|| stuck(target, Stuck::None)));
         }
         state.level();
-        let forecast = upstream.map_or_else(|_| Forecast::default(), |upstream| state.forecast(upstream));
+        let forecast =
+            upstream.map_or_else(|_| Forecast::default(), |upstream| state.forecast(upstream, &state.levers));
         drop(state);
         Ok(Receipt { forecast, change: self.note_change() })
     }
@@ -338,6 +343,11 @@ impl Steering {
 }
 
 impl State {
+    /// What an upstream would shed under `levers`.
+    fn forecast(&self, upstream: &Upstream, levers: &Levers) -> Forecast {
+        self.watchman.forecast(upstream, (levers, &self.comebacks), self.limits.acting(upstream))
+    }
+
     /// Puts what the levers mean into every table that serves.
     fn level(&mut self) {
         // Tables that differ in some names have the clusters of the others in common.

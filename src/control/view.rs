@@ -167,6 +167,9 @@ pub struct UpstreamView {
     /// Second tries.
     #[serde(default)]
     pub retries: RetriesView,
+    /// The limit that finds itself; nothing while that is off.
+    #[serde(default)]
+    pub adaptive: Option<AdaptiveView>,
     /// What each class may fill of the limit, for the classes that its routes use.
     pub classes: Vec<ClassView>,
     /// 100 when unset.
@@ -206,6 +209,44 @@ pub struct RetriesView {
     pub in_flight: u32,
     /// How they ended, or why there was none, ever.
     pub outcomes: BTreeMap<String, u64>,
+}
+
+/// The limit that finds itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AdaptiveView {
+    /// `shadow` or `enforce`.
+    pub mode: String,
+    /// What it allows in flight.
+    pub limit: u32,
+    /// It goes no lower.
+    pub floor: u32,
+    /// Mean time to the answer's head that it aims at now.
+    pub objective_seconds: f64,
+    /// The same as configured; lower while fewer in flight did not make answers faster.
+    pub configured_objective_seconds: f64,
+    /// It has been at its floor for ten seconds, in somebody's way.
+    pub at_floor: bool,
+    /// Its last move, if it has moved.
+    pub last_move: Option<MoveView>,
+    /// How often it moved, ever, by reason.
+    pub moves: BTreeMap<String, u64>,
+    /// Requests let in, ever, that `enforce` would have stopped.
+    pub shadow_sheds: u64,
+}
+
+/// A move of an adaptive limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MoveView {
+    /// When (RFC 3339).
+    pub at: String,
+    /// `failing`, `slow`, `futile`, `wanted` or `bounds`.
+    pub reason: String,
+    /// The limit before.
+    pub from: u32,
+    /// The limit after.
+    pub to: u32,
+    /// Why, with numbers.
+    pub because: String,
 }
 
 /// One class of an upstream.

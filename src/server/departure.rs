@@ -1,6 +1,7 @@
 //! The request as the backend gets it: what must not pass is gone, what backends need to know is there, and the
 //! target is the normalised one. Then it is sent.
 
+use crate::admission::samples::{Awaited, Head};
 use crate::admission::{Granted, RouteGate};
 use crate::balancing::{self, Seated, Sent};
 use crate::filters::auth::verdict::Passed;
@@ -218,10 +219,22 @@ pub async fn send(
     // Who was tried, for the log, should nobody answer.
     record.backend = Some(granted.place().backend().settings.name.clone());
     let is_stream = granted.is_stream();
-    let sent = balancing::send(&client.station.exchanges, &progress, request, granted, times).await?;
+    let awaited = (!is_stream).then(|| gate.awaits(&progress, client.station.clock.coarse()));
+    let sent = balancing::send(&client.station.exchanges, &progress, request, granted, times).await;
+    awaited.into_iter().for_each(Awaited::over);
+    let sent = match sent {
+        Ok(sent) => sent,
+        Err(reject) => {
+            if !is_stream {
+                gate.failed(reject.reason, times.0, &progress);
+            }
+            return Err(reject);
+        }
+    };
     let took = sent.ended - sent.began;
     if !is_stream {
-        gate.answered(took);
+        let head = Head { status: sent.response.status(), began: sent.began, ended: sent.ended };
+        gate.answered(head, &progress);
     }
     record.relayed();
     if sent.retries > 0 {

@@ -7,6 +7,7 @@
 mod auths;
 mod certificates;
 mod ejections;
+mod limits;
 mod names;
 mod ramps;
 mod sheds;
@@ -15,6 +16,7 @@ pub mod stream;
 pub use auths::AuthSilence;
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
 pub use ejections::{BackendJudged, ChecksDoubted};
+pub use limits::{LimitAtFloor, LimitMoved};
 pub use names::AddressesChanged;
 pub use ramps::{CohortChosen, Comeback, RampChanged, RampConflict};
 pub use sheds::{ClassesClosed, ShedNotices};

@@ -152,6 +152,12 @@ impl Progress {
         self.upload_done.get()
     }
 
+    /// When the request's last byte came, if it has; to within a tick.
+    pub fn uploaded_at(&self) -> Option<Instant> {
+        let (waiting, since) = self.upload.get();
+        (self.upload_done.get() && waiting == Waiting::Nobody).then_some(since)
+    }
+
     /// The client has still to send of its body: whatever is late, the backend cannot know.
     pub fn waits_for_body(&self) -> bool {
         !self.upload_done.get() && self.upload.get().0 == Waiting::Client

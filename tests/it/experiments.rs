@@ -11,29 +11,36 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// Names, addresses and routes; everything else is a default.
-struct Untuned;
+/// Names, addresses and routes, and some lines for the upstream; everything else is a default.
+struct Tidegate {
+    setting: &'static str,
+    lines: &'static str,
+}
+
+const UNTUNED: Tidegate = Tidegate { setting: "untuned", lines: "" };
+const ENFORCED: Tidegate = Tidegate { setting: "enforce", lines: "adaptive_limit = \"enforce\"" };
 
 /// The same with dwells that a short form has the time for.
-struct Quick;
-
-/// What the short forms of restarts say of ramps.
-const QUICK: &str = "ramp = { steps = [\"25%\", \"50%\", \"75%\", \"100%\"], dwell = \"1s\" }";
+const QUICK: Tidegate = Tidegate {
+    setting: "short dwells",
+    lines: "ramp = { steps = [\"25%\", \"50%\", \"75%\", \"100%\"], dwell = \"1s\" }",
+};
 
 /// The real binary, and the end of its log that nobody reads.
 struct Running {
     gateway: Gateway,
     street: Street,
+    lines: &'static str,
     _unread: Option<std::io::PipeReader>,
 }
 
-impl Contender for Untuned {
+impl Contender for Tidegate {
     fn name(&self) -> &str {
         "tidegate"
     }
 
     fn setting(&self) -> &str {
-        "untuned"
+        self.setting
     }
 
     fn start(&self, street: &Street) -> Box<dyn Proxy> {
@@ -42,24 +49,9 @@ impl Contender for Untuned {
             let (reader, writer) = std::io::pipe().expect("a pipe");
             (launch, unread) = (Launch::stdout(Stdio::from(writer)), Some(reader));
         }
-        let config = if street.judged { judged(street) } else { config(street, "") };
+        let config = if street.judged { judged(street) } else { config(street, self.lines) };
         let gateway = Gateway::launch(&config, launch);
-        Box::new(Running { gateway, street: street.clone(), _unread: unread })
-    }
-}
-
-impl Contender for Quick {
-    fn name(&self) -> &str {
-        "tidegate"
-    }
-
-    fn setting(&self) -> &str {
-        "short dwells"
-    }
-
-    fn start(&self, street: &Street) -> Box<dyn Proxy> {
-        let gateway = Gateway::start(&config(street, QUICK));
-        Box::new(Running { gateway, street: street.clone(), _unread: None })
+        Box::new(Running { gateway, street: street.clone(), lines: self.lines, _unread: unread })
     }
 }
 
@@ -106,7 +98,7 @@ impl Proxy for Running {
 
     fn stands_before(&mut self, main: &[SocketAddr]) -> bool {
         self.street.main = main.to_vec();
-        self.gateway.write(&config(&self.street, ""));
+        self.gateway.write(&config(&self.street, self.lines));
         self.gateway.hup();
         true
     }
@@ -125,6 +117,14 @@ impl Proxy for Running {
 
 /// What holds in every experiment; a figure that does not hold is shown with all the others.
 fn neighbour_is_served(outcome: &Outcome) {
+    let Outcome { experiment, title, setting, seed, goodput, admitted, refused, timeouts, .. } = outcome;
+    eprintln!(
+        "{experiment}, {title}, {setting}, seed {seed}: goodput {:.1} %, admitted {:.0} / {:.0} ms, refused {}, left unserved {timeouts}",
+        100.0 * goodput,
+        admitted.p50_ms,
+        admitted.p99_ms,
+        refused.n
+    );
     assert!(outcome.capacity > 300.0, "the origin can do its 400 a second: {outcome:#?}");
     assert!(outcome.control_served >= 0.97, "the neighbour is served: {outcome:#?}");
     assert!(outcome.skipped == 0 && outcome.errors == 0, "no connection broke: {outcome:#?}");
@@ -134,9 +134,14 @@ fn short() -> Scale {
     Scale::short(1)
 }
 
+/// Eight backends that can do 800 a second together.
+fn eight() -> Scale {
+    Scale { backends: 8, workers: 2, ..short() }
+}
+
 #[test]
 fn e1_a_hung_upstream_holds_no_more_than_its_cap_and_serves_again_when_it_is_well() {
-    let outcome = experiments::hung_upstream(&Untuned, short());
+    let outcome = experiments::hung_upstream(&UNTUNED, short());
     neighbour_is_served(&outcome);
     assert!(outcome.slots_held <= outcome.slots_limit, "{outcome:#?}");
     assert!(outcome.refused.n > 50, "they are refused: {outcome:#?}");
@@ -146,7 +151,7 @@ fn e1_a_hung_upstream_holds_no_more_than_its_cap_and_serves_again_when_it_is_wel
 
 #[test]
 fn e2_an_upstream_ten_times_slower_keeps_to_its_cap_and_serves_again_when_it_is_well() {
-    let outcome = experiments::slow_upstream(&Untuned, Scale { during: Duration::from_secs(2), ..short() });
+    let outcome = experiments::slow_upstream(&UNTUNED, Scale { during: Duration::from_secs(2), ..short() });
     neighbour_is_served(&outcome);
     assert!(outcome.slots_held <= outcome.slots_limit, "{outcome:#?}");
     assert!(outcome.refused.n > 50 && outcome.refused.p50_ms < 30.0, "refused at once: {outcome:#?}");
@@ -155,7 +160,7 @@ fn e2_an_upstream_ten_times_slower_keeps_to_its_cap_and_serves_again_when_it_is_
 
 #[test]
 fn e3_a_flash_crowd_of_five_times_costs_hardly_an_answer() {
-    let outcome = experiments::flash_crowd(&Untuned, short(), 5.0);
+    let outcome = experiments::flash_crowd(&UNTUNED, short(), 5.0);
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.85, "{outcome:#?}");
     assert!(outcome.refused.n > 1_000, "{outcome:#?}");
@@ -163,7 +168,7 @@ fn e3_a_flash_crowd_of_five_times_costs_hardly_an_answer() {
 
 #[test]
 fn e4_a_retry_storm_is_over_when_its_cause_is() {
-    let outcome = experiments::retry_storm(&Untuned, short());
+    let outcome = experiments::retry_storm(&UNTUNED, short());
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
 }
@@ -171,7 +176,7 @@ fn e4_a_retry_storm_is_over_when_its_cause_is() {
 /// Four backends of which one goes bad: what is lost of the requests once two seconds are over.
 fn lost_to_a_bad_one(bad: Bad) -> (f64, Outcome) {
     let scale = Scale { backends: 4, workers: 2, during: Duration::from_millis(3_500), ..short() };
-    let outcome = experiments::bad_one(&Untuned, scale, bad);
+    let outcome = experiments::bad_one(&UNTUNED, scale, bad);
     assert!(outcome.control_served >= 0.97, "the neighbour is served: {outcome:#?}");
     (1.0 - outcome.goodput, outcome)
 }
@@ -204,7 +209,7 @@ fn e5d_one_of_four_that_resets_costs_next_to_nothing() {
 fn e8_a_name_server_that_is_silent_or_denies_its_names_is_not_noticed() {
     // Names are asked for every 5 s or so, and once a second or two when that failed.
     let scale = Scale { during: Duration::from_secs(9), ..short() };
-    let outcome = experiments::name_server_outage(&Untuned, scale);
+    let outcome = experiments::name_server_outage(&UNTUNED, scale);
     // What names can break, and a busy machine cannot: it runs for longer than the others, beside all of them.
     assert!(outcome.errors == 0, "no connection broke: {outcome:#?}");
     assert!(!outcome.reasons.contains_key("no_backend"), "nobody's address was taken away: {outcome:#?}");
@@ -215,7 +220,7 @@ fn e8_a_name_server_that_is_silent_or_denies_its_names_is_not_noticed() {
 
 #[test]
 fn e9_a_service_that_falls_silent_is_not_waited_for_and_is_asked_again_when_it_is_well() {
-    let outcome = experiments::silent_auth(&Untuned, Scale { after: Duration::from_secs(4), ..short() });
+    let outcome = experiments::silent_auth(&UNTUNED, Scale { after: Duration::from_secs(4), ..short() });
     neighbour_is_served(&outcome);
     assert!(outcome.slots_held <= outcome.slots_limit, "{outcome:#?}");
     assert!(outcome.refused.n > 50 && outcome.refused.p50_ms < 30.0, "refused at once: {outcome:#?}");
@@ -242,7 +247,7 @@ fn least_percent(outcome: &Outcome) -> f64 {
 
 #[test]
 fn e6_one_backend_that_restarts_cold_is_hardly_noticed_and_gets_its_percentage() {
-    let outcome = experiments::one_restarts(&Quick, Scale { backends: 8, workers: 1, ..restart(6) });
+    let outcome = experiments::one_restarts(&QUICK, Scale { backends: 8, workers: 1, ..restart(6) });
     assert!(outcome.goodput > 0.95, "{outcome:#?}");
     let share = outcome.checks.iter().find(|check| check.what.contains("its share")).expect("it is judged");
     assert!(share.seen < 0.6, "about a quarter of what a peer got: {outcome:#?}");
@@ -250,7 +255,7 @@ fn e6_one_backend_that_restarts_cold_is_hardly_noticed_and_gets_its_percentage()
 
 #[test]
 fn e7_a_fleet_that_restarts_cold_comes_back_by_steps_and_serves_everybody_again() {
-    let outcome = experiments::fleet_restarts(&Quick, restart(10));
+    let outcome = experiments::fleet_restarts(&QUICK, restart(10));
     assert_eq!(least_percent(&outcome), 25.0, "{outcome:#?}");
     assert!(outcome.goodput > 0.95 && outcome.reasons.get("ramp").is_some_and(|n| *n > 50), "{outcome:#?}");
     assert!(outcome.control_served >= 0.97, "{outcome:#?}");
@@ -258,7 +263,7 @@ fn e7_a_fleet_that_restarts_cold_comes_back_by_steps_and_serves_everybody_again(
 
 #[test]
 fn e7b_a_fleet_that_fails_again_under_load_is_taken_back() {
-    let outcome = experiments::fails_after_restart(&Quick, restart(8), 1);
+    let outcome = experiments::fails_after_restart(&QUICK, restart(8), 1);
     let backs = outcome.checks.iter().find(|check| check.what.contains("taken back")).expect("it is judged");
     assert!(backs.seen >= 1.0 && outcome.control_served >= 0.97, "{outcome:#?}");
 }
@@ -268,36 +273,88 @@ fn e10_a_log_that_nobody_reads_is_not_noticed() {
     // It is measured twice, with a log that is read and with one that is not.
     let part = Duration::from_millis(250);
     let scale = Scale { calm: part, before: part, during: 2 * part, after: part, ..short() };
-    let outcome = experiments::hung_log_sink(&Untuned, scale);
+    let outcome = experiments::hung_log_sink(&UNTUNED, scale);
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.97, "{outcome:#?}");
 }
 
 #[test]
 fn e11_more_latency_is_not_taken_for_overload() {
-    let outcome = experiments::latency_shift(&Untuned, short());
+    let outcome = experiments::latency_shift(&UNTUNED, short());
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.95, "{outcome:#?}");
 }
 
 #[test]
 fn e12_backends_that_come_are_used() {
-    let outcome = experiments::scale_out(&Untuned, Scale { after: Duration::from_secs(2), ..short() });
+    let outcome = experiments::scale_out(&UNTUNED, Scale { after: Duration::from_secs(2), ..short() });
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
 }
 
 #[test]
 fn e14_steady_load_below_what_is_possible_is_served() {
-    let outcome = experiments::steady(&Untuned, short());
+    let outcome = experiments::steady(&UNTUNED, short());
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.97 && outcome.refused.n < 5, "{outcome:#?}");
 }
 
 #[test]
 fn e15_clients_that_leave_leave_nothing_behind() {
-    let outcome = experiments::aborts(&Untuned, short());
+    let outcome = experiments::aborts(&UNTUNED, short());
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.95, "{outcome:#?}");
     assert!(outcome.checks.iter().any(|c| c.what.contains("returned to zero") && c.reached), "{outcome:#?}");
+}
+
+#[test]
+fn e2_enforced_a_fleet_ten_times_slower_serves_what_it_can() {
+    let scale = Scale { during: Duration::from_secs(5), ..eight() };
+    let outcome = experiments::slow_upstream(&ENFORCED, scale);
+    neighbour_is_served(&outcome);
+    // Untuned it is nothing: what the cap lets in takes longer than clients wait.
+    // Without it next to nothing: what the cap lets in takes longer than clients wait.
+    assert!(outcome.goodput > 0.7, "{outcome:#?}");
+    assert!(outcome.recovery_s.is_some(), "{outcome:#?}");
+}
+
+#[test]
+fn e3_enforced_a_flash_crowd_is_admitted_no_faster_than_it_is_served() {
+    let outcome = experiments::flash_crowd(&ENFORCED, short(), 5.0);
+    neighbour_is_served(&outcome);
+    assert!(outcome.goodput > 0.85, "{outcome:#?}");
+    assert!(outcome.refused.n > 1_000, "{outcome:#?}");
+    assert!(outcome.admitted.p50_ms < 500.0, "{outcome:#?}");
+}
+
+#[test]
+fn e11_enforced_more_latency_is_not_taken_for_overload() {
+    let scale = Scale { during: Duration::from_secs(4), ..eight() };
+    let outcome = experiments::latency_shift(&ENFORCED, scale);
+    neighbour_is_served(&outcome);
+    assert!(outcome.goodput > 0.7, "{outcome:#?}");
+}
+
+#[test]
+fn e12_enforced_backends_that_come_are_used() {
+    let outcome = experiments::scale_out(&ENFORCED, Scale { after: Duration::from_secs(2), ..short() });
+    neighbour_is_served(&outcome);
+    assert!(outcome.goodput > 0.9, "{outcome:#?}");
+}
+
+#[test]
+fn e13_enforced_two_gateways_before_one_fleet_keep_it_busy_and_share_it() {
+    let scale = Scale { during: Duration::from_secs(3), ..short() };
+    let outcome = experiments::replicas(&ENFORCED, scale, 2);
+    neighbour_is_served(&outcome);
+    assert!(outcome.goodput > 0.85 && outcome.admitted.p50_ms < 500.0, "{outcome:#?}");
+    let unfair = outcome.checks.iter().find(|check| check.what.contains("share, off")).expect("judged");
+    assert!(unfair.seen < 0.3, "{outcome:#?}");
+}
+
+#[test]
+fn e14_enforced_steady_load_below_what_is_possible_is_served() {
+    let outcome = experiments::steady(&ENFORCED, short());
+    neighbour_is_served(&outcome);
+    assert!(outcome.goodput > 0.9, "{outcome:#?}");
 }

@@ -10,6 +10,7 @@ mod support;
 
 mod aborts;
 mod access_log;
+mod adaptive;
 mod admin;
 mod answers;
 mod applied;

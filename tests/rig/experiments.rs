@@ -14,6 +14,7 @@ mod hung;
 mod judge;
 mod names;
 pub mod outcome;
+mod replicas;
 mod restart;
 mod scale_out;
 mod shift;
@@ -28,6 +29,7 @@ pub use self::bad_one::{Bad, bad_one};
 pub use self::crowd::flash_crowd;
 pub use self::hung::hung_upstream;
 pub use self::names::name_server_outage;
+pub use self::replicas::replicas;
 pub use self::restart::{fails_after_restart, fleet_restarts, one_restarts};
 pub use self::scale_out::scale_out;
 pub use self::shift::latency_shift;
@@ -64,6 +66,8 @@ pub struct Street {
     pub resolver: Option<SocketAddr>,
     /// The fleet says who may pass to `/main`, which the healthy backend serves.
     pub judged: bool,
+    /// Which it is of several side by side, from 0.
+    pub nth: usize,
     /// What the fleet serves in a quarter of the clients' patience: what a careful operator lets it hold.
     pub in_flight: usize,
 }

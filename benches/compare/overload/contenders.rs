@@ -14,8 +14,19 @@ use std::net::SocketAddr;
 pub struct Entrant<'a> {
     pub place: &'a Place,
     pub kind: Kind,
-    /// As a careful operator sets it, instead of as it comes.
-    pub by_hand: bool,
+    /// How it is set.
+    pub setting: Setting,
+}
+
+/// How a peer is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Every bound is its default.
+    AsItComes,
+    /// As a careful operator sets it.
+    ByHand,
+    /// Tidegate with a limit that finds itself and refuses.
+    Enforced,
 }
 
 struct Running {
@@ -30,18 +41,26 @@ impl Contender for Entrant<'_> {
     }
 
     fn setting(&self) -> &str {
-        match (self.kind, self.by_hand) {
-            (Kind::Tidegate, _) => "untuned",
-            (_, true) => "set by hand",
-            (_, false) => "as it comes",
+        match (self.kind, self.setting) {
+            (_, Setting::ByHand) => "set by hand",
+            (Kind::Tidegate, Setting::AsItComes) => "untuned",
+            (_, Setting::AsItComes) => "as it comes",
+            (_, Setting::Enforced) => "adaptive_limit = enforce",
         }
     }
 
     fn start(&self, street: &Street) -> Box<dyn Proxy> {
         let (log, pipe) = if street.log_hangs { self.hung_log() } else { ("off".to_owned(), None) };
         let mut values = values(street);
-        values.set("log", log);
-        let recipe = Recipe { kind: self.kind, templates: vec![self.template(street)], values, workers: 1 };
+        let adaptive = if self.setting == Setting::Enforced { "enforce" } else { "shadow" };
+        values.set("log", log).set("adaptive_limit", adaptive);
+        let recipe = Recipe {
+            kind: self.kind,
+            templates: vec![self.template(street)],
+            values,
+            nth: street.nth,
+            workers: 1,
+        };
         let peer = Peer::start(self.place, &recipe).expect("it starts, or there is nothing to look at");
         Box::new(Running { peer, _pipe: pipe })
     }
@@ -50,7 +69,7 @@ impl Contender for Entrant<'_> {
 impl Entrant<'_> {
     /// Where its configuration is, and what the filled file is called.
     fn template(&self, street: &Street) -> (String, String) {
-        let setting = if self.by_hand { "careful" } else { "default" };
+        let setting = if self.setting == Setting::ByHand { "careful" } else { "default" };
         let (from, to) = match self.kind {
             Kind::Nginx => (format!("nginx.{setting}.conf"), "nginx.conf"),
             Kind::Haproxy => (format!("haproxy.{setting}.cfg"), "haproxy.cfg"),

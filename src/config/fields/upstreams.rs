@@ -39,17 +39,15 @@ static FIELDS: [Field; 20] = [
         "latency_objective",
         up_to(600),
         "the smaller of 250ms and a quarter of the shortest timeout of its routes",
-        "What the adaptive limit aims at.",
-    )
-    .not_yet("the configured cap alone limits"),
+        "Mean time to an answer's head that the adaptive limit aims at.",
+    ),
     preset(
         "adaptive_limit",
         Kind::Word(&["off", "shadow", "enforce"]),
         "\"shadow\"",
-        "Whether a limit that finds itself is watched or enforced.",
+        "Whether a limit that finds itself is off, only watched, or refuses.",
     )
-    .high()
-    .not_yet("the configured cap alone limits"),
+    .high(),
     preset(
         "connect_timeout",
         up_to(60),

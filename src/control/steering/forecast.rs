@@ -54,10 +54,11 @@ impl Demand {
     }
 }
 
-/// What these shares will shed of this demand.
-pub fn forecast(demand: &Demand, shares: &Shares) -> Forecast {
+/// What these shares will shed of this demand; a limit that acts leaves no more than itself of them.
+pub fn forecast(demand: &Demand, shares: &Shares, limit: Option<u32>) -> Forecast {
     let wanted = demand.wanted();
-    let shed = match shares.total {
+    let room = shares.total.map(|total| limit.map_or(total, |limit| total.min(limit)));
+    let shed = match room {
         None => 0.0,
         Some(0) => 1.0,
         Some(room) => missing(f64::from(room), wanted)
@@ -66,7 +67,7 @@ pub fn forecast(demand: &Demand, shares: &Shares) -> Forecast {
     let tenths = |value: f64| (value * 10.0).round() / 10.0;
     Forecast {
         demand_in_flight: tenths(wanted),
-        room: shares.total,
+        room,
         offered_per_second: tenths(demand.offered()),
         shed_percent: tenths(100.0 * shed),
     }
@@ -110,26 +111,33 @@ mod tests {
 
     #[test]
     fn a_fleet_at_25_percent_sheds_three_of_four() {
-        let forecast = forecast(&demand(40.0, 2_000.0, 0.0), &fleet(25.0, None));
+        let forecast = forecast(&demand(40.0, 2_000.0, 0.0), &fleet(25.0, None), None);
         assert_eq!((forecast.room, forecast.shed_percent), (Some(10), 75.0));
     }
 
     #[test]
     fn while_it_sheds_the_forecast_stays_the_same() {
-        let forecast = forecast(&demand(10.0, 500.0, 1_500.0), &fleet(25.0, None));
+        let forecast = forecast(&demand(10.0, 500.0, 1_500.0), &fleet(25.0, None), None);
         assert_eq!((forecast.demand_in_flight, forecast.shed_percent), (40.0, 75.0));
     }
 
     #[test]
     fn the_tighter_of_both_bounds_tells() {
-        let forecast = forecast(&demand(4.0, 2_000.0, 0.0), &fleet(25.0, Some(500.0)));
+        let forecast = forecast(&demand(4.0, 2_000.0, 0.0), &fleet(25.0, Some(500.0)), None);
         assert_eq!(forecast.shed_percent, 75.0);
     }
 
     #[test]
+    fn a_limit_that_acts_leaves_less_than_the_ramp() {
+        let forecast = |limit| forecast(&demand(40.0, 2_000.0, 0.0), &fleet(50.0, None), Some(limit));
+        assert_eq!((forecast(64).room, forecast(64).shed_percent), (Some(20), 50.0));
+        assert_eq!((forecast(4).room, forecast(4).shed_percent), (Some(4), 90.0));
+    }
+
+    #[test]
     fn nothing_is_shed_without_a_ramp_or_demand_and_everything_of_a_drained_fleet() {
-        assert_eq!(forecast(&demand(40.0, 2_000.0, 0.0), &fleet(100.0, None)).shed_percent, 0.0);
-        assert_eq!(forecast(&Demand::default(), &fleet(25.0, None)).shed_percent, 0.0);
-        assert_eq!(forecast(&demand(1.0, 50.0, 0.0), &fleet(0.0, None)).shed_percent, 100.0);
+        assert_eq!(forecast(&demand(40.0, 2_000.0, 0.0), &fleet(100.0, None), None).shed_percent, 0.0);
+        assert_eq!(forecast(&Demand::default(), &fleet(25.0, None), None).shed_percent, 0.0);
+        assert_eq!(forecast(&demand(1.0, 50.0, 0.0), &fleet(0.0, None), None).shed_percent, 100.0);
     }
 }

@@ -37,6 +37,8 @@ pub struct Kept {
     pub learners: HashMap<Place, Learner>,
     /// Backends that were on their way back.
     pub running: BTreeMap<Place, Running>,
+    /// Its limits that find themselves, by upstream.
+    pub limits: HashMap<Arc<str>, u32>,
     /// What could not be read, if anything.
     pub trouble: Option<String>,
 }
@@ -92,6 +94,15 @@ struct DrainEntry {
 #[derive(Serialize, Deserialize)]
 struct ReferencesFile {
     backends: Vec<ReferenceEntry>,
+    /// Not in the files of an older program.
+    #[serde(default)]
+    limits: Vec<LimitEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LimitEntry {
+    upstream: String,
+    limit: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,13 +120,14 @@ impl Kept {
         let references: Option<ReferencesFile> = read(store, REFERENCES, &mut trouble);
         let (mut levers, mut running) = (Levers::default(), BTreeMap::new());
         steering.into_iter().for_each(|file| file.fill(&mut levers, &mut running));
-        let entries = references.map(|file| file.backends).unwrap_or_default();
+        let (entries, limits) = references.map(|file| (file.backends, file.limits)).unwrap_or_default();
         let learners =
             entries.into_iter().map(|entry| ((entry.upstream.into(), entry.address.into()), entry.learned));
         Kept {
             levers,
             learners: learners.collect(),
             running,
+            limits: limits.into_iter().map(|entry| (entry.upstream.into(), entry.limit)).collect(),
             trouble: (!trouble.is_empty()).then(|| trouble.join("; ")),
         }
     }
@@ -249,7 +261,9 @@ impl Steering {
                     address: address.to_string(),
                     learned: learned.clone(),
                 });
-            (steering, ReferencesFile { backends: backends.collect() })
+            let limits = state.limits.kept();
+            let limits = limits.map(|(name, limit)| LimitEntry { upstream: name.to_string(), limit });
+            (steering, ReferencesFile { backends: backends.collect(), limits: limits.collect() })
         };
         let written = write(store, STEERING, &steering).and_then(|()| write(store, REFERENCES, &references));
         let unkept = written.as_ref().err().map(|error| format!("ramps and drains are not stored: {error}"));

@@ -1,5 +1,6 @@
 //! What operators see of levers and references, as plain values.
 
+use crate::admission::settings::Mode;
 use crate::balancing::Backend;
 use crate::balancing::shares::Share;
 use crate::control::ramp::choice::Standing;
@@ -9,7 +10,7 @@ use crate::control::steering::conflict::{conflicts, dormant};
 use crate::control::steering::forecast::Forecast;
 use crate::control::steering::watchman::{Found, effective, place};
 use crate::control::steering::{Refusal, State, Steering, known, unix_ms};
-use crate::control::view::{CohortView, LeverView, ReferenceView, ThenView};
+use crate::control::view::{AdaptiveView, CohortView, LeverView, ReferenceView, ThenView};
 use crate::routing::table::{Table, Upstream};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,8 +31,19 @@ pub struct UpstreamSight {
     pub cohort: Option<CohortView>,
     /// Its low classes stay out, because all of it came back at once.
     pub low_classes_out: bool,
+    /// The limit that finds itself, if that is not off.
+    pub adaptive: Option<AdaptiveView>,
     /// Its backends, in their order.
     pub backends: Vec<BackendSight>,
+}
+
+impl UpstreamSight {
+    /// What it may hold now: the least of its cap, what ramps leave of it, and a limit that acts.
+    pub fn limit(&self, cap: u32) -> u32 {
+        let acts = |adaptive: &&AdaptiveView| adaptive.mode == Mode::Enforce.as_str();
+        let adaptive = self.adaptive.as_ref().filter(acts).map(|adaptive| adaptive.limit);
+        [self.total, adaptive].into_iter().flatten().fold(cap, u32::min)
+    }
 }
 
 /// What is to be seen of one backend.
@@ -74,7 +86,7 @@ impl Steering {
             .upstreams
             .iter()
             .filter(|upstream| ramped.contains(&upstream.name))
-            .map(|upstream| (&upstream.name, state.forecast(upstream)))
+            .map(|upstream| (&upstream.name, state.forecast(upstream, &state.levers)))
             .collect();
         let ramps = state
             .levers
@@ -96,7 +108,7 @@ impl Steering {
         let table = self.live.load();
         let state = self.state();
         let upstream = table.upstreams.iter().find(|upstream| upstream.name == *target.upstream());
-        let forecast = upstream.map(|upstream| state.forecast(upstream));
+        let forecast = upstream.map(|upstream| state.forecast(upstream, &state.levers));
         match state.levers.get(target) {
             Some(lever) => Some(seen(target, lever, forecast)),
             None => state
@@ -123,7 +135,7 @@ impl Steering {
         let table = self.live.load();
         let upstream = known(&table, target)?;
         let state = self.state();
-        Ok(state.forecast(upstream))
+        Ok(state.forecast(upstream, &state.levers))
     }
 
     /// What a person should know: levers that wait for their name, and what is not on disk.
@@ -144,7 +156,7 @@ impl Steering {
 impl State {
     fn upstream(&self, upstream: &Upstream) -> UpstreamSight {
         let (shares, now) = (upstream.cluster.shares.load(), Instant::now());
-        let forecast = self.forecast(upstream);
+        let forecast = self.forecast(upstream, &self.levers);
         let target = Target::Upstream(upstream.name.clone());
         let found = self.watchman.references(upstream, &self.levers, &self.comebacks);
         let backends = upstream.cluster.backends.iter().zip(&shares.of).zip(&found);
@@ -153,6 +165,7 @@ impl State {
             total: shares.total,
             cohort: self.crowd.standing(&upstream.name).map(|standing| cohort(&standing)),
             low_classes_out: shares.low_classes_out,
+            adaptive: self.limits.view(upstream),
             backends: backends
                 .enumerate()
                 .map(|(index, ((backend, share), found))| BackendSight {

@@ -5,6 +5,7 @@
 
 use crate::balancing::Backend;
 use crate::balancing::shares::{Presence, Shares, Standing};
+use crate::control::limits::Limits;
 use crate::control::ramp::lever::{Levers, Target};
 use crate::control::ramp::reference::{Learner, Load, Reference, Second, median};
 use crate::control::steering::comeback::Comebacks;
@@ -114,7 +115,7 @@ impl Watchman {
     }
 
     /// Looks once; `unix` is the second since 1970.
-    pub fn look(&mut self, table: &Table, levers: &Levers, now: Instant, unix: i64) {
+    pub fn look(&mut self, table: &Table, (levers, limits): (&Levers, &Limits), now: Instant, unix: i64) {
         for upstream in &table.upstreams {
             for backend in &upstream.cluster.backends {
                 let in_flight = backend.in_flight.get();
@@ -128,21 +129,21 @@ impl Watchman {
         if now.saturating_duration_since(began) >= SECOND {
             self.second_began = Some(now);
             let seconds = now.saturating_duration_since(began).as_secs_f64();
-            self.end_second(table, levers, seconds, unix);
+            self.end_second(table, (levers, limits), seconds, unix);
         }
     }
 
-    fn end_second(&mut self, table: &Table, levers: &Levers, seconds: f64, unix: i64) {
+    fn end_second(&mut self, table: &Table, (levers, limits): (&Levers, &Limits), seconds: f64, unix: i64) {
         for upstream in &table.upstreams {
             let sheds = upstream.metrics.all_sheds();
             let counted = self.demands.entry(upstream.name.clone()).or_default();
             let shed = sheds - counted.sheds.replace(sheds).unwrap_or(sheds).min(sheds);
-            let ramped = upstream.cluster.shares.load().are_bound();
+            let bound = upstream.cluster.shares.load().are_bound() || limits.refuses(upstream);
             let (mut in_flight, mut ended) = (0.0, 0);
             for backend in &upstream.cluster.backends {
                 let Some(looks) = self.looks.get_mut(&place(upstream, backend)) else { continue };
                 let mut second = looks.end(backend);
-                second.unbound &= !ramped && shed == 0 && backend.is_present();
+                second.unbound &= !bound && shed == 0 && backend.is_present();
                 in_flight += second.in_flight;
                 ended += second.requests;
                 // A second may be late: rates are per second, whatever the clock did.
@@ -231,10 +232,15 @@ impl Watchman {
         self.learners.get(&place(upstream, backend))?.reference()
     }
 
-    /// What an upstream would shed under `levers`.
-    pub fn forecast(&self, upstream: &Upstream, levers: &Levers, comebacks: &Comebacks) -> Forecast {
+    /// What an upstream would shed under `levers`, under what brings its backends back, and under a limit that acts.
+    pub fn forecast(
+        &self,
+        upstream: &Upstream,
+        (levers, comebacks): (&Levers, &Comebacks),
+        limit: Option<u32>,
+    ) -> Forecast {
         let demand = self.demands.get(&upstream.name).map(|counted| counted.demand).unwrap_or_default();
-        forecast(&demand, &self.shares(upstream, levers, comebacks))
+        forecast(&demand, &self.shares(upstream, levers, comebacks), limit)
     }
 }
 

@@ -4,6 +4,7 @@
 //! 2xx lets pass, 401 and 403 refuse; anything else decides nothing, also an answer that is too large or not whole.
 //! What is left of a question whose time is over stays a zombie of its upstream, like any other request.
 
+use crate::admission::samples::Head;
 use crate::admission::{Granted, RouteGate};
 use crate::balancing::{self, Sent};
 use crate::filters::auth::ask::{self, Question};
@@ -69,15 +70,22 @@ async fn answer(
     let request = request(external, question).ok_or(BROKEN)?;
     // The service is told nothing of what the client said about time: its own is shorter.
     let until = (deadline, Onward::default());
-    let result = match balancing::send(lent.exchanges, &progress, request, granted, until).await {
+    let awaited = gate.awaits(&progress, lent.clock.coarse());
+    let sent = balancing::send(lent.exchanges, &progress, request, granted, until).await;
+    awaited.over();
+    let result = match sent {
         Ok(sent) => {
-            gate.answered(sent.ended - sent.began);
+            let head = Head { status: sent.response.status(), began: sent.began, ended: sent.ended };
+            gate.answered(head, &progress);
             if breaker.answered() {
                 AuthSilence::ended(&auth.settings.name, &external.upstream).emit();
             }
             read(sent, &progress, deadline).await
         }
-        Err(reject) => Err(failed(&reject)),
+        Err(reject) => {
+            gate.failed(reject.reason, deadline, &progress);
+            Err(failed(&reject))
+        }
     };
     if matches!(result, Err(Undecided::Timeout))
         && !deadline.by_client

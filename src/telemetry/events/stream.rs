@@ -30,6 +30,8 @@ pub enum Kind {
     Ramp,
     /// Backends: ejected, on trial, back; down and up by their checks.
     Ejection,
+    /// Limits that find themselves: moved by much, objective raised, at the floor.
+    Limit,
     /// The process: start, ready, the steps of its drain, stuck cores.
     Process,
     /// Certificates.
@@ -46,11 +48,12 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Config,
         Kind::Shed,
         Kind::Ramp,
         Kind::Ejection,
+        Kind::Limit,
         Kind::Process,
         Kind::Certificate,
         Kind::Listener,
@@ -66,6 +69,7 @@ impl Kind {
             Kind::Shed => "shed",
             Kind::Ramp => "ramp",
             Kind::Ejection => "ejection",
+            Kind::Limit => "limit",
             Kind::Process => "process",
             Kind::Certificate => "certificate",
             Kind::Listener => "listener",

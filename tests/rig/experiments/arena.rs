@@ -1,16 +1,18 @@
 //! Where experiments take place: the fleet, the control upstream, the contender before them, the clients.
 
-use super::super::load::report::{Report, Row};
+use super::super::load::report::{Report, Row, Seen};
 use super::super::load::stream::Stream;
 use super::super::load::{Load, Plan, stream};
 use super::super::origin::Fleet;
-use super::super::origin::knobs::{Knobs, Seen, Service};
+use super::super::origin::knobs::{self, Knobs, Service};
 use super::{Contender, Proxy, Scale, Slots, Street};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long the control upstream takes.
 const CONTROL: Duration = Duration::from_millis(5);
+/// What the clients of the fleet are called; those of further gateways with a number behind it.
+const MAIN: &str = "main";
 /// Loopback addresses that clients come from.
 const SOURCES: u8 = 16;
 /// Between two looks at the contender's slots.
@@ -22,6 +24,8 @@ const REST: Duration = Duration::from_secs(30);
 pub struct Arena {
     pub main: Fleet,
     pub proxy: Box<dyn Proxy>,
+    /// Others before the same fleet.
+    beside: Vec<Box<dyn Proxy>>,
     pub scale: Scale,
     /// What the fleet can do a second.
     pub capacity: f64,
@@ -43,10 +47,13 @@ pub type Act<'a> = (Duration, Box<dyn FnOnce(&mut Fleet, &mut dyn Proxy) + 'a>);
 
 /// What a run saw.
 pub struct Run {
+    /// All clients of `/main` together, and the control traffic.
     pub report: Report,
+    /// The clients of each gateway.
+    pub each: Vec<Seen>,
     /// The most slots that were held at a look, and the limit then.
     pub slots: Option<Slots>,
-    pub origin: Seen,
+    pub origin: knobs::Seen,
 }
 
 impl Arena {
@@ -76,18 +83,48 @@ impl Arena {
             log_hangs: special.log_hangs,
             resolver: special.resolver,
             judged: special.judged,
+            nth: 0,
             in_flight: (capacity * scale.patience.as_secs_f64() / 4.0).ceil() as usize,
         };
         let proxy = contender.start(&street);
         main.forget_peaks();
-        let mut arena = Arena { main, proxy, scale, capacity, alone: Row::new(), control };
+        let beside = Vec::new();
+        let mut arena = Arena { main, proxy, beside, scale, capacity, alone: Row::new(), control };
         arena.alone = arena.control_alone();
         arena
     }
 
+    /// The same with several of the contender side by side.
+    pub fn open_several(contender: &dyn Contender, scale: Scale, count: usize) -> Arena {
+        let mut arena = Arena::open(contender, scale, false);
+        let street = |nth| Street {
+            main: arena.main.addresses().to_vec(),
+            control: arena.control.addresses()[0],
+            log_hangs: false,
+            resolver: None,
+            judged: false,
+            nth,
+            in_flight: (arena.capacity * scale.patience.as_secs_f64() / 4.0 / count as f64).ceil() as usize,
+        };
+        let beside = (1..count).map(|nth| contender.start(&street(nth))).collect();
+        arena.beside = beside;
+        arena
+    }
+
+    /// Clients of `/main` of every gateway, so many a second together.
+    pub fn clients_of_all(&self, rate: f64) -> Vec<Stream> {
+        let each = rate / (1 + self.beside.len()) as f64;
+        let others = self.beside.iter().enumerate().map(|(nth, proxy)| {
+            let name = format!("{MAIN}{}", nth + 1);
+            let stream = stream(&name, proxy.edge(), "/main", each).poisson().sources(SOURCES);
+            stream.patience(self.scale.patience)
+        });
+        [self.clients(each)].into_iter().chain(others).collect()
+    }
+
     /// Clients of `/main`: so many a second, independent of each other, with the scale's patience.
     pub fn clients(&self, rate: f64) -> Stream {
-        let stream = stream("main", self.proxy.edge(), "/main", rate).poisson().sources(SOURCES);
+        let stream = stream(MAIN, self.proxy.edge(), "/main", rate).poisson().sources(SOURCES);
         stream.patience(self.scale.patience)
     }
 
@@ -108,12 +145,17 @@ impl Arena {
     }
 
     /// Runs clients beside the control traffic, does what is to be done, and looks at the slots.
-    pub fn run(&mut self, clients: Stream, mut acts: Vec<Act<'_>>) -> Run {
+    pub fn run(&mut self, clients: Stream, acts: Vec<Act<'_>>) -> Run {
+        self.run_all(vec![clients], acts)
+    }
+
+    /// The same with clients of several gateways.
+    pub fn run_all(&mut self, clients: Vec<Stream>, mut acts: Vec<Act<'_>>) -> Run {
         acts.sort_by_key(|(at, _)| *at);
         let mut acts = acts.into_iter().peekable();
         let end = self.scale.end();
         let plan = Plan::new(end, self.scale.seed).slice(self.scale.slice);
-        let load = Load::start(plan, [vec![clients], self.control_streams()].concat());
+        let load = Load::start(plan, [clients, self.control_streams()].concat());
         let (started, mut slots) = (load.started(), None::<Slots>);
         let mut look = LOOK;
         while started.elapsed() < end {
@@ -129,7 +171,14 @@ impl Arena {
             let next = acts.peek().map_or(look, |(at, _)| look.min(*at));
             std::thread::park_timeout(next.saturating_sub(started.elapsed()));
         }
-        Run { report: load.finish(), slots, origin: self.main.seen_together() }
+        let mut report = load.finish();
+        let (each, mut rest): (Vec<_>, Vec<_>) =
+            report.streams.into_iter().partition(|seen| seen.name.starts_with(MAIN));
+        let mut all = each[0].clone();
+        each[1..].iter().for_each(|more| all.add(more));
+        rest.insert(0, all);
+        report.streams = rest;
+        Run { report, each, slots, origin: self.main.seen_together() }
     }
 
     /// Waits until nothing is in flight, at the origin and by the contender's account; false if that never came.

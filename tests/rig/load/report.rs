@@ -37,7 +37,7 @@ pub enum Ended {
 }
 
 /// One stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Seen {
     pub name: String,
     /// Clients that were due.
@@ -108,6 +108,17 @@ impl Seen {
             rows: vec![Row::new(); rows as usize],
             slice: plan.slice,
         }
+    }
+
+    /// Takes another stream of the same plan in.
+    pub fn add(&mut self, more: &Seen) {
+        self.scheduled += more.scheduled;
+        self.answered += more.answered;
+        self.skipped += more.skipped;
+        more.statuses.iter().for_each(|(status, n)| *self.statuses.entry(*status).or_default() += n);
+        more.reasons.iter().for_each(|(reason, n)| *self.reasons.entry(reason.clone()).or_default() += n);
+        more.errors.iter().for_each(|(error, n)| *self.errors.entry(error).or_default() += n);
+        self.rows.iter_mut().zip(&more.rows).for_each(|(row, more)| row.add(more));
     }
 
     /// A client was due at `at`.

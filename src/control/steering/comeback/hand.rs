@@ -5,7 +5,6 @@ use super::{Beside, Comebacks, Running, course};
 use crate::control::ramp::guard::{GuardedRamp, Usual};
 use crate::control::ramp::lever::{Step, Stuck, Target};
 use crate::control::steering::State;
-use crate::control::steering::forecast::Forecast;
 use crate::control::steering::watchman::{Place, place};
 use crate::routing::table::Upstream;
 use std::time::Instant;
@@ -62,10 +61,6 @@ fn is_meant(target: &Target, (upstream, _): &Place, running: &Running) -> bool {
 }
 
 impl State {
-    pub(in crate::control::steering) fn forecast(&self, upstream: &Upstream) -> Forecast {
-        self.watchman.forecast(upstream, &self.levers, &self.comebacks)
-    }
-
     /// Takes a ramp away: the operator's, or where there is none what brings backends back by itself. Its reason.
     pub(in crate::control::steering) fn clear(&mut self, target: &Target) -> Option<String> {
         match self.levers.clear(target) {
