@@ -101,6 +101,7 @@ impl Backend {
             cap,
             weight,
             presence,
+            away: None,
         }
     }
 

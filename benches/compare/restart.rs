@@ -92,7 +92,7 @@ fn one(session: &Session, kind: Kind, template: (&str, &str), course: Course) ->
     values.set("cap_each", cap / BACKENDS).set("control", backends.addresses()[0]);
     values.set("control_port", backends.addresses()[0].port());
     let templates = vec![(template.0.to_owned(), template.1.to_owned())];
-    let peer = Peer::start(&session.place, &Recipe { kind, templates, values, workers: 1 })?;
+    let peer = Peer::start(&session.place, &Recipe { kind, templates, values, nth: 0, workers: 1 })?;
     let offered = ASKED * capacity;
     let retries = Retries { max: 2, wait: Duration::from_millis(250), at_once: 4_000 };
     let clients = load::stream("main", peer.door(Door::Http), "/main", offered);

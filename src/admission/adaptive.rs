@@ -384,8 +384,10 @@ impl Limiter {
     fn give_back(&mut self, mean: f64, seen: Window) -> Move {
         let before = std::mem::take(&mut self.episode);
         // Cuts that were kept before may have been as futile, and are soon made good then.
-        self.threshold = before.first;
         let objective = self.objective();
+        // And whoever takes longer holds as much more for the same work (Little's law).
+        let little = self.bounds.hold(f64::from(before.limit) * mean / objective.as_secs_f64());
+        self.threshold = before.first.max(little);
         self.objective = self.objective.max((RAISE * mean).min(ceiling(&self.settings)));
         let from = std::mem::replace(&mut self.limit, self.bounds.hold(f64::from(before.limit)));
         Move { why: Why::Futile, from, to: self.limit, window: seen, objective }

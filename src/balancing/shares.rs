@@ -41,6 +41,9 @@ pub struct Standing {
     pub weight: u32,
     /// Whether it is among those that take requests at all.
     pub presence: Presence,
+    /// The percentage of its reference that it would begin with when it comes back: nobody is there now, so this is no
+    /// ramp yet, but until it is noticed that it is back, it must not get all that its cap allows.
+    pub away: Option<f64>,
 }
 
 /// Whether a backend is among those that take requests, as far as health and ejection decide.
@@ -118,7 +121,8 @@ pub fn whole(parts: impl Iterator<Item = u64>) -> u32 {
 }
 
 fn share(standing: &Standing, any: bool) -> Share {
-    let Standing { percent, reference, settled, rate, cap, weight, presence } = *standing;
+    let Standing { percent, reference, settled, rate, cap, weight, presence, away } = *standing;
+    let cap = away.map_or(cap, |percent| at_most((percent / 100.0 * reference).ceil().max(1.0), cap));
     let probe = presence == Presence::Probe;
     let cap = if probe { cap.min(1) } else { cap };
     if presence == Presence::Out {
@@ -173,6 +177,7 @@ mod tests {
             cap: 1_000,
             weight: 100,
             presence: Presence::In,
+            away: None,
         }
     }
 
@@ -221,6 +226,14 @@ mod tests {
     }
 
     #[test]
+    fn who_is_away_is_held_to_its_first_step_and_holds_nobody_else() {
+        let away = Standing { away: Some(25.0), ..standing(100.0, 36.0) };
+        let shares = Shares::of(&[away, standing(100.0, 36.0)], None);
+        assert_eq!((shares.of[0].cap, shares.of[1].cap), (9, 1_000));
+        assert!(!shares.are_bound());
+    }
+
+    #[test]
     fn a_drained_backend_gets_nothing_and_its_neighbour_no_more_than_twice() {
         let shares = Shares::of(&[standing(0.0, 10.0), standing(100.0, 10.0)], None);
         assert_eq!((shares.of[0].cap, shares.of[0].weight), (0, 0));
@@ -247,6 +260,7 @@ mod tests {
                     cap,
                     weight,
                     presence: Presence::In,
+                    away: None,
                 })
                 .collect();
             let shares = Shares::of(&standings, None);

@@ -4,7 +4,6 @@
 //! Pure: time comes in as an argument. What a percentage means in requests is [`crate::balancing::shares`]; who sets
 //! one, and where it is kept, is [`crate::control::steering`].
 
-pub mod addresses;
 pub mod choice;
 pub mod fleet;
 pub mod guard;

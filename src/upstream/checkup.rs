@@ -46,6 +46,7 @@ pub struct Proof {
 pub struct Checkup {
     tally: Mutex<Tally>,
     down: AtomicBool,
+    ever_well: AtomicBool,
     downs: AtomicU64,
     ups: AtomicU64,
 }
@@ -57,6 +58,9 @@ impl Checkup {
         let dead = tally.is_dead();
         tally.take_in(outcome, now, proof);
         self.down.store(tally.down.is_some(), Relaxed);
+        if *outcome == Outcome::Well {
+            self.ever_well.store(true, Relaxed);
+        }
         match (dead, tally.is_dead()) {
             (false, true) => self.downs.fetch_add(1, Relaxed),
             (true, false) => self.ups.fetch_add(1, Relaxed),
@@ -67,6 +71,11 @@ impl Checkup {
     /// Why it is down, if it is.
     pub fn down(&self) -> Option<Down> {
         if self.down.load(Relaxed) { self.tally().down.clone() } else { None }
+    }
+
+    /// A check has found it well, ever.
+    pub fn ever_well(&self) -> bool {
+        self.ever_well.load(Relaxed)
     }
 
     /// Times that it was taken for dead, and times that it was found alive after that; slowness is not counted.

@@ -156,6 +156,21 @@ fn a_cut_that_helps_is_kept() {
 }
 
 #[test]
+fn a_line_that_still_grows_when_it_is_first_cut_does_not_make_the_cut_look_futile() {
+    let mut limiter = limiter(8, 1_000, Some(128));
+    // 1,000 a second are served. The first slow answers are those that stood at the front of a line which is full by
+    // then; every later one tells of what was in flight when it came.
+    let (mut before, mut mean) = (128, 0.065);
+    for _ in 0..25 {
+        limiter.tick(TICK, &Window { max_in_flight: before, ..answers(200, mean, true) });
+        mean = f64::from(before) / 1_000.0;
+        before = limiter.limit();
+        assert!(!limiter.is_raised(), "{before}");
+    }
+    assert!((50..=70).contains(&limiter.limit()), "{}", limiter.limit());
+}
+
+#[test]
 fn at_its_floor_an_upstream_that_is_slow_by_nature_is_not_held_there() {
     let mut limiter = limiter(8, 1_000, Some(8));
     live(&mut limiter, 200, &answers(100, 0.2, true));

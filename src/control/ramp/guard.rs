@@ -23,6 +23,8 @@ const PATIENCE: u32 = 4;
 const LONGEST: Duration = Duration::from_secs(60);
 /// Times back after which a person is told.
 const ALERT: u32 = 3;
+/// In percent: all of the reference, and still bound.
+const ON_WATCH: f64 = 99.99;
 /// In percent; where a backend is ramped at all it may hold one request.
 const LEAST: f64 = 1.0;
 
@@ -342,6 +344,12 @@ impl GuardedRamp {
     /// What it may carry, in percent of its reference; 100 while it is on watch.
     pub fn percent(&self) -> f64 {
         self.percent
+    }
+
+    /// What binds it, in percent of its reference: on watch all of it, and no more. Without that bound the last step
+    /// would not be one of a third but, where clients repeat what was refused, to all that its caps allow.
+    pub fn bound(&self) -> f64 {
+        self.percent.min(ON_WATCH)
     }
 
     /// An operator stopped its clock.

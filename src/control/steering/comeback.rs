@@ -9,15 +9,15 @@ mod second;
 mod told;
 
 use crate::balancing::Backend;
-use crate::control::ramp::addresses::Addresses;
 use crate::control::ramp::fleet::{self, Fleet};
 use crate::control::ramp::guard::{Course, GuardedRamp, Setback, Usual};
-use crate::control::ramp::incarnation::{Cause, Detector, Look, Notice};
+use crate::control::ramp::incarnation::{Cause, Detector, Health, Look, Notice};
 use crate::control::ramp::lever::{Levers, Target};
 use crate::control::steering::unix_ms;
 use crate::control::steering::watchman::{Found, Place, Watchman, place};
 use crate::routing::table::{Table, Upstream};
 use crate::telemetry::events::Comeback;
+use crate::upstream::checkup::Checkup;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -39,6 +39,8 @@ pub struct Comebacks {
     whole: BTreeSet<Arc<str>>,
     /// Upstreams whose low classes stay out.
     closed: BTreeSet<Arc<str>>,
+    /// Backends that refuse, or have just lost all of their connections.
+    away: BTreeSet<Place>,
     second_began: Option<Instant>,
 }
 
@@ -76,7 +78,8 @@ impl Running {
 #[derive(Debug, Default)]
 struct Watched {
     detector: Detector,
-    addresses: Addresses,
+    /// When the address came to its name that this is the backend of.
+    came: Option<Instant>,
     /// Outcomes at the end of the second before: well, failed, nanoseconds.
     ended: Option<[u64; 3]>,
     usual: Usual,
@@ -161,6 +164,7 @@ impl Comebacks {
                 if let Some(notice) = self.notice(upstream, backend, now) {
                     self.take_in(beside, (upstream, backend), notice, now, &mut came);
                 }
+                came.changed |= self.note_away(upstream, backend);
             }
         }
         let began = *self.second_began.get_or_insert(now);
@@ -177,14 +181,39 @@ impl Comebacks {
 
     fn notice(&mut self, upstream: &Upstream, backend: &Backend, now: Instant) -> Option<Notice> {
         let watched = self.watched.entry(place(upstream, backend)).or_default();
-        let whereabouts = watched.addresses.look(now, &backend.endpoint.addresses.load().list);
         let look = Look {
             signs: backend.endpoint.vitals.signs(),
-            health: None,
-            several: whereabouts.several,
-            moved: whereabouts.new,
+            health: health(&backend.endpoint.vitals.checkup),
+            // A name whose addresses are not told apart yet.
+            several: backend.endpoint.addresses.load().list.len() > 1,
+            moved: false,
         };
-        watched.detector.look(now, &look)
+        let notice = watched.detector.look(now, &look);
+        if backend.came.is_none() || std::mem::replace(&mut watched.came, backend.came) == backend.came {
+            return notice;
+        }
+        // The first look at it is what others are held to, also where it is the new address that is news.
+        notice.or_else(|| watched.detector.look(now, &Look { moved: true, ..look }))
+    }
+
+    /// Notes whether a backend is away; true when that is new.
+    fn note_away(&mut self, upstream: &Upstream, backend: &Backend) -> bool {
+        let key = place(upstream, backend);
+        let away = self.watched.get(&key).is_some_and(|watched| watched.detector.is_away());
+        if away { self.away.insert(key) } else { self.away.remove(&key) }
+    }
+
+    /// What a backend that is away will begin with when it is back, in percent: until that is noticed it must not get all
+    /// that its cap allows.
+    pub fn begins_with(&self, upstream: &Upstream, place: &Place) -> Option<f64> {
+        let course = course(upstream);
+        let begins = self.away.contains(place) && !self.running.contains_key(place) && !is_off(&course);
+        course.steps.first().copied().filter(|_| begins)
+    }
+
+    /// What binds a backend as far as it is on its way, in percent; on watch all of its reference, and no more.
+    pub fn bound(&self, place: &Place) -> f64 {
+        self.running.get(place).map_or(100.0, |running| running.ramp.bound())
     }
 
     fn take_in(
@@ -307,6 +336,7 @@ impl Comebacks {
         };
         if self.watched.len() > total {
             self.watched.retain(|place, _| has(place));
+            self.away.retain(has);
             self.fleets.retain(|name, _| table.upstreams.iter().any(|upstream| upstream.name == *name));
         }
         for (_, running) in self.running.iter_mut().filter(|(place, _)| !has(place)) {
@@ -326,6 +356,16 @@ impl Comebacks {
 pub fn course(upstream: &Upstream) -> Course<'_> {
     let ramp = &upstream.cluster.settings.ramp;
     Course { steps: &ramp.steps, dwell: ramp.dwell, guarded: ramp.guard }
+}
+
+/// What active checks say; nothing before one of them was well, so that whoever starts after the gateway does not look
+/// as if it had come back.
+fn health(checkup: &Checkup) -> Option<Health> {
+    match checkup.down() {
+        Some(down) if down.slow => Some(Health::Late),
+        Some(_) => Some(Health::Down),
+        None => checkup.ever_well().then_some(Health::Up),
+    }
 }
 
 /// A first step of everything is no ramp.

@@ -105,6 +105,7 @@ mod tests {
             cap: 64,
             weight: 100,
             presence: Presence::In,
+            away: None,
         };
         Shares::of(&[standing; 4], None)
     }

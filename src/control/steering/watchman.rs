@@ -194,13 +194,15 @@ impl Watchman {
         let found = self.references(upstream, levers, comebacks);
         let present = self.ward.presences(upstream);
         let standing = |((backend, found), presence): ((&Backend, &Found), &Presence)| Standing {
-            percent: effective(upstream, backend, levers, comebacks),
+            percent: effective(upstream, backend, levers, comebacks)
+                .min(comebacks.bound(&place(upstream, backend))),
             reference: found.in_flight,
             settled: matches!(found.source, Source::Operator | Source::Learned),
             rate: found.rate,
             cap: backend.cap,
             weight: backend.settings.weight.get(),
             presence: *presence,
+            away: comebacks.begins_with(upstream, &place(upstream, backend)),
         };
         let backends = upstream.cluster.backends.iter().zip(&found).zip(&present);
         let standings: Vec<_> = backends.map(standing).collect();

@@ -56,6 +56,16 @@ fn it_goes_up_a_step_a_dwell_and_is_done_after_one_more() {
 }
 
 #[test]
+fn on_watch_all_of_its_reference_still_binds() {
+    let course = course(5);
+    let mut ramp = ramp(&course);
+    assert_eq!(ramp.bound(), 25.0);
+    live(&mut ramp, &course, 15, |_| well());
+    assert_eq!(ramp.percent(), 100.0);
+    assert!((99.0..100.0).contains(&ramp.bound()), "{}", ramp.bound());
+}
+
+#[test]
 fn no_success_in_a_dwell_is_hold_and_never_advance() {
     let course = course(5);
     let mut ramp = ramp(&course);
