@@ -1,6 +1,7 @@
 //! What a request or an answer may carry on: pure functions over heads, in an order that the chain fixes at
 //! build time. They decide about fields, never about room, backends or connections.
 
+pub mod auth;
 pub mod cookies;
 pub mod deadline;
 pub mod edits;

@@ -1,0 +1,197 @@
+//! The keys of one source, as cores see them and whoever fetches them replaces them, whole.
+//!
+//! A source that fails, hangs or answers garbage never takes keys away: the last good ones stay. A request waits for a
+//! fetch only if it may be the one to cause it, or if there are no keys at all; never longer than it is told, and
+//! never together with more than a bound of others.
+
+use super::Head;
+use super::keys::{BadSet, KeySet};
+use super::pace::Unknown;
+use crate::permit::{Counter, Permit};
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+use tokio::sync::{Notify, watch};
+
+/// Requests that wait for one source's keys at most.
+const MAX_WAITING: u32 = 256;
+
+/// The keys of one source.
+#[derive(Debug)]
+pub struct Ring {
+    held: ArcSwapOption<Held>,
+    unknown: Mutex<Unknown>,
+    /// Whoever fetches should, now.
+    wanted: Notify,
+    /// Fetches that ended, with whatever outcome.
+    ended: watch::Sender<u64>,
+    waiting: Arc<Counter>,
+    report: Mutex<Report>,
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// Keys that are held.
+#[derive(Debug)]
+pub struct Held {
+    /// Ready for use.
+    pub keys: KeySet,
+    /// As they were published.
+    pub document: Bytes,
+    /// When they were last confirmed by their source.
+    pub confirmed: SystemTime,
+}
+
+/// What people are told of a source.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Fetches that failed since the last one that succeeded.
+    pub failures: u32,
+    /// Why the last one failed.
+    pub failure: Option<Arc<str>>,
+}
+
+/// Why there are no keys to check a token with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoKeys {
+    /// There never were any, and the source fails.
+    Never,
+    /// There never were any, and none came in time.
+    Late,
+    /// Too many wait for them already.
+    Busy,
+    /// There are, but not the one that the token names, and the source cannot be asked for it.
+    Stuck,
+}
+
+impl Ring {
+    /// With the keys of an earlier process, or without any.
+    pub fn new(held: Option<Held>) -> Self {
+        Ring {
+            held: ArcSwapOption::from_pointee(held),
+            unknown: Mutex::default(),
+            wanted: Notify::new(),
+            ended: watch::Sender::new(0),
+            waiting: Arc::default(),
+            report: Mutex::default(),
+            succeeded: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    /// What is held now.
+    pub fn held(&self) -> Option<Arc<Held>> {
+        self.held.load_full()
+    }
+
+    /// The keys to check a token with; where the one that it names is not among them, after having asked for it if
+    /// that is not asked too often.
+    ///
+    /// # Errors
+    /// See [`NoKeys`].
+    pub async fn keys_for(&self, head: &Head, until: Instant) -> Result<Arc<Held>, NoKeys> {
+        let held = self.held();
+        let may_ask = match &held {
+            Some(held) if held.keys.knows(head) => return Ok(held.clone()),
+            Some(_) => self.may_ask(head),
+            None => true,
+        };
+        if may_ask {
+            self.ask(until, held.is_none()).await?;
+        }
+        match self.held() {
+            Some(now) if now.keys.knows(head) || !self.is_failing() => Ok(now),
+            Some(_) => Err(NoKeys::Stuck),
+            None if may_ask && !self.is_failing() => Err(NoKeys::Late),
+            None => Err(NoKeys::Never),
+        }
+    }
+
+    /// Waits for the end of a fetch. Without any keys that is the one that is under way or due, which is at its own
+    /// pace: whoever shows tokens cannot quicken it.
+    async fn ask(&self, until: Instant, first: bool) -> Result<(), NoKeys> {
+        let Some(_place) = Permit::try_new(self.waiting.clone(), MAX_WAITING) else {
+            return Err(NoKeys::Busy);
+        };
+        let mut ended = self.ended.subscribe();
+        let seen = *ended.borrow_and_update();
+        if !first {
+            self.wanted.notify_one();
+        } else if self.is_failing() {
+            return Ok(());
+        }
+        let end = ended.wait_for(|ended| *ended > seen);
+        // Too late is told by what is held then.
+        let _ = tokio::time::timeout_at(until.into(), end).await;
+        Ok(())
+    }
+
+    /// Never waits: while another core looks, this name is as good as remembered.
+    fn may_ask(&self, head: &Head) -> bool {
+        let name = xxhash_rust::xxh3::xxh3_64(head.kid.as_deref().unwrap_or_default().as_bytes());
+        self.unknown.try_lock().is_ok_and(|mut unknown| unknown.may_ask(name, Instant::now()))
+    }
+
+    /// Returns when a token names a key that should be asked for.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Takes in what the source answered.
+    ///
+    /// # Errors
+    /// What is wrong with it; what was held stays.
+    pub fn found(&self, document: Bytes, now: SystemTime) -> Result<Changed, BadSet> {
+        let before = self.held();
+        let same = before.as_ref().filter(|held| held.document == document);
+        let keys = match same {
+            Some(held) => held.keys.clone(),
+            None => KeySet::parse(&document)?,
+        };
+        let changed = same.is_none();
+        self.held.store(Some(Arc::new(Held { keys, document, confirmed: now })));
+        *self.report() = Report::default();
+        self.succeeded.fetch_add(1, Relaxed);
+        self.ended.send_modify(|ended| *ended += 1);
+        Ok(Changed(changed))
+    }
+
+    /// A fetch brought nothing. Returns how many that were in a row.
+    pub fn failed(&self, why: &str) -> u32 {
+        let failures = {
+            let mut report = self.report();
+            report.failures = report.failures.saturating_add(1);
+            report.failure = Some(why.into());
+            report.failures
+        };
+        self.failed.fetch_add(1, Relaxed);
+        self.ended.send_modify(|ended| *ended += 1);
+        failures
+    }
+
+    /// What people are told.
+    pub fn told(&self) -> Report {
+        self.report().clone()
+    }
+
+    /// Fetches ever, as they succeeded and failed.
+    pub fn fetches(&self) -> (u64, u64) {
+        (self.succeeded.load(Relaxed), self.failed.load(Relaxed))
+    }
+
+    fn is_failing(&self) -> bool {
+        self.report().failures > 0
+    }
+
+    /// Held for a few instructions, by whoever has no keys or an unknown one.
+    fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether keys are other ones than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed(pub bool);
