@@ -6,8 +6,9 @@ mod answer;
 
 pub use answer::REASON;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Why; its text is what `x-tidegate-reason`, the access log and the metrics say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +30,8 @@ pub enum Reason {
     Cpu,
     Memory,
     MissingSecret,
+    // 503, and not for want of room.
+    AuthFailed,
     // 504: a deadline passed.
     Timeout,
     AuthTimeout,
@@ -61,7 +64,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Reason; 36] = [
+    pub const ALL: [Reason; 37] = [
         Reason::ProcessLimit,
         Reason::UpstreamLimit,
         Reason::BackendLimit,
@@ -76,6 +79,7 @@ impl Reason {
         Reason::Cpu,
         Reason::Memory,
         Reason::MissingSecret,
+        Reason::AuthFailed,
         Reason::Timeout,
         Reason::AuthTimeout,
         Reason::ConnectFailed,
@@ -117,6 +121,7 @@ impl Reason {
             Reason::Cpu => "cpu",
             Reason::Memory => "memory",
             Reason::MissingSecret => "missing_secret",
+            Reason::AuthFailed => "auth_failed",
             Reason::Timeout => "timeout",
             Reason::AuthTimeout => "auth_timeout",
             Reason::ConnectFailed => "connect_failed",
@@ -158,7 +163,8 @@ impl Reason {
             | Reason::Draining
             | Reason::Cpu
             | Reason::Memory
-            | Reason::MissingSecret => StatusCode::SERVICE_UNAVAILABLE,
+            | Reason::MissingSecret
+            | Reason::AuthFailed => StatusCode::SERVICE_UNAVAILABLE,
             Reason::Timeout | Reason::AuthTimeout | Reason::BackendTooSlow => StatusCode::GATEWAY_TIMEOUT,
             Reason::ConnectFailed | Reason::Reset | Reason::BadResponse => StatusCode::BAD_GATEWAY,
             Reason::BadRequest => StatusCode::BAD_REQUEST,
@@ -198,12 +204,14 @@ pub struct Reject {
     pub allow: Option<HeaderValue>,
     /// The connection cannot be used any further (its framing is in doubt).
     pub close: bool,
+    /// What whoever judged the request adds to the answer, such as `WWW-Authenticate`.
+    pub headers: Option<Arc<[(HeaderName, HeaderValue)]>>,
 }
 
 impl Reject {
     /// A refusal with a sentence for the client.
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Reject { reason, detail: detail.into(), retry_after: None, allow: None, close: false }
+        Reject { reason, detail: detail.into(), retry_after: None, allow: None, close: false, headers: None }
     }
 
     /// The same, and the connection closes after the answer.

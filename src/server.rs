@@ -3,6 +3,7 @@
 //! what one core needs for it.
 
 pub mod arrival;
+pub mod auth;
 pub mod client;
 pub mod connection;
 pub mod departure;

@@ -4,6 +4,7 @@
 //! that is not here does not exist. What one field alone can say is checked from here (kind, range, default);
 //! what takes two fields is in `validate`.
 
+pub mod auth;
 pub mod changes;
 pub mod edge;
 pub mod routes;
@@ -104,8 +105,6 @@ pub enum Acts {
     Now,
     /// Accepted without effect; the text says what that means.
     NotYet(&'static str),
-    /// Refused, because accepting it without effect would open a hole; the text says which.
-    Refused(&'static str),
 }
 
 /// The whole file.
@@ -121,9 +120,7 @@ pub static ROOT: [Field; 9] = [
         "Services: sets of backends behind one gate each.",
     )
     .high(),
-    field("auth", Kind::List(&changes::AUTH, 0), EMPTY, "Who may pass; routes refer to it by name.")
-        .high()
-        .not_yet("nothing is checked by it"),
+    field("auth", Kind::List(&auth::AUTH, 0), EMPTY, "Who may pass; routes refer to it by name.").high(),
     field("routes", Kind::List(&routes::ROUTE, 0), EMPTY, "What requests match, and where they go.").high(),
     field("rollout", Kind::Table(&changes::ROLLOUT), Need::Optional, "How a change reaches clients.")
         .high()
@@ -185,11 +182,6 @@ impl Field {
 
     const fn not_yet(mut self, consequence: &'static str) -> Field {
         self.acts = Acts::NotYet(consequence);
-        self
-    }
-
-    const fn refused(mut self, hole: &'static str) -> Field {
-        self.acts = Acts::Refused(hole);
         self
     }
 }

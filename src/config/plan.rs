@@ -3,6 +3,7 @@
 use crate::admission::settings::Settings as GateSettings;
 use crate::balancing::settings::Settings as BalancingSettings;
 use crate::config::operators::Settings as AdminSettings;
+use crate::filters::auth::settings::Settings as AuthSettings;
 use crate::listener::settings::Settings as ListenerSettings;
 use crate::routing::matcher::RouteKey;
 use crate::routing::settings::RouteSettings;
@@ -25,6 +26,8 @@ pub struct Plan {
     pub listeners: Vec<ListenerSettings>,
     /// Services.
     pub upstreams: Vec<UpstreamPlan>,
+    /// Who may pass; routes refer to them by their place here.
+    pub auths: Vec<AuthSettings>,
     /// Routes and what they match, in the order of the file (which decides nothing).
     pub routes: Vec<(RouteKey, RouteSettings)>,
     /// The access log.

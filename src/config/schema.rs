@@ -41,7 +41,6 @@ fn property(field: &Field) -> Value {
         Acts::NotYet(consequence) => {
             description.push_str(&format!(" Does not act yet in this release: {consequence}."));
         }
-        Acts::Refused(hole) => description.push_str(&format!(" Refused in this release: {hole}.")),
     }
     schema["description"] = json!(description);
     schema["x-risk"] = json!(field.risk.as_str());

@@ -1,5 +1,6 @@
 //! The room's promises, on whole files.
 
+mod auth;
 mod defaults;
 mod mistakes;
 mod properties;
@@ -83,15 +84,6 @@ fn what_does_not_act_yet_is_said_and_refuses_nothing() {
     assert!(notices.contains("an accepted change is active at once"), "{notices}");
     assert!(notices.contains("nobody is notified"), "{notices}");
     assert!(!notices.contains("adaptive_limit"), "what is off needs no remark: {notices}");
-}
-
-#[test]
-fn a_route_with_auth_is_refused_because_it_would_be_served_unprotected() {
-    let text = GOOD.replace("name = \"r\"", "name = \"r\"\nauth = \"session\"")
-        + "[[auth]]\nname = \"session\"\nupstream = \"u\"\npath = \"/verify\"\n";
-    let errors = checked(&text).errors();
-    assert_eq!(errors.len(), 1, "{errors:?}");
-    assert!(errors[0].contains("the route would be served unprotected"), "{errors:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Each room's part has its file; they go on after mistakes like the walker does. What the walker already
 //! reported is absent from the tree, so nothing is reported twice.
 
+mod auth;
 mod changes;
 mod edge;
 mod listeners;
@@ -31,6 +32,7 @@ pub fn plan(
     let access_log = root.table("access_log").and_then(|table| edge::access_log(table, &mut check));
     let listeners = listeners::all(root, &mut check);
     let upstreams = upstreams::all(root, gateway.as_ref(), &mut check);
+    let auths = auth::all(root, &upstreams, &mut check);
     let routes = routes::all(root, gateway.as_ref(), &upstreams, &mut check);
     changes::all(root, &mut check);
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
@@ -48,6 +50,7 @@ pub fn plan(
         admin: admin?,
         listeners: listeners.into_iter().collect::<Option<_>>()?,
         upstreams: upstreams.into_iter().collect::<Option<_>>()?,
+        auths: auths.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
         access_log: access_log?,
         notices: Vec::new(),

@@ -172,6 +172,14 @@ impl Table {
         }
     }
 
+    /// The name of a header.
+    pub fn header_name(&self, key: &str) -> Option<&HeaderName> {
+        match &self.get(key)?.data {
+            Data::HeaderName(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The header names of a list, with their places.
     pub fn header_names(&self, key: &str) -> impl Iterator<Item = (&HeaderName, &Span)> {
         self.list(key).iter().filter_map(|value| match &value.data {

@@ -251,18 +251,9 @@ impl Walker<'_> {
             Data::Text(word) => word == "off",
             _ => false,
         };
-        match field.acts {
-            Acts::NotYet(consequence) if !off => {
-                let message =
-                    format!("{path} is accepted but does not act yet in this release: {consequence}");
-                self.findings.push(Finding::note(key, message));
-            }
-            Acts::Refused(hole) => {
-                let message = format!("{} does not act in this release; {hole}", field.key);
-                let hint = format!("leave `{}` out where that is what you want", field.key);
-                self.findings.push(Finding::error(value.span.clone(), message).hint(hint));
-            }
-            _ => {}
+        if let (Acts::NotYet(consequence), false) = (field.acts, off) {
+            let message = format!("{path} is accepted but does not act yet in this release: {consequence}");
+            self.findings.push(Finding::note(key, message));
         }
     }
 }

@@ -2,6 +2,8 @@
 //! averages by address, protocol and TLS (`design.md`, "Identity across a swap"), so a swap never doubles a
 //! limit and never forgets what is in flight.
 
+mod auths;
+
 use crate::admission;
 use crate::balancing::ewma::PeakEwma;
 use crate::balancing::rate::Rate;
@@ -40,6 +42,7 @@ pub struct Builder {
     descriptors: Arc<Descriptors>,
     upstreams: Kept<Arc<str>, admission::Shared>,
     routes: Kept<Arc<str>, admission::RouteCounts>,
+    auths: auths::Auths,
     backends: Kept<(Arc<str>, Arc<str>), Counter>,
     rates: Kept<(Arc<str>, Arc<str>), Rate>,
     streams: Kept<(Arc<str>, Arc<str>), Counter>,
@@ -100,6 +103,7 @@ impl Builder {
             descriptors,
             upstreams: Kept::new(),
             routes: Kept::new(),
+            auths: auths::Auths::default(),
             backends: Kept::new(),
             rates: Kept::new(),
             streams: Kept::new(),
@@ -161,6 +165,7 @@ impl Builder {
         self.later.clear();
         self.upstreams.forget_unused();
         self.routes.forget_unused();
+        self.auths.forget_unused();
         self.backends.forget_unused();
         self.rates.forget_unused();
         self.streams.forget_unused();
@@ -188,12 +193,17 @@ impl Builder {
             let tell = |a: &Ambiguity| format!("two routes both match {}", a.example);
             found.iter().map(tell).collect::<Vec<_>>().join("\n")
         })?;
+        let auths: Result<Vec<_>, String> =
+            plan.auths.iter().map(|settings| self.auths.build(settings, plan, &self.metrics)).collect();
+        let auths = auths?;
         Ok(Table {
             number: self.number + 1,
             hash: plan.hash.clone(),
             matcher,
             routes: plan.routes.iter().map(|(_, settings)| self.route(settings)).collect(),
             upstreams,
+            auth_headers: auths::added(plan),
+            auths,
             max_in_flight: plan.gateway.max_in_flight,
             max_streams: plan.gateway.max_in_flight_streams,
             max_buffered: plan.gateway.max_buffered,
@@ -318,14 +328,17 @@ impl Builder {
 fn classes(plan: &Plan, upstream: usize) -> Vec<Class> {
     let routes = plan.routes.iter().map(|(_, route)| route);
     let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
-    own.map(|route| route.class).collect::<BTreeSet<_>>().into_iter().collect()
+    let mut classes: BTreeSet<_> = own.map(|route| route.class).collect();
+    classes.extend(auths::asks(plan, upstream).then_some(Class::Critical));
+    classes.into_iter().collect()
 }
 
 /// The highest class among the routes that go through an upstream's gate: it may fill all of it.
 fn highest(plan: &Plan, upstream: usize) -> Class {
     let routes = plan.routes.iter().map(|(_, route)| route).filter(|route| !route.streaming);
     let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
-    own.map(|route| route.class).min().unwrap_or_default()
+    let asked = auths::asks(plan, upstream).then_some(Class::Critical);
+    own.map(|route| route.class).chain(asked).min().unwrap_or_default()
 }
 
 /// All names that label a metric.
@@ -333,6 +346,7 @@ fn names(plan: &Plan) -> Names {
     Names {
         routes: plan.routes.iter().map(|(_, route)| route.name.clone()).collect(),
         upstreams: plan.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+        auths: plan.auths.iter().map(|auth| auth.name.clone()).collect(),
         backends: plan
             .upstreams
             .iter()

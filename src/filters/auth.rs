@@ -1,4 +1,155 @@
-//! Pure parts of auth.
-pub mod api_key;
-pub mod claims;
-pub mod jwt;
+//! Who may pass. Every kind of auth has the same face: a question about one request, and a judgement that lets it
+//! pass as somebody or refuses it.
+//!
+//! Waiting for a judgement holds the process's permit and the auth's own bound, and nothing of the route's upstream.
+//! A service that judges is asked through the gate of its own upstream, within a deadline that counts from the
+//! wish to ask. What was decided is kept, shared by all cores, for as long as auth and upstream stay as they are.
+//! No credential is kept or logged here.
+
+pub mod ask;
+pub mod breaker;
+pub mod decisions;
+pub mod external;
+pub mod settings;
+pub mod verdict;
+
+use crate::admission::{Granted, RouteCounts, RouteGate};
+use crate::filters::auth::ask::Question;
+use crate::filters::auth::breaker::Breaker;
+use crate::filters::auth::decisions::{Decisions, Found, Told};
+use crate::filters::auth::settings::{Kind, Settings};
+use crate::filters::auth::verdict::{Judgement, Outcome, Undecided};
+use crate::request::{Deadline, Holder};
+use crate::runtime::clock::Clock;
+use crate::telemetry::cells::CoreId;
+use crate::telemetry::metrics::AuthMetrics;
+use crate::upstream::exchange::Exchanges;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::time::timeout_at;
+
+/// One auth of a table, shared by all cores.
+#[derive(Debug)]
+pub struct Auth {
+    /// What it does.
+    pub settings: Settings,
+    /// The upstream that is asked, by its place in the table.
+    pub upstream: Option<usize>,
+    /// What it knows; lives on while neither the auth nor its upstream changes.
+    pub known: Arc<Known>,
+    /// Questions in flight; live as long as the name.
+    pub counts: Arc<RouteCounts>,
+    /// Where it counts; likewise.
+    pub metrics: Arc<AuthMetrics>,
+}
+
+/// What an auth learned.
+#[derive(Debug)]
+pub struct Known {
+    /// Decisions, if they are kept.
+    pub decisions: Option<Arc<Decisions>>,
+    /// Whether the service answers at all.
+    pub breaker: Breaker,
+}
+
+/// What a core lends to whoever asks.
+#[derive(Debug)]
+pub struct Lent<'a> {
+    /// Exchanges with backends.
+    pub exchanges: &'a Rc<Exchanges<Granted>>,
+    /// The core's coarse time.
+    pub clock: &'a Rc<Clock>,
+    /// Which core.
+    pub core: CoreId,
+    /// On whose behalf.
+    pub holder: Holder,
+}
+
+/// Judges one request, and counts it. `gate` is the auth's way to the upstream that it asks; `until` is how long the
+/// request itself may wait.
+pub async fn judge(
+    auth: &Auth,
+    gate: Option<&Rc<RouteGate>>,
+    question: &Question<'_>,
+    lent: &Lent<'_>,
+    until: Deadline,
+) -> Judgement {
+    let began = Instant::now();
+    let own = began + auth.settings.timeout;
+    let deadline = Deadline { at: own.min(until.at), by_client: until.by_client && until.at < own };
+    let asking = Asking { auth, gate, question, lent, deadline };
+    let (judgement, waited) = asking.judge(began).await;
+    let waited = waited.then(|| u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    auth.metrics.judged(lent.core, judgement.result, waited);
+    judgement
+}
+
+/// One request on its way to a judgement.
+struct Asking<'a> {
+    auth: &'a Auth,
+    gate: Option<&'a Rc<RouteGate>>,
+    question: &'a Question<'a>,
+    lent: &'a Lent<'a>,
+    deadline: Deadline,
+}
+
+impl Asking<'_> {
+    /// The judgement, and whether it was waited for.
+    async fn judge(&self, now: Instant) -> (Judgement, bool) {
+        let Kind::External(external) = &self.auth.settings.kind;
+        let Settings { name, on_error, cache, .. } = &self.auth.settings;
+        let (Some(decisions), Some(cache)) = (&self.auth.known.decisions, cache) else {
+            let outcome = self.ask().await.0;
+            let judgement = outcome.map(Judgement::of);
+            return (judgement.unwrap_or_else(|why| Judgement::without(why, *on_error, name, None)), true);
+        };
+        let key = ask::key(decisions.secret(), external, cache, self.question);
+        if let Some(kept) = decisions.fresh(&key, now) {
+            return (Judgement::kept(kept), false);
+        }
+        let judgement = match self.together(decisions, key).await {
+            Ok(decision) => Judgement::of(decision),
+            Err(why) => {
+                let stale = decisions.stale(&key, Instant::now());
+                Judgement::without(why, *on_error, name, stale)
+            }
+        };
+        (judgement, true)
+    }
+
+    /// Asks, or waits for whoever asks the same just now.
+    async fn together(&self, decisions: &Arc<Decisions>, key: decisions::Key) -> Outcome {
+        loop {
+            match decisions.find(key, Instant::now()) {
+                Found::Kept(decision) => return Ok(decision),
+                Found::Asked(flight) => {
+                    let told = timeout_at(self.deadline.at.into(), decisions::told(flight)).await;
+                    match told {
+                        Err(_) => return Err(Undecided::Timeout),
+                        Ok(Some(Told::Outcome(outcome))) => return outcome,
+                        Ok(Some(Told::NotForOthers)) => return self.ask().await.0,
+                        // Whoever asked has left: somebody else must.
+                        Ok(None) => {}
+                    }
+                }
+                Found::Nobody(lead) => {
+                    let (outcome, keep) = self.ask().await;
+                    // A client that gave itself too little time says nothing about the service, or to others.
+                    if !(self.deadline.by_client && matches!(outcome, Err(Undecided::Timeout))) {
+                        lead.settle(&outcome, keep, Instant::now());
+                    }
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    async fn ask(&self) -> (Outcome, decisions::Keep) {
+        let Kind::External(external) = &self.auth.settings.kind;
+        let Some(gate) = self.gate else {
+            return (Err(Undecided::Failed("there is nobody to ask")), decisions::Keep::Not);
+        };
+        external::ask(self.auth, external, gate, self.question, self.lent, self.deadline).await
+    }
+}

@@ -116,6 +116,15 @@ impl Hop {
         client
     }
 
+    /// `http` or `https`: how the client came to us, or to a trusted peer that says so.
+    pub fn proto<'a>(&'a self, headers: &'a HeaderMap, trusted: &TrustedProxies) -> &'a str {
+        let said = headers.get(PROTO).filter(|_| trusted.trusts(self.peer));
+        match said.or(Some(&self.proto)).map(HeaderValue::as_bytes) {
+            Some(b"https") => "https",
+            _ => "http",
+        }
+    }
+
     /// Adds the peer to the lists that a trusted peer sent.
     fn continue_lists(&self, headers: &mut HeaderMap, client: &HeaderValue) {
         let list = if headers.contains_key(FOR) {

@@ -46,6 +46,9 @@ impl Reject {
         if let Some(allow) = &self.allow {
             headers.insert(ALLOW, allow.clone());
         }
+        for (name, value) in self.headers.iter().flat_map(|more| more.iter()) {
+            headers.append(name, value.clone());
+        }
         response
     }
 
@@ -110,7 +113,7 @@ impl Reason {
             Reason::ConnectFailed => "tidegate; error=connection_refused",
             Reason::Reset => "tidegate; error=connection_terminated",
             Reason::BadResponse => "tidegate; error=http_protocol_error",
-            Reason::NoBackend => "tidegate; error=destination_unavailable",
+            Reason::NoBackend | Reason::AuthFailed => "tidegate; error=destination_unavailable",
             Reason::Internal | Reason::MissingSecret => "tidegate; error=proxy_internal_error",
             reason if reason.is_shed() => "tidegate; error=connection_limit_reached",
             Reason::Unauthenticated | Reason::Forbidden | Reason::RateLimited | Reason::ClientAborts => {

@@ -31,6 +31,8 @@ pub struct RouteSettings {
     pub keep_encoded_slash: bool,
     /// Changes and limits.
     pub filters: FilterSettings,
+    /// Who says whether its requests may pass: a place among the auths of the plan.
+    pub auth: Option<usize>,
 }
 
 /// What becomes of a request that matched.

@@ -5,6 +5,7 @@
 
 use crate::admission;
 use crate::balancing::Cluster;
+use crate::filters::auth::Auth;
 use crate::filters::forwarded::TrustedProxies;
 use crate::request::Class;
 use crate::routing::matcher::Matcher;
@@ -12,6 +13,7 @@ use crate::routing::settings::RouteSettings;
 use crate::telemetry::metrics::{RouteMetrics, UpstreamMetrics};
 use crate::telemetry::settings::AccessLogSettings;
 use arc_swap::ArcSwap;
+use http::HeaderName;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +30,10 @@ pub struct Table {
     pub routes: Vec<Route>,
     /// The upstreams.
     pub upstreams: Vec<Upstream>,
+    /// Who may pass.
+    pub auths: Vec<Auth>,
+    /// What any of them may tell backends: taken out of what clients send, on every route.
+    pub auth_headers: Vec<HeaderName>,
     /// Requests in the process at most.
     pub max_in_flight: u32,
     /// Tunnels in the process at most.

@@ -6,6 +6,9 @@
 
 use crate::admission::{CoreState, Gate, RouteGate};
 use crate::balancing::CoreCluster;
+use crate::filters::auth::Auth;
+use crate::filters::auth::settings::Kind;
+use crate::request::Class;
 use crate::routing::settings::Action;
 use crate::routing::table::{Route, Table, Upstream};
 use crate::runtime::bells::Bells;
@@ -25,6 +28,8 @@ pub struct View {
     pub table: Arc<Table>,
     /// A gate for each route that has an upstream, in the order of the table's routes.
     gates: Vec<Option<Rc<RouteGate>>>,
+    /// The same for each auth that asks an upstream.
+    auth_gates: Vec<Option<Rc<RouteGate>>>,
 }
 
 /// A route of a view, held by a request to its end.
@@ -52,6 +57,12 @@ impl Chosen {
         self.view.gates[self.index].as_ref()
     }
 
+    /// Who says whether its requests may pass, and the way to the upstream that is asked, if one is.
+    pub fn auth(&self) -> Option<(&Auth, Option<&Rc<RouteGate>>)> {
+        let index = self.route().settings.auth?;
+        Some((self.view.table.auths.get(index)?, self.view.auth_gates[index].as_ref()))
+    }
+
     /// Its upstream, if it has one.
     pub fn upstream(&self) -> Option<&Upstream> {
         match self.route().settings.action {
@@ -64,6 +75,15 @@ impl Chosen {
     pub fn table(&self) -> &Arc<Table> {
         &self.view.table
     }
+}
+
+/// The way of an auth through the gate of the upstream that it asks. Whoever waits for it holds a client's request,
+/// so it is shed last.
+fn auth_gate(auth: &Auth, gates: &[Rc<Gate>]) -> Option<Rc<RouteGate>> {
+    let Kind::External(external) = &auth.settings.kind;
+    let gate = gates.get(auth.upstream?)?.clone();
+    let (name, counts) = (auth.settings.name.clone(), auth.counts.clone());
+    Some(RouteGate::new(name, gate, counts, external.max_in_flight, Class::Critical))
 }
 
 /// What a core carries from view to view.
@@ -100,7 +120,9 @@ impl Furniture {
             )),
             _ => None,
         });
-        let gates = routes.collect();
+        let routes: Vec<_> = routes.collect();
+        let auth_gates = table.auths.iter().map(|auth| auth_gate(auth, &gates)).collect();
+        let gates = routes;
         // Whoever still waits at an upstream that is gone must hear the bell to the end; and what is kept there
         // for nobody is still to be seen.
         let gone =
@@ -113,7 +135,7 @@ impl Furniture {
                 pool.retire();
             }
         }
-        Rc::new(View { table, gates })
+        Rc::new(View { table, gates, auth_gates })
     }
 
     fn gate(

@@ -3,12 +3,14 @@
 
 use crate::admission::{Granted, RouteGate};
 use crate::balancing::{self, Seated, Sent};
+use crate::filters::auth::verdict::Passed;
 use crate::filters::fields::Fields;
 use crate::filters::{cookies, forwarded, framing, hop_by_hop};
 use crate::reject::{Reason, Reject};
 use crate::request::Deadline;
 use crate::routing::view::Chosen;
 use crate::server::arrival::{self, bad};
+use crate::server::auth;
 use crate::server::client::Client;
 use crate::server::interim;
 use crate::server::record::Record;
@@ -29,15 +31,26 @@ use tokio::time::timeout_at;
 /// How long at least a client that has ended its side of the connection may wait for its answer.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
 
+/// What changes in a request's head beside what always does.
+pub struct Edits<'a> {
+    /// What is asked for, if it differs from what came.
+    pub target: Option<Uri>,
+    /// The protocol that it may switch to.
+    pub upgrade: Option<&'a Upgrade>,
+    /// Whose forwarding headers are believed.
+    pub trusted: &'a forwarded::TrustedProxies,
+    /// As whom it passes.
+    pub passed: Option<&'a Passed>,
+}
+
 /// Cheap changes, in their fixed order: what must not pass goes first, so that a route's own edits stand.
 pub fn on_request(
     client: &Client,
     (parts, fields): (&mut Parts, Fields),
     chosen: &Chosen,
-    target: Option<Uri>,
-    upgrade: Option<&Upgrade>,
-    trusted: &forwarded::TrustedProxies,
+    edits: Edits<'_>,
 ) -> Result<(), Reject> {
+    let Edits { target, upgrade, trusted, passed } = edits;
     hop_by_hop::request(&mut parts.headers, fields, upgrade.map(Upgrade::protocol))?;
     if parts.version == Version::HTTP_2 {
         cookies::join(&mut parts.headers);
@@ -51,6 +64,7 @@ pub fn on_request(
     if let Some(target) = target {
         parts.uri = target;
     }
+    auth::sign(&mut parts.headers, fields, chosen, passed);
     chosen.route().settings.filters.request_headers.apply(&mut parts.headers);
     Ok(())
 }

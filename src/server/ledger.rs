@@ -26,6 +26,9 @@ pub enum Phase {
     Gathering,
     /// Its head is here and it was not sent yet: mostly, it waits in the queue.
     Waiting,
+    /// Whoever says whether it may pass is waited for. Holds the process's permit only; the question holds one of
+    /// the auth's upstream.
+    WaitingForAuth,
     /// It has its place at a backend, and no connection yet.
     Connecting,
     /// Its body is on the way to the backend.
@@ -52,6 +55,7 @@ impl Phase {
         match self {
             Phase::Gathering => "gathering",
             Phase::Waiting => "waiting",
+            Phase::WaitingForAuth => "waiting_for_auth",
             Phase::Connecting => "connecting",
             Phase::Sending => "sending",
             Phase::WaitingForBackend => "waiting_for_backend",
@@ -121,6 +125,8 @@ struct Row {
 enum Side {
     /// Nothing yet; it is the client that is waited for.
     Gathering,
+    /// Nothing yet; it is an auth that is waited for.
+    Judged,
     /// Nothing yet.
     Unanswered,
     /// The answer's head.
@@ -196,6 +202,7 @@ fn phase(side: Side, progress: Option<&Progress>) -> Phase {
     match (side, open.map(Progress::stage)) {
         (Side::Tunnel, _) => Phase::Tunnel,
         (Side::Gathering, _) => Phase::Gathering,
+        (Side::Judged, _) => Phase::WaitingForAuth,
         (Side::Answered, Some(Stage::Open)) => Phase::Receiving,
         (Side::Answered, _) | (_, Some(Stage::Over)) => Phase::Reading,
         (Side::Unanswered, None) => Phase::Waiting,
@@ -216,6 +223,11 @@ impl Entry {
     /// The beginning of its body is waited for.
     pub fn gathers(&self) {
         self.write(|row| row.side = Side::Gathering);
+    }
+
+    /// Whether it may pass is being asked.
+    pub fn is_judged(&self) {
+        self.write(|row| row.side = Side::Judged);
     }
 
     /// Nothing of the client is waited for any more.
@@ -287,6 +299,8 @@ mod tests {
         let ledger = Rc::new(Ledger::default());
         let entry = ledger.enter(holder());
         assert_eq!(seen(&ledger), [Phase::Waiting]);
+        entry.is_judged();
+        assert_eq!(seen(&ledger), [Phase::WaitingForAuth]);
         entry.gathers();
         assert_eq!(seen(&ledger), [Phase::Gathering]);
         entry.waits();

@@ -29,7 +29,7 @@ pub fn answer(action: &Action, parts: &Parts, https: bool) -> Option<Response<By
 }
 
 /// Host and port as the client wrote them: the target's if it has one, else `Host`.
-fn authority_text(parts: &Parts) -> &str {
+pub(super) fn authority_text(parts: &Parts) -> &str {
     let host = || parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     parts.uri.authority().map(|authority| authority.as_str()).or_else(host).unwrap_or("")
 }

@@ -13,7 +13,7 @@ use crate::server::client::Client;
 use crate::server::ledger::Entry;
 use crate::server::record::{Pending, Record};
 use crate::server::upgrade::Upgrade;
-use crate::server::{departure, own, unread, upgrade};
+use crate::server::{auth, departure, own, unread, upgrade};
 use crate::upstream::answer::Answer;
 use crate::upstream::download::Manner;
 use crate::upstream::progress::{Judged, Patience, Progress, Waiting};
@@ -122,6 +122,9 @@ async fn walk(
     record.entry.iter().for_each(|entry| entry.chose(&chosen));
     arrival::check_memory(client, &chosen)?;
     let settings = &chosen.route().settings;
+    let deadline = deadline::of(record.started, settings.timeout, &parts.headers, fields);
+    let path = arrival.into_path();
+    let passed = auth::pass(client, &chosen, (&parts, &path), record, deadline).await?;
     if let Some(answer) = own::answer(&settings.action, &parts, client.tls.is_some()) {
         return Ok(Outcome::Own(answer));
     }
@@ -129,14 +132,13 @@ async fn walk(
     let (Some(gate), Some(incoming)) = (chosen.gate(), body.as_ref()) else {
         return Err(Reject::new(Reason::Internal, "a route without a gate"));
     };
-    let target =
-        departure::target(&parts.uri, arrival.into_path(), settings.filters.strip_prefix.as_deref())?;
+    let target = departure::target(&parts.uri, path, settings.filters.strip_prefix.as_deref())?;
     let upgrade = Upgrade::wanted(&parts, fields).filter(|_| incoming.is_end_stream());
     let trusted = &table.trusted_proxies;
-    departure::on_request(client, (&mut parts, fields), &chosen, target, upgrade.as_ref(), trusted)?;
+    let edits = departure::Edits { target, upgrade: upgrade.as_ref(), trusted, passed: passed.as_deref() };
+    departure::on_request(client, (&mut parts, fields), &chosen, edits)?;
     departure::check_length(&parts, incoming, settings.filters.max_body)?;
 
-    let deadline = deadline::of(record.started, settings.timeout, &parts.headers, fields);
     let Some(incoming) = body.take() else { return Err(Reject::new(Reason::Internal, "no body")) };
     let mut outgoing = departure::outgoing(client, gate, &chosen, &parts, incoming, record);
     record.entry.iter().for_each(Entry::gathers);

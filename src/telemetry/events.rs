@@ -4,11 +4,13 @@
 //! Rooms say what happened; how it looks, and how often it may be said, is decided here. Counting is done by
 //! the metrics, so that a line left out loses nothing.
 
+mod auths;
 mod certificates;
 mod ramps;
 mod sheds;
 pub mod stream;
 
+pub use auths::AuthSilence;
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
 pub use ramps::{RampChanged, RampConflict};
 pub use sheds::ShedNotices;

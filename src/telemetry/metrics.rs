@@ -5,11 +5,13 @@
 //! holds its handle; `retain` forgets the rest, so the tables are bounded by what is configured. Gauges are
 //! not here: they are read from the running gateway at the scrape, in the admin room.
 
+pub mod auths;
 pub mod families;
 pub mod handles;
 pub mod process;
 
 use crate::request::Class;
+pub use auths::{AuthMetrics, AuthResult};
 pub use handles::{BackendMetrics, RetryOutcome, RouteMetrics, Shared, Source, UpstreamMetrics};
 pub use process::{ApplyOutcome, ProcessMetrics};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +33,7 @@ struct Tables {
     routes: BTreeMap<Arc<str>, Arc<RouteMetrics>>,
     upstreams: BTreeMap<Arc<str>, Arc<UpstreamMetrics>>,
     backends: BTreeMap<(Arc<str>, Arc<str>), Arc<BackendMetrics>>,
+    auths: BTreeMap<Arc<str>, Arc<AuthMetrics>>,
 }
 
 /// The names that live versions use.
@@ -42,6 +45,8 @@ pub struct Names {
     pub upstreams: BTreeSet<Arc<str>>,
     /// Backends, after their upstreams.
     pub backends: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Auths.
+    pub auths: BTreeSet<Arc<str>>,
 }
 
 impl Metrics {
@@ -78,12 +83,19 @@ impl Metrics {
         Arc::clone(entry.or_insert_with(|| Arc::new(BackendMetrics::new(key.0, key.1, self.cores))))
     }
 
+    /// The counters of an auth.
+    pub fn auth(&self, name: &str) -> Arc<AuthMetrics> {
+        let mut tables = self.tables();
+        named(&mut tables.auths, name, |name| AuthMetrics::new(name, self.cores))
+    }
+
     /// Forgets the names that no version uses and whose handles nobody holds.
     pub fn retain(&self, names: &Names) {
         let mut tables = self.tables();
         tables.routes.retain(|name, it| &**name == NONE || names.routes.contains(name) || held(it));
         tables.upstreams.retain(|name, it| &**name == NONE || names.upstreams.contains(name) || held(it));
         tables.backends.retain(|key, it| names.backends.contains(key) || held(it));
+        tables.auths.retain(|name, it| names.auths.contains(name) || held(it));
     }
 
     /// Counting never panics while it holds the lock, and a table is whole after every step.

@@ -1,32 +1,6 @@
-//! Fields of `[[auth]]`, `[rollout]` and `[[notify]]`: accepted and checked for shape, acting later.
+//! Fields of `[rollout]` and `[[notify]]`: accepted and checked for shape, acting later.
 
 use super::{Field, Kind, optional, preset, required, up_to};
-
-/// One of `[[auth]]`.
-pub static AUTH: Kind = Kind::Table(&AUTH_FIELDS);
-
-static AUTH_FIELDS: [Field; 7] = [
-    required("name", Kind::Name, "Its name, for routes.").high(),
-    preset("kind", Kind::Word(&["external", "jwt", "api_key"]), "\"external\"", "How requests are judged.")
-        .high(),
-    optional("upstream", Kind::Text, "The upstream that judges, with its own gate and queue.").high(),
-    optional("path", Kind::Text, "What is asked for there.").high(),
-    preset("timeout", up_to(60), "\"200ms\"", "For a decision, the wait included.").high(),
-    preset(
-        "on_error",
-        Kind::Word(&["deny", "allow", "stale"]),
-        "\"deny\"",
-        "What happens without a decision.",
-    )
-    .high(),
-    optional("cache", Kind::Table(&CACHE), "Decisions that are kept.").high(),
-];
-
-static CACHE: [Field; 3] = [
-    preset("ttl", up_to(86_400), "\"30s\"", "How long a decision is fresh.").high(),
-    preset("stale", up_to(86_400), "\"5m\"", "How long it may stand in when the service fails.").high(),
-    preset("max_entries", Kind::Integer(1, 10_000_000), "100000", "Decisions kept at most.").high(),
-];
 
 /// `[rollout]`.
 pub static ROLLOUT: [Field; 8] = [

@@ -51,9 +51,7 @@ static FIELDS: [Field; 23] = [
         "The order in which requests are shed, last first.",
     )
     .high(),
-    optional("auth", Kind::Text, "The [[auth]] that requests must pass.")
-        .high()
-        .refused("the route would be served unprotected"),
+    optional("auth", Kind::Text, "The [[auth]] that requests must pass.").high(),
     ruled(
         "max_in_flight",
         Kind::Integer(1, 1_000_000),

@@ -1,4 +1,4 @@
-//! Authentication, rollouts and notices: references and shape. They act later.
+//! Rollouts and notices: references and shape. They act later.
 
 use super::Check;
 use crate::config::value::{Data, Table, Value};
@@ -6,16 +6,7 @@ use http::{HeaderName, Uri};
 
 /// Everything that does not act yet, checked as if it did.
 pub fn all(root: &Table, check: &mut Check<'_>) {
-    check.distinct("auths", root.tables("auth").map(|auth| auth.get("name")));
     check.distinct("notify sinks", root.tables("notify").map(|sink| sink.get("name")));
-    for auth in root.tables("auth") {
-        self::auth(auth, root, check);
-    }
-    for route in root.tables("routes") {
-        if let Some(reference) = route.get("auth") {
-            check.refer("auth", reference, root.tables("auth"));
-        }
-    }
     for sink in root.tables("notify") {
         url(sink, check);
     }
@@ -38,23 +29,6 @@ pub fn ascending(table: &Table, key: &str, check: &mut Check<'_>) {
     }
     if let Some(last) = shares.last().filter(|last| share(last) < 100.0) {
         check.error(last.span.clone(), "the last share is not 100%", "end with \"100%\"");
-    }
-}
-
-fn auth(table: &Table, root: &Table, check: &mut Check<'_>) {
-    if let Some(reference) = table.get("upstream") {
-        check.refer("upstream", reference, root.tables("upstreams"));
-    }
-    if table.text("kind") == Some("external") {
-        for key in ["upstream", "path"].into_iter().filter(|key| table.get(key).is_none()) {
-            let message = format!("`{key}` is missing: an external auth asks an upstream at a path");
-            check.error(table.span.clone(), message, "add it, or choose another kind");
-        }
-    }
-    if table.text("path").is_some_and(|path| !path.starts_with('/')) {
-        let span = table.span_of("path");
-        let message = format!("{} does not begin with /", check.quote(&span));
-        check.error(span, message, "write a path such as \"/verify\"");
     }
 }
 

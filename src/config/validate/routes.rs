@@ -55,6 +55,10 @@ fn route(
     let key = key(table, root, check);
     let filters = filters(table, check);
     let class = table.text("class")?;
+    let auth = match table.get("auth") {
+        Some(reference) => Some(check.refer("auth", reference, root.tables("auth"))?),
+        None => None,
+    };
     let settings = RouteSettings {
         name: shared(table, "name")?,
         action: action?,
@@ -66,6 +70,7 @@ fn route(
         max_in_flight: bound?,
         keep_encoded_slash: table.text("encoded_slash")? == "keep",
         filters: filters?,
+        auth,
     };
     Some((key?, settings))
 }
@@ -76,6 +81,15 @@ fn sharing(root: &Table, actions: &[Option<Action>]) -> HashMap<usize, u32> {
     for (table, action) in root.tables("routes").zip(actions) {
         if let (Some(Action::Upstream(index)), Some(false)) = (action, table.bool("streaming")) {
             *routes.entry(*index).or_default() += 1;
+        }
+    }
+    // An auth that asks the upstream shares it like a route.
+    for (index, upstream) in root.tables("upstreams").enumerate() {
+        let asks =
+            |auth: &&Table| auth.text("upstream").is_some_and(|name| upstream.text("name") == Some(name));
+        let auths = root.tables("auth").filter(asks).count();
+        if auths > 0 {
+            *routes.entry(index).or_default() += u32::try_from(auths).unwrap_or(u32::MAX);
         }
     }
     routes

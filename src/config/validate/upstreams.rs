@@ -182,13 +182,11 @@ fn ramp(table: &Table) -> Option<Ramp> {
     })
 }
 
-/// The shortest timeout among the routes to an upstream.
+/// The shortest timeout among the routes to an upstream and the auths that ask it.
 fn shortest_timeout(upstream: &Table, root: &Table) -> Option<Duration> {
     let name = upstream.text("name")?;
-    root.tables("routes")
-        .filter(|route| route.text("upstream") == Some(name))
-        .filter_map(|r| r.duration("timeout"))
-        .min()
+    let users = root.tables("routes").chain(root.tables("auth"));
+    users.filter(|user| user.text("upstream") == Some(name)).filter_map(|user| user.duration("timeout")).min()
 }
 
 fn backends(table: &Table, check: &mut Check<'_>) -> Option<Vec<BackendSettings>> {

@@ -34,14 +34,24 @@ pub enum Kind {
     Certificate,
     /// Listeners.
     Listener,
+    /// Services that judge requests: silent, answering again.
+    Auth,
     /// Records are missing here.
     Gap,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 7] =
-        [Kind::Config, Kind::Shed, Kind::Ramp, Kind::Process, Kind::Certificate, Kind::Listener, Kind::Gap];
+    pub const ALL: [Kind; 8] = [
+        Kind::Config,
+        Kind::Shed,
+        Kind::Ramp,
+        Kind::Process,
+        Kind::Certificate,
+        Kind::Listener,
+        Kind::Auth,
+        Kind::Gap,
+    ];
 
     /// The word in JSON.
     pub const fn as_str(self) -> &'static str {
@@ -52,6 +62,7 @@ impl Kind {
             Kind::Process => "process",
             Kind::Certificate => "certificate",
             Kind::Listener => "listener",
+            Kind::Auth => "auth",
             Kind::Gap => "gap",
         }
     }

@@ -3,7 +3,7 @@
 //! What later work will count is listed already and reads 0 where its labels are known, so that rules and
 //! boards can be written against it.
 
-use super::{ApplyOutcome, Metrics, NONE, RetryOutcome, Source, Tables};
+use super::{ApplyOutcome, Metrics, NONE, RetryOutcome, Source, Tables, auths};
 use crate::reject::Reason;
 use crate::request::Class;
 use crate::telemetry::cells::{REQUEST_BOUNDS, WAIT_BOUNDS};
@@ -21,6 +21,7 @@ impl Metrics {
         let mut families = requests(&tables);
         families.extend(gates(&tables));
         families.extend(backends(&tables));
+        families.extend(auths::families(&tables.auths));
         drop(tables);
         families.extend(self.process_families());
         families.into_iter().map(Family::finish).collect()

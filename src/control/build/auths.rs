@@ -1,0 +1,102 @@
+//! Auths of a table. What one learned lives on by its name as long as neither the auth nor the upstream that it asks
+//! differs in any field (`design.md`, "Guard"); bounds and counters live on by name whatever differs.
+
+use super::Kept;
+use crate::admission::RouteCounts;
+use crate::config::plan::{Plan, UpstreamPlan};
+use crate::filters::auth::decisions::Decisions;
+use crate::filters::auth::settings::Settings;
+use crate::filters::auth::verdict::UNVERIFIED;
+use crate::filters::auth::{Auth, Known};
+use crate::telemetry::metrics::Metrics;
+use http::HeaderName;
+use std::sync::{Arc, Weak};
+
+/// What earlier tables' auths know.
+#[derive(Debug)]
+pub(super) struct Auths {
+    counts: Kept<Arc<str>, RouteCounts>,
+    learned: Vec<Learned>,
+}
+
+#[derive(Debug)]
+struct Learned {
+    settings: Settings,
+    upstream: Option<UpstreamPlan>,
+    known: Weak<Known>,
+}
+
+impl Default for Auths {
+    fn default() -> Self {
+        Auths { counts: Kept::new(), learned: Vec::new() }
+    }
+}
+
+impl Auths {
+    /// One auth of a plan.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub(super) fn build(
+        &mut self,
+        settings: &Settings,
+        plan: &Plan,
+        metrics: &Metrics,
+    ) -> Result<Auth, String> {
+        let upstream = upstream(settings, plan);
+        Ok(Auth {
+            settings: settings.clone(),
+            upstream,
+            known: self.known(settings, upstream.and_then(|index| plan.upstreams.get(index)))?,
+            counts: self.counts.get_or(settings.name.clone(), RouteCounts::default),
+            metrics: metrics.auth(&settings.name),
+        })
+    }
+
+    fn known(&mut self, settings: &Settings, upstream: Option<&UpstreamPlan>) -> Result<Arc<Known>, String> {
+        let same =
+            |learned: &&Learned| learned.settings == *settings && learned.upstream.as_ref() == upstream;
+        if let Some(known) = self.learned.iter().filter(same).find_map(|learned| learned.known.upgrade()) {
+            return Ok(known);
+        }
+        let decisions = match &settings.cache {
+            Some(cache) => {
+                let decisions = Decisions::new(cache);
+                Some(decisions.map_err(|error| format!("auth {}: {error}", settings.name))?)
+            }
+            None => None,
+        };
+        let known = Arc::new(Known { decisions, breaker: Default::default() });
+        self.learned.push(Learned {
+            settings: settings.clone(),
+            upstream: upstream.cloned(),
+            known: Arc::downgrade(&known),
+        });
+        Ok(known)
+    }
+
+    pub(super) fn forget_unused(&mut self) {
+        self.counts.forget_unused();
+        self.learned.retain(|learned| learned.known.strong_count() > 0);
+    }
+}
+
+/// The upstream that an auth asks, by its place in the plan.
+fn upstream(settings: &Settings, plan: &Plan) -> Option<usize> {
+    let name = settings.upstream()?;
+    plan.upstreams.iter().position(|upstream| upstream.name == *name)
+}
+
+/// An auth asks this upstream.
+pub(super) fn asks(plan: &Plan, index: usize) -> bool {
+    plan.auths.iter().any(|auth| upstream(auth, plan) == Some(index))
+}
+
+/// What any auth may add to a request.
+pub(super) fn added(plan: &Plan) -> Vec<HeaderName> {
+    let added = plan.auths.iter().flat_map(Settings::added_headers).cloned();
+    let mut names: Vec<_> = added.chain((!plan.auths.is_empty()).then_some(UNVERIFIED)).collect();
+    names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    names
+}
