@@ -14,6 +14,7 @@ use crate::config::operators::Settings as AdminSettings;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::{Desk, Job};
 use crate::control::build::Builder;
+use crate::control::keyrings::Keyrings;
 use crate::control::observe::Observatory;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::{Kept, keep};
@@ -113,6 +114,8 @@ fn start(
     let directory = Arc::new(Directory::default());
 
     let mut builder = Builder::new(cores, metrics.clone(), directory.clone(), descriptors.clone());
+    let keyrings = Arc::new(Keyrings::new(Some(boot.store.clone()), directory.clone()));
+    builder.use_keyrings(keyrings.clone());
     if boot.again {
         builder.forgive_certificates();
     }
@@ -183,13 +186,13 @@ fn start(
     let beats = Arc::new(AtomicU64::new(0));
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
     let news = Newsreader { supervisor: supervisor.clone(), observatory: observatory.clone(), admin };
-    let keeper = run_keeper(steering.clone(), boot.store.clone(), stop_rest.clone())?;
+    let keeper = run_keeper(steering.clone(), boot.store.clone(), keyrings.clone(), stop_rest.clone())?;
     let admin_thread = serve_admin(admin_socket, socket_home, (state, steering), beating, stop_rest.clone())?;
     observatory.ready.store(true, Relaxed);
     // Before the background thread, which writes the same file after a change.
     boot.announce(options, admin, &listeners.bound());
     let background = run_background(control.clone(), (heard, orders), news.clone(), stop_rest.clone())?;
-    let outside = run_outside(directory, stop_rest.clone())?;
+    let outside = run_outside(directory, keyrings, stop_rest.clone())?;
     let rest = vec![keeper, admin_thread, background, outside];
     let feeder = supervisor.feed(Health::new(hearts, beats))?;
     supervisor.ready(&news.status());
@@ -356,8 +359,13 @@ fn run_background(
 
 /// The thread of calls to the outside that nobody's request waits for. A disk that hangs must not hold it up, nor it
 /// a change of the configuration.
-fn run_outside(directory: Arc<Directory>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+fn run_outside(
+    directory: Arc<Directory>,
+    keyrings: Arc<Keyrings>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
+        tokio::task::spawn_local(keyrings.keep_fetched());
         match Resolver::system() {
             Ok(resolver) => {
                 tokio::task::spawn_local(keep_resolved(directory, resolver, Pace::default()));
@@ -371,9 +379,15 @@ fn run_outside(directory: Arc<Directory>, stop: CancellationToken) -> io::Result
 
 /// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither
 /// names nor changes.
-fn run_keeper(steering: Arc<Steering>, store: Store, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+fn run_keeper(
+    steering: Arc<Steering>,
+    store: Store,
+    keyrings: Arc<Keyrings>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
         tokio::task::spawn_local(allocator::give_back());
+        tokio::task::spawn_local(keyrings.keep_on_disk());
         tokio::select! {
             () = keep(steering.clone(), store.clone()) => {}
             () = stop.cancelled() => {}

@@ -8,6 +8,7 @@ mod activate;
 pub mod apply;
 pub mod build;
 pub mod certificates;
+pub mod keyrings;
 pub mod observe;
 pub mod origin;
 pub mod permits;

@@ -1,5 +1,7 @@
 //! The gateway's view as gauges: names, labels and help texts of what comes and goes.
 
+mod auths;
+
 use crate::control::view::{BackendView, GatewayView, UpstreamView};
 use crate::telemetry::family::{Family, Labels};
 use std::collections::BTreeMap;
@@ -12,6 +14,7 @@ pub(super) fn families(view: &GatewayView) -> Vec<Family> {
     families.extend(upstreams(view));
     families.extend(backends(view));
     families.extend(certificates(view));
+    families.extend(auths::families(view));
     families
 }
 

@@ -11,6 +11,7 @@ use crate::balancing::settings::{BackendSettings, Health};
 use crate::balancing::shares::Shares;
 use crate::balancing::{Backend, Cluster, Levelled};
 use crate::config::plan::{Plan, UpstreamPlan};
+use crate::control::keyrings::Keyrings;
 use crate::control::trust::Trusts;
 use crate::filters::forwarded::TrustedProxies;
 use crate::permit::Counter;
@@ -43,6 +44,7 @@ pub struct Builder {
     upstreams: Kept<Arc<str>, admission::Shared>,
     routes: Kept<Arc<str>, admission::RouteCounts>,
     auths: auths::Auths,
+    keyrings: Arc<Keyrings>,
     backends: Kept<(Arc<str>, Arc<str>), Counter>,
     rates: Kept<(Arc<str>, Arc<str>), Rate>,
     streams: Kept<(Arc<str>, Arc<str>), Counter>,
@@ -95,6 +97,7 @@ impl Builder {
         directory: Arc<Directory>,
         descriptors: Arc<Descriptors>,
     ) -> Self {
+        let keyrings = Arc::new(Keyrings::new(None, directory.clone()));
         Builder {
             cores,
             number: 0,
@@ -104,6 +107,7 @@ impl Builder {
             upstreams: Kept::new(),
             routes: Kept::new(),
             auths: auths::Auths::default(),
+            keyrings,
             backends: Kept::new(),
             rates: Kept::new(),
             streams: Kept::new(),
@@ -112,6 +116,11 @@ impl Builder {
             trusts: Trusts::default(),
             later: Vec::new(),
         }
+    }
+
+    /// Keys that tokens are checked with are fetched and kept by `keyrings`; without, by nobody.
+    pub fn use_keyrings(&mut self, keyrings: Arc<Keyrings>) {
+        self.keyrings = keyrings;
     }
 
     /// The next table starts a version that was active before: an upstream whose files cannot be used now has no
@@ -150,6 +159,7 @@ impl Builder {
     /// The same for a table that was rebuilt and takes no number.
     pub fn recommit(&mut self, plan: &Plan) {
         self.trusts.commit();
+        self.keyrings.commit();
         for (endpoint, waits, connects) in self.later.drain(..) {
             endpoint.follow(waits, connects);
         }
@@ -166,6 +176,7 @@ impl Builder {
         self.upstreams.forget_unused();
         self.routes.forget_unused();
         self.auths.forget_unused();
+        self.keyrings.forget_unused();
         self.backends.forget_unused();
         self.rates.forget_unused();
         self.streams.forget_unused();
@@ -193,8 +204,11 @@ impl Builder {
             let tell = |a: &Ambiguity| format!("two routes both match {}", a.example);
             found.iter().map(tell).collect::<Vec<_>>().join("\n")
         })?;
-        let auths: Result<Vec<_>, String> =
-            plan.auths.iter().map(|settings| self.auths.build(settings, plan, &self.metrics)).collect();
+        let auths: Result<Vec<_>, String> = plan
+            .auths
+            .iter()
+            .map(|settings| self.auths.build(settings, plan, &self.metrics, (&self.keyrings, &upstreams)))
+            .collect();
         let auths = auths?;
         Ok(Table {
             number: self.number + 1,
@@ -328,7 +342,7 @@ impl Builder {
 fn classes(plan: &Plan, upstream: usize) -> Vec<Class> {
     let routes = plan.routes.iter().map(|(_, route)| route);
     let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
-    let mut classes: BTreeSet<_> = own.map(|route| route.class).collect();
+    let mut classes: BTreeSet<_> = own.flat_map(|route| auths::classes(plan, route)).collect();
     classes.extend(auths::asks(plan, upstream).then_some(Class::Critical));
     classes.into_iter().collect()
 }

@@ -1,5 +1,7 @@
 //! Reads the running gateway into plain values, at one moment, without stopping anything.
 
+mod auths;
+
 use crate::admission::class_limit;
 use crate::balancing::Backend;
 use crate::control::Control;
@@ -48,6 +50,7 @@ impl Observatory {
         let started = self.ready.load(Relaxed);
         let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
         reasons.extend(self.control.steering().reasons(&table));
+        reasons.extend(auths::reasons(&table));
         let version = self.version();
         let now = self.epoch_nanos();
         let mut view = GatewayView {
@@ -67,6 +70,7 @@ impl Observatory {
             workers,
             listeners: self.listeners(),
             upstreams: upstreams(&table, self.control.steering().sight(&table), now),
+            auths: auths::views(&table),
         };
         self.add_certificates(&mut view);
         view

@@ -17,7 +17,7 @@ use crate::telemetry::cells::CoreId;
 use crate::upstream::Endpoint;
 use crate::upstream::janitor::Janitor;
 use crate::upstream::pool::Pool;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,9 +27,25 @@ pub struct View {
     /// The table.
     pub table: Arc<Table>,
     /// A gate for each route that has an upstream, in the order of the table's routes.
-    gates: Vec<Option<Rc<RouteGate>>>,
+    gates: Vec<Option<Ways>>,
     /// The same for each auth that asks an upstream.
     auth_gates: Vec<Option<Rc<RouteGate>>>,
+}
+
+/// A route's way through its upstream's gate.
+#[derive(Debug)]
+struct Ways {
+    own: Rc<RouteGate>,
+    /// For requests that an auth puts into a lower class; the same counts and bounds.
+    lower: Vec<Rc<RouteGate>>,
+}
+
+impl Ways {
+    /// The way of a class: the route's own unless the class is lower and used by its auth.
+    fn of(&self, class: Option<Class>) -> &Rc<RouteGate> {
+        let lower = class.and_then(|class| self.lower.iter().find(|way| way.class() == class));
+        lower.unwrap_or(&self.own)
+    }
 }
 
 /// A route of a view, held by a request to its end.
@@ -54,7 +70,12 @@ impl Chosen {
 
     /// Its way through its upstream's gate, if it has an upstream.
     pub fn gate(&self) -> Option<&Rc<RouteGate>> {
-        self.view.gates[self.index].as_ref()
+        self.view.gates[self.index].as_ref().map(|ways| ways.of(None))
+    }
+
+    /// The same for a request of this class, if its auth gave it one. A class is never raised by that.
+    pub fn gate_of(&self, class: Option<Class>) -> Option<&Rc<RouteGate>> {
+        self.view.gates[self.index].as_ref().map(|ways| ways.of(class))
     }
 
     /// Who says whether its requests may pass, and the way to the upstream that is asked, if one is.
@@ -77,10 +98,21 @@ impl Chosen {
     }
 }
 
+fn ways(route: &Route, gate: &Rc<Gate>, auth: Option<&Auth>) -> Ways {
+    let settings = &route.settings;
+    let way = |class| {
+        let (name, counts) = (settings.name.clone(), route.counts.clone());
+        RouteGate::new(name, gate.clone(), counts, settings.max_in_flight, class)
+    };
+    let rules = auth.and_then(|auth| auth.settings.grants()).into_iter().flat_map(|grants| &grants.classes);
+    let lower: BTreeSet<_> = rules.map(|rule| rule.class).filter(|class| *class > settings.class).collect();
+    Ways { own: way(settings.class), lower: lower.into_iter().map(way).collect() }
+}
+
 /// The way of an auth through the gate of the upstream that it asks. Whoever waits for it holds a client's request,
 /// so it is shed last.
 fn auth_gate(auth: &Auth, gates: &[Rc<Gate>]) -> Option<Rc<RouteGate>> {
-    let Kind::External(external) = &auth.settings.kind;
+    let Kind::External(external) = &auth.settings.kind else { return None };
     let gate = gates.get(auth.upstream?)?.clone();
     let (name, counts) = (auth.settings.name.clone(), auth.counts.clone());
     Some(RouteGate::new(name, gate, counts, external.max_in_flight, Class::Critical))
@@ -111,13 +143,10 @@ impl Furniture {
         let gates: Vec<Rc<Gate>> =
             table.upstreams.iter().map(|upstream| self.gate(upstream, &mut states, &mut pools)).collect();
         let routes = table.routes.iter().map(|route| match route.settings.action {
-            Action::Upstream(index) => Some(RouteGate::new(
-                route.settings.name.clone(),
-                gates[index].clone(),
-                route.counts.clone(),
-                route.settings.max_in_flight,
-                route.settings.class,
-            )),
+            Action::Upstream(index) => {
+                let auth = route.settings.auth.and_then(|auth| table.auths.get(auth));
+                Some(ways(route, &gates[index], auth))
+            }
             _ => None,
         });
         let routes: Vec<_> = routes.collect();

@@ -6,12 +6,14 @@
 
 mod auths;
 mod certificates;
+mod keys;
 mod ramps;
 mod sheds;
 pub mod stream;
 
 pub use auths::AuthSilence;
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
+pub use keys::KeysFetched;
 pub use ramps::{RampChanged, RampConflict};
 pub use sheds::ShedNotices;
 

@@ -9,6 +9,7 @@ mod rig;
 mod support;
 
 mod aborts;
+mod api_keys;
 mod access_log;
 mod admin;
 mod answers;
@@ -49,6 +50,7 @@ mod streams;
 mod supervisor;
 mod swap;
 mod tls;
+mod tokens;
 mod tunnels;
 mod upsets;
 mod waits;

@@ -5,10 +5,15 @@
 //! anew in every process, and what is found is compared in constant time. Slow hashes are for what people choose;
 //! keys are random, and one slow hash a request would be an outage of our own making.
 
+use crate::filters::auth::ask::Question;
+use crate::filters::auth::settings::ApiKey;
+use crate::filters::auth::verdict::{Decision, Identity, Passed, Refused};
+use crate::reject::Reason;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Bytes of a key at most.
@@ -27,17 +32,35 @@ impl ApiKeys {
         ApiKeys { header, owners: keys.into_iter().collect() }
     }
 
-    /// What the request shows, if it shows exactly one.
-    pub fn shown<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
-        credential(&self.header, headers)
-    }
-
     /// Whose key it is.
     pub fn owner(&self, key: &[u8]) -> Option<&Arc<str>> {
         if key.len() > MAX_LENGTH {
             return None;
         }
         self.owners.get(&blake3::hash(key))
+    }
+}
+
+/// Judges a request by the key that it shows.
+pub fn judge(auth: &Arc<str>, settings: &ApiKey, keys: &ApiKeys, question: &Question<'_>) -> Decision {
+    let refused = |reason| {
+        let challenge = if settings.header == AUTHORIZATION { "Bearer" } else { "ApiKey" };
+        let headers = [(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))];
+        Decision::Refused(Arc::new(Refused { reason, headers: headers.into() }))
+    };
+    let shown = credential(&keys.header, question.headers);
+    let Some(owner) = shown.and_then(|key| keys.owner(key)) else {
+        return refused(Reason::Unauthenticated);
+    };
+    let name = Value::from(&**owner);
+    let claims = Map::from_iter([("sub".to_owned(), name.clone()), ("name".to_owned(), name)]);
+    match settings.grants.of(&claims) {
+        Some(granted) => {
+            let identity = Identity { auth: auth.clone(), subject: granted.subject };
+            let (headers, class) = (granted.headers, granted.class);
+            Decision::Passed(Arc::new(Passed { identity, headers, class }))
+        }
+        None => refused(Reason::Forbidden),
     }
 }
 

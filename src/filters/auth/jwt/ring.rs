@@ -8,6 +8,7 @@ use super::Head;
 use super::keys::{BadSet, KeySet};
 use super::pace::Unknown;
 use crate::permit::{Counter, Permit};
+use crate::runtime::offload::Offload;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use std::sync::atomic::AtomicU64;
@@ -18,6 +19,8 @@ use tokio::sync::{Notify, watch};
 
 /// Requests that wait for one source's keys at most.
 const MAX_WAITING: u32 = 256;
+/// Signatures that wait for their turn to be checked at most: at 100 µs each, the last one waits for 25 ms.
+const MAX_SIGNATURES: usize = 256;
 
 /// The keys of one source.
 #[derive(Debug)]
@@ -25,10 +28,12 @@ pub struct Ring {
     held: ArcSwapOption<Held>,
     unknown: Mutex<Unknown>,
     /// Whoever fetches should, now.
-    wanted: Notify,
+    wanted: Arc<Notify>,
     /// Fetches that ended, with whatever outcome.
     ended: watch::Sender<u64>,
     waiting: Arc<Counter>,
+    /// Where signatures are checked.
+    turns: Offload,
     report: Mutex<Report>,
     succeeded: AtomicU64,
     failed: AtomicU64,
@@ -68,18 +73,30 @@ pub enum NoKeys {
 }
 
 impl Ring {
-    /// With the keys of an earlier process, or without any.
-    pub fn new(held: Option<Held>) -> Self {
+    /// With the keys of an earlier process, or without any; `wanted` is told when a token names another.
+    pub fn wanting(held: Option<Held>, wanted: Arc<Notify>) -> Self {
         Ring {
             held: ArcSwapOption::from_pointee(held),
             unknown: Mutex::default(),
-            wanted: Notify::new(),
+            wanted,
             ended: watch::Sender::new(0),
             waiting: Arc::default(),
+            turns: Offload::with_queue(turns(), MAX_SIGNATURES),
             report: Mutex::default(),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         }
+    }
+
+    /// With keys that never change.
+    pub fn fixed(keys: KeySet) -> Self {
+        let held = Held { keys, document: Bytes::new(), confirmed: SystemTime::now() };
+        Ring::wanting(Some(held), Arc::default())
+    }
+
+    /// Where signatures are checked.
+    pub fn turns(&self) -> &Offload {
+        &self.turns
     }
 
     /// What is held now.
@@ -135,11 +152,6 @@ impl Ring {
         self.unknown.try_lock().is_ok_and(|mut unknown| unknown.may_ask(name, Instant::now()))
     }
 
-    /// Returns when a token names a key that should be asked for.
-    pub async fn wanted(&self) {
-        self.wanted.notified().await;
-    }
-
     /// Takes in what the source answered.
     ///
     /// # Errors
@@ -190,6 +202,12 @@ impl Ring {
     fn report(&self) -> MutexGuard<'_, Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Signatures that are checked at the same time: half of the cores' worth, so that a flood of tokens leaves the other
+/// half to everything else.
+fn turns() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
 /// Whether keys are other ones than before.
