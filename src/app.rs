@@ -52,9 +52,9 @@ use supervisor::{Feeder, Health, Supervisor};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, acceptor, signals;
-/// and two to spare.
-const OTHER_RUNTIMES: usize = 8;
+/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, acceptor,
+/// signals; and two to spare.
+const OTHER_RUNTIMES: usize = 9;
 
 /// What `run` was told.
 #[derive(Clone, Debug)]
@@ -186,14 +186,15 @@ fn start(
     let beats = Arc::new(AtomicU64::new(0));
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
     let news = Newsreader { supervisor: supervisor.clone(), observatory: observatory.clone(), admin };
-    let keeper = run_keeper(steering.clone(), boot.store.clone(), keyrings.clone(), stop_rest.clone())?;
+    let keeper = run_keeper(steering.clone(), boot.store.clone(), stop_rest.clone())?;
     let admin_thread = serve_admin(admin_socket, socket_home, (state, steering), beating, stop_rest.clone())?;
     observatory.ready.store(true, Relaxed);
     // Before the background thread, which writes the same file after a change.
     boot.announce(options, admin, &listeners.bound());
     let background = run_background(control.clone(), (heard, orders), news.clone(), stop_rest.clone())?;
-    let outside = run_outside(directory, keyrings, stop_rest.clone())?;
-    let rest = vec![keeper, admin_thread, background, outside];
+    let outside = run_outside(directory, keyrings.clone(), stop_rest.clone())?;
+    let keys = run_keys(keyrings, stop_rest.clone())?;
+    let rest = vec![keeper, admin_thread, background, outside, keys];
     let feeder = supervisor.feed(Health::new(hearts, beats))?;
     supervisor.ready(&news.status());
     Ok(Running {
@@ -377,17 +378,22 @@ fn run_outside(
     runtime::spawn("outside", main).map(|(_, thread)| thread)
 }
 
+/// The thread of files with keys. They may lie anywhere, and one that hangs must not hold up what is kept of ramps.
+fn run_keys(keyrings: Arc<Keyrings>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = keyrings.keep_on_disk() => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("keys", main).map(|(_, thread)| thread)
+}
+
 /// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither
 /// names nor changes.
-fn run_keeper(
-    steering: Arc<Steering>,
-    store: Store,
-    keyrings: Arc<Keyrings>,
-    stop: CancellationToken,
-) -> io::Result<JoinHandle<()>> {
+fn run_keeper(steering: Arc<Steering>, store: Store, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
         tokio::task::spawn_local(allocator::give_back());
-        tokio::task::spawn_local(keyrings.keep_on_disk());
         tokio::select! {
             () = keep(steering.clone(), store.clone()) => {}
             () = stop.cancelled() => {}

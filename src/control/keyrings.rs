@@ -2,8 +2,8 @@
 //!
 //! One set for each source, however many auths and versions use it; it lives on across changes, and on disk across
 //! restarts, so that neither needs the network. Sets are fetched by one task each on the thread of calls to the
-//! outside, read and written on the keeper's: no request waits for either longer than it wants to.
-#![expect(clippy::disallowed_methods, reason = "on the background and keeper's threads, and at start")]
+//! outside, read and written on one of their own: no request waits for either longer than it wants to.
+#![expect(clippy::disallowed_methods, reason = "on the background thread and that of keys, and at start")]
 
 mod errand;
 
@@ -151,8 +151,8 @@ impl Keyrings {
         }
     }
 
-    /// Reads sets that are files again, and writes down those that were fetched, for ever. Belongs on the keeper's
-    /// thread, which a disk may hold up.
+    /// Reads sets that are files again, and writes down those that were fetched, for ever. Belongs on a
+    /// thread of its own, which a disk may hold up.
     pub async fn keep_on_disk(self: Arc<Self>) {
         let mut trouble = false;
         loop {

@@ -18,6 +18,7 @@ mod apply;
 mod balance;
 mod boot;
 mod bounds;
+mod bulkheads;
 mod certificates;
 mod cli;
 mod config_check;
