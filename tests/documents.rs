@@ -123,8 +123,10 @@ fn every_default_of_the_readme_is_the_references() {
         let Some(default) = default.strip_prefix('`').and_then(|default| default.strip_suffix('`')) else {
             continue;
         };
-        let (_, after) =
-            reference.split_once(&format!("\n{table}\n")).unwrap_or_else(|| panic!("no {table}"));
+        // One that is there only as an example is commented out.
+        let written = reference.split_once(&format!("\n{table}\n"));
+        let example = || reference.split_once(&format!("\n#{table}\n"));
+        let (_, after) = written.or_else(example).unwrap_or_else(|| panic!("no {table}"));
         let table = after.split_once("\n[").map_or(after, |(table, _)| table);
         let line = format!("{key} = {default}");
         let found = table.lines().any(|found| found.trim_start_matches('#') == line);

@@ -35,8 +35,9 @@ const COMMON: [Experiment; 4] = [
     ("E3 ten times", |contender, scale| rig::flash_crowd(contender, scale, 10.0)),
 ];
 /// Those of Tidegate alone, beside.
-const OWN: [Experiment; 6] = [
+const OWN: [Experiment; 7] = [
     ("E4", rig::retry_storm),
+    ("E9", rig::silent_auth),
     ("E10", rig::hung_log_sink),
     ("E11", rig::latency_shift),
     ("E12", rig::scale_out),

@@ -17,7 +17,7 @@ pub mod versions;
 use super::access::Peer;
 use super::problem::{self, Problem};
 use super::{AdminState, scrape};
-use crate::control::view::GatewayView;
+use crate::control::view::{AuthView, GatewayView};
 use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -67,6 +67,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/v1/upstreams", get(upstreams::list))
         .route("/v1/upstreams/{upstream}", get(upstreams::one))
         .route("/v1/permits", get(permits::list))
+        .route("/v1/auths", get(auths))
         .route("/v1/config:check", post(config::check))
         .route("/v1/versions", post(versions::apply))
         .route("/v1/levers", get(ramps::levers))
@@ -112,8 +113,13 @@ async fn status(State(state): State<Arc<AdminState>>) -> Json<GatewayView> {
     Json(state.view())
 }
 
+/// `GET /v1/auths`: who may pass, and how that goes.
+async fn auths(State(state): State<Arc<AdminState>>) -> Json<Items<AuthView>> {
+    Json(Items { items: state.view().auths })
+}
+
 async fn nothing() -> Problem {
-    const DETAIL: &str = "There is nothing at this path. hint: /v1/status, /v1/upstreams, /v1/levers, /v1/permits, \
-                          /v1/events, /readyz and /metrics are there to read";
+    const DETAIL: &str = "There is nothing at this path. hint: /v1/status, /v1/upstreams, /v1/auths, /v1/levers, \
+                          /v1/permits, /v1/events, /readyz and /metrics are there to read";
     Problem::new(StatusCode::NOT_FOUND, DETAIL)
 }

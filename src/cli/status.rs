@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::table::{WIDTH, fit, plain, span, wrapped};
 use super::{Failure, print};
-use crate::control::view::{BackendView, GatewayView, LeverView, ReferenceView, UpstreamView};
+use crate::control::view::{AuthView, BackendView, GatewayView, LeverView, ReferenceView, UpstreamView};
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -27,6 +27,7 @@ fn render(view: &GatewayView) -> String {
     let _ = head(&mut out, view);
     let _ = upstreams(&mut out, &view.upstreams);
     let _ = levers(&mut out, &view.upstreams);
+    let _ = auths(&mut out, &view.auths);
     out
 }
 
@@ -113,6 +114,28 @@ fn backend_row(out: &mut String, backend: &BackendView) -> std::fmt::Result {
     row(out, "    streams", [&backend.streams.to_string(), &backend.max_streams.to_string(), "", "", ""], "")
 }
 
+/// Who is asked about requests, and whether they answer.
+fn auths(out: &mut String, auths: &[AuthView]) -> std::fmt::Result {
+    for (n, auth) in auths.iter().enumerate() {
+        if n == 0 {
+            out.write_char('\n')?;
+        }
+        let asks = auth.upstream.as_ref().map(|name| format!(" asks {name}")).unwrap_or_default();
+        let kept = auth.kept.as_ref().map(|kept| format!("  kept {}", kept.passed)).unwrap_or_default();
+        let silent = if auth.silent { "  silent" } else { "" };
+        let (name, in_flight, limit) = (&auth.name, auth.in_flight, auth.max_in_flight);
+        let own = match &auth.keys {
+            Some(held) if held.failures > 0 => format!("keys {}, fetching fails", held.keys),
+            Some(held) => format!("keys {}", held.keys),
+            None if auth.kind == "api_key" => "keys of its own".to_owned(),
+            None => format!("in flight {in_flight} of {limit}"),
+        };
+        let line = format!("auth {name}{asks}  {own}{kept}{silent}");
+        writeln!(out, "{}", fit(&plain(&line), WIDTH))?;
+    }
+    Ok(())
+}
+
 /// Who holds which lever, what it costs now, and what its percentages are of.
 fn levers(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
     let own = |backend: &BackendView| backend.ramp.clone().into_iter().chain(backend.drain.clone());
@@ -193,7 +216,7 @@ fn percent(percent: f64) -> String {
 mod tests {
     use super::*;
     use crate::control::steering::forecast::Forecast;
-    use crate::control::view::{ListenerView, ThenView, VersionView, WorkerView};
+    use crate::control::view::{KeptView, ListenerView, ThenView, VersionView, WorkerView};
 
     fn view() -> GatewayView {
         let backend = |name: &str, state: &str, in_flight| BackendView {
@@ -260,6 +283,25 @@ orders                            76    256     3/512  100%           2 zombies
   b orders-b.internal:8080        12     64            100%   12.3ms  connect_f…
 ";
         assert_eq!(render(&view()), expected);
+    }
+
+    #[test]
+    fn an_auth_says_whom_it_asks_and_whether_they_answer() {
+        let mut view = view();
+        let kept = Some(KeptView { passed: 1204, ..Default::default() });
+        let session = AuthView {
+            name: "session".into(),
+            upstream: Some("judge".into()),
+            silent: true,
+            in_flight: 64,
+            max_in_flight: 64,
+            kept,
+            ..Default::default()
+        };
+        view.auths = vec![session, AuthView { name: "keys".into(), ..Default::default() }];
+        let expected = "\nauth session asks judge  in flight 64 of 64  kept 1204  silent\n\
+                        auth keys  in flight 0 of 0\n";
+        assert!(render(&view).ends_with(expected), "{}", render(&view));
     }
 
     #[test]

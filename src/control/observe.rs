@@ -1,6 +1,7 @@
 //! Reads the running gateway into plain values, at one moment, without stopping anything.
 
 mod auths;
+mod keys;
 
 use crate::admission::class_limit;
 use crate::balancing::Backend;
@@ -8,7 +9,7 @@ use crate::control::Control;
 use crate::control::certificates::Owner;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
 use crate::control::view::{
-    BackendView, ClassView, GatewayView, ListenerView, UpstreamView, VersionView, WorkerView,
+    AuthView, BackendView, ClassView, GatewayView, ListenerView, UpstreamView, VersionView, WorkerView,
 };
 use crate::listener::Listener;
 use crate::listener::limits::Refusal;
@@ -50,7 +51,8 @@ impl Observatory {
         let started = self.ready.load(Relaxed);
         let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
         reasons.extend(self.control.steering().reasons(&table));
-        reasons.extend(auths::reasons(&table));
+        let auths = auths::auths(&table);
+        reasons.extend(auths.iter().filter_map(AuthView::reason));
         let version = self.version();
         let now = self.epoch_nanos();
         let mut view = GatewayView {
@@ -70,7 +72,7 @@ impl Observatory {
             workers,
             listeners: self.listeners(),
             upstreams: upstreams(&table, self.control.steering().sight(&table), now),
-            auths: auths::views(&table),
+            auths,
         };
         self.add_certificates(&mut view);
         view

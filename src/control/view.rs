@@ -1,6 +1,10 @@
 //! What operators see: plain values read from the running gateway at one moment. The admin API serialises
 //! them, `/metrics` turns them into gauges, the command line prints them.
 
+mod auths;
+
+pub use auths::{AuthView, KeptView, KeysView};
+
 use crate::control::steering::forecast::Forecast;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,43 +48,9 @@ pub struct GatewayView {
     pub listeners: Vec<ListenerView>,
     /// The upstreams.
     pub upstreams: Vec<UpstreamView>,
-    /// The auths.
+    /// Who may pass.
     #[serde(default)]
     pub auths: Vec<AuthView>,
-}
-
-/// One auth.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct AuthView {
-    /// Its name.
-    pub name: String,
-    /// `external`, `jwt` or `api_key`.
-    pub kind: String,
-    /// What tokens are checked with, if it takes tokens.
-    pub keys: Option<KeysView>,
-}
-
-/// The keys that an auth checks tokens with.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct KeysView {
-    /// Where they come from.
-    pub source: String,
-    /// How many are in use.
-    pub keys: usize,
-    /// Keys of the set that are not used: for something else, too weak, or not understood.
-    pub ignored: usize,
-    /// When the source last gave them: UTC, RFC 3339; nothing if it never did.
-    pub confirmed: Option<String>,
-    /// Seconds since then.
-    pub age_seconds: Option<f64>,
-    /// Fetches that failed since the last one that succeeded.
-    pub failures: u32,
-    /// Why the last fetch failed; nothing when it succeeded.
-    pub failure: Option<String>,
-    /// Fetches that succeeded, ever.
-    pub fetched: u64,
-    /// Fetches that failed, ever.
-    pub failed: u64,
 }
 
 /// The active version.

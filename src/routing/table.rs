@@ -33,7 +33,7 @@ pub struct Table {
     /// Who may pass.
     pub auths: Vec<Auth>,
     /// What any of them may tell backends: taken out of what clients send, on every route.
-    pub auth_headers: Vec<HeaderName>,
+    pub auth_headers: Arc<[HeaderName]>,
     /// Requests in the process at most.
     pub max_in_flight: u32,
     /// Tunnels in the process at most.

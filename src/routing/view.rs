@@ -114,7 +114,9 @@ fn ways(route: &Route, gate: &Rc<Gate>, auth: Option<&Auth>) -> Ways {
 fn auth_gate(auth: &Auth, gates: &[Rc<Gate>]) -> Option<Rc<RouteGate>> {
     let Kind::External(external) = &auth.settings.kind else { return None };
     let gate = gates.get(auth.upstream?)?.clone();
-    let (name, counts) = (auth.settings.name.clone(), auth.counts.clone());
+    // No route can have this name.
+    let name = format!("auth:{}", auth.settings.name).into();
+    let counts = auth.counts.clone();
     Some(RouteGate::new(name, gate, counts, external.max_in_flight, Class::Critical))
 }
 

@@ -84,7 +84,7 @@ pub fn sign(headers: &mut HeaderMap, fields: Fields, chosen: &Chosen, passed: Op
     if fields.has(Fields::ALIAS) {
         forwarded::drop_aliases(headers, only_auths);
     }
-    for name in only_auths {
+    for name in only_auths.iter() {
         headers.remove(name);
     }
     for (name, value) in passed.iter().flat_map(|passed| &passed.headers) {

@@ -137,6 +137,7 @@ pub fn outgoing(
     record.progress = Some(progress.clone());
     let max_body = settings.filters.max_body;
     let mut body = RequestBody::streamed(body, progress.clone(), max_body, &client.station.memory);
+    body.without(&chosen.table().auth_headers);
     let mut at_once = settings.streaming || call;
     if !at_once && !body.is_empty() && interim::expected(parts) {
         let right = gate.expect();

@@ -8,6 +8,7 @@ use crate::upstream::gathered::Gathered;
 use crate::upstream::progress::{Progress, Waiting};
 use crate::upstream::trailers;
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::fmt;
@@ -45,6 +46,8 @@ struct Streamed {
     gathered: Gathered,
     progress: Rc<Progress>,
     limit: u64,
+    /// Only the gateway may say these, so they may not come after the body either.
+    without: Option<Arc<[HeaderName]>>,
     held: Option<Held>,
     /// Sent to a backend before its body was there; given back when the body has ended.
     expecting: Option<Permit<Arc<Counter>>>,
@@ -70,7 +73,15 @@ impl RequestBody {
         }
         progress.expect_upload();
         let gathered = Gathered::new(memory);
-        RequestBody(Some(Streamed { incoming, gathered, progress, limit, held: None, expecting: None }))
+        let (without, held, expecting) = (None, None, None);
+        RequestBody(Some(Streamed { incoming, gathered, progress, limit, without, held, expecting }))
+    }
+
+    /// Takes these fields out of what comes after the body.
+    pub fn without(&mut self, names: &Arc<[HeaderName]>) {
+        if let Some(streamed) = self.0.as_mut().filter(|_| !names.is_empty()) {
+            streamed.without = Some(names.clone());
+        }
     }
 
     /// Waits for the body's beginning: its end, or as much as is kept. Asks the client for it.
@@ -150,6 +161,9 @@ impl Streamed {
             Poll::Ready(Some(Err(_))) => end(Reason::ClientGone),
             Poll::Ready(Some(Ok(mut frame))) => {
                 trailers::strip(&mut frame);
+                if let (Some(names), Some(trailers)) = (&self.without, frame.trailers_mut()) {
+                    names.iter().for_each(|name| drop(trailers.remove(name)));
+                }
                 let received = self.progress.received(frame.data_ref().map_or(0, Bytes::len));
                 if received > self.limit {
                     return end(Reason::BodyTooLarge);

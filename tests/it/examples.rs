@@ -3,10 +3,11 @@
 
 use crate::support::client::{Http2, Whole};
 use crate::support::gateway::{Gateway, Launch};
+use crate::support::origins::exchange::header_seen;
 use crate::support::origins::{Behaviour, Origin};
 use crate::support::raw::{Answer, Raw};
 use crate::support::tls::{self, Authority};
-use crate::support::{run, wait_until};
+use crate::support::{PATIENCE, run, wait_until};
 use crate::tunnels::{echoes, handshake};
 use std::fs;
 use std::net::SocketAddr;
@@ -14,8 +15,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Those that are started here; the reference is no example, it shows every key.
-const STARTED: [&str; 7] =
-    ["api-fleet", "grpc", "internal", "quickstart", "recovery", "tls-edge", "websocket"];
+const STARTED: [&str; 8] =
+    ["api-fleet", "grpc", "guarded", "internal", "quickstart", "recovery", "tls-edge", "websocket"];
 
 /// Starts the file itself; what is not said has the port that the system chooses.
 fn start(name: &str, variables: &[(&'static str, String)]) -> Gateway {
@@ -155,6 +156,29 @@ fn grpc_carries_trailers_and_refuses_in_its_own_words() {
         assert_eq!(answer.grpc_status(), Some("0"), "others have room");
         running.into_iter().for_each(|call| call.abort());
     });
+}
+
+#[test]
+fn guarded_keeps_those_it_knows_when_the_service_that_judges_is_gone() {
+    let (sessions, orders) = (Origin::start(Behaviour::Judges), Origin::well_behaved());
+    let gateway = start(
+        "guarded",
+        &[at("SESSIONS_A", &sessions), at("SESSIONS_B", &sessions), at("ORDERS_A", &orders)],
+    );
+    let ask = |method, path: &str, user: Option<&str>| {
+        let user = user.map(|user| format!("Authorization: Bearer {user}\r\n")).unwrap_or_default();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: api.example.com\r\nX-User: root\r\n{user}\r\n");
+        Raw::connect(gateway.edge()).ask(head)
+    };
+    wait_until(PATIENCE, "ada is known", || ask("GET", "/orders", Some("ada")).status() == 200);
+    assert_eq!(header_seen(&ask("GET", "/orders", Some("ada")).json(), "x-user"), Some("ada"));
+    assert_eq!(header_seen(&ask("GET", "/catalogue", None).json(), "x-user"), None);
+    assert_eq!(ask("GET", "/orders", None).status(), 401);
+    assert_eq!(ask("OPTIONS", "/orders", None).status(), 200);
+    sessions.switch(Behaviour::AcceptsAndNeverAnswers);
+    assert_eq!(ask("GET", "/orders", Some("ada")).status(), 200);
+    assert!([503, 504].contains(&ask("GET", "/orders", Some("bob")).status()));
+    assert_eq!(ask("GET", "/catalogue", None).status(), 200);
 }
 
 #[test]

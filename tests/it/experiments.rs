@@ -36,7 +36,8 @@ impl Contender for Untuned {
             let (reader, writer) = std::io::pipe().expect("a pipe");
             (launch, unread) = (Launch::stdout(Stdio::from(writer)), Some(reader));
         }
-        let gateway = Gateway::launch(&config(&street.main, street.control), launch);
+        let config = if street.judged { judged(street) } else { config(&street.main, street.control) };
+        let gateway = Gateway::launch(&config, launch);
         Box::new(Running { gateway, control: street.control, _unread: unread })
     }
 }
@@ -46,6 +47,16 @@ fn config(main: &[SocketAddr], control: SocketAddr) -> Config {
         .upstream("main", main, "")
         .upstream("control", &[control], "")
         .route("main", "/main", "main", "")
+        .route("control", "/control", "control", "")
+}
+
+/// The fleet says who may pass to what the healthy backend serves.
+fn judged(street: &Street) -> Config {
+    Config::new()
+        .upstream("main", &street.main, "")
+        .upstream("control", &[street.control], "")
+        .text("[[auth]]\nname = \"session\"\nupstream = \"main\"\npath = \"/verify\"")
+        .route("main", "/main", "control", "auth = \"session\"")
         .route("control", "/control", "control", "")
 }
 
@@ -117,6 +128,16 @@ fn e4_a_retry_storm_is_over_when_its_cause_is() {
     let outcome = experiments::retry_storm(&Untuned, short());
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
+}
+
+#[test]
+fn e9_a_service_that_falls_silent_is_not_waited_for_and_is_asked_again_when_it_is_well() {
+    let outcome = experiments::silent_auth(&Untuned, Scale { after: Duration::from_secs(4), ..short() });
+    neighbour_is_served(&outcome);
+    assert!(outcome.slots_held <= outcome.slots_limit, "{outcome:#?}");
+    assert!(outcome.refused.n > 50 && outcome.refused.p50_ms < 30.0, "refused at once: {outcome:#?}");
+    assert!(outcome.goodput > 0.9, "{outcome:#?}");
+    assert!(outcome.recovery_s.is_some_and(|seconds| seconds <= 3.0), "{outcome:#?}");
 }
 
 #[test]

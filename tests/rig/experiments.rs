@@ -7,6 +7,7 @@
 
 mod aborts;
 mod arena;
+mod auth;
 mod crowd;
 mod hung;
 mod judge;
@@ -19,6 +20,7 @@ mod steady;
 mod storm;
 
 pub use self::aborts::aborts;
+pub use self::auth::silent_auth;
 pub use self::crowd::flash_crowd;
 pub use self::hung::hung_upstream;
 pub use self::scale_out::scale_out;
@@ -52,6 +54,8 @@ pub struct Street {
     pub control: SocketAddr,
     /// Its access log goes where nobody reads.
     pub log_hangs: bool,
+    /// The fleet says who may pass to `/main`, which the healthy backend serves.
+    pub judged: bool,
     /// What the fleet serves in a quarter of the clients' patience: what a careful operator lets it hold.
     pub in_flight: usize,
 }

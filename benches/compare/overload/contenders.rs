@@ -40,7 +40,7 @@ impl Contender for Entrant<'_> {
         let (log, pipe) = if street.log_hangs { self.hung_log() } else { ("off".to_owned(), None) };
         let mut values = values(street);
         values.set("log", log);
-        let recipe = Recipe { kind: self.kind, templates: vec![self.template()], values, workers: 1 };
+        let recipe = Recipe { kind: self.kind, templates: vec![self.template(street)], values, workers: 1 };
         let peer = Peer::start(self.place, &recipe).expect("it starts, or there is nothing to look at");
         Box::new(Running { peer, _pipe: pipe })
     }
@@ -48,13 +48,14 @@ impl Contender for Entrant<'_> {
 
 impl Entrant<'_> {
     /// Where its configuration is, and what the filled file is called.
-    fn template(&self) -> (String, String) {
+    fn template(&self, street: &Street) -> (String, String) {
         let setting = if self.by_hand { "careful" } else { "default" };
         let (from, to) = match self.kind {
             Kind::Nginx => (format!("nginx.{setting}.conf"), "nginx.conf"),
             Kind::Haproxy => (format!("haproxy.{setting}.cfg"), "haproxy.cfg"),
             Kind::Envoy => (format!("envoy.{setting}.yaml"), "envoy.yaml"),
             Kind::Caddy => (format!("caddy.{setting}"), "Caddyfile"),
+            Kind::Tidegate if street.judged => ("tidegate.judged.toml".to_owned(), "tidegate.toml"),
             Kind::Tidegate | Kind::Relay => ("tidegate.toml".to_owned(), "tidegate.toml"),
         };
         (format!("overload/{from}"), to.to_owned())

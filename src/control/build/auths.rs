@@ -126,10 +126,10 @@ pub(super) fn classes(plan: &Plan, route: &RouteSettings) -> Vec<Class> {
 }
 
 /// What any auth may add to a request.
-pub(super) fn added(plan: &Plan) -> Vec<HeaderName> {
+pub(super) fn added(plan: &Plan) -> Arc<[HeaderName]> {
     let added = plan.auths.iter().flat_map(Settings::added_headers).cloned();
-    let mut names: Vec<_> = added.chain((!plan.auths.is_empty()).then_some(UNVERIFIED)).collect();
+    let mut names: Vec<HeaderName> = added.chain((!plan.auths.is_empty()).then_some(UNVERIFIED)).collect();
     names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
     names.dedup();
-    names
+    names.into()
 }

@@ -59,12 +59,12 @@ pub fn headers(external: &External, question: &Question<'_>) -> Option<HeaderMap
     }
     cookies::join(&mut headers);
     if !question.host.is_empty() {
-        let host = HeaderValue::from_str(question.host).ok()?;
+        let host = HeaderValue::from_bytes(question.host.as_bytes()).ok()?;
         headers.insert(HOST, host.clone());
         headers.insert(FORWARDED_HOST, host);
     }
     headers.insert(METHOD, HeaderValue::from_str(question.method.as_str()).ok()?);
-    headers.insert(URI, HeaderValue::from_str(&question.uri()).ok()?);
+    headers.insert(URI, HeaderValue::try_from(question.uri().into_bytes()).ok()?);
     headers.insert(PROTO, HeaderValue::from_str(question.proto).ok()?);
     headers.insert(FOR, HeaderValue::from_str(&question.client.to_string()).ok()?);
     headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));

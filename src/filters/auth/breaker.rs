@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const IN_A_ROW: u32 = 5;
 /// How long nobody asks after the first silence, and at most.
 const FIRST: Duration = Duration::from_millis(250);
-const MOST: Duration = Duration::from_secs(2);
+const MOST: Duration = Duration::from_secs(1);
 
 /// The silence of one service, noticed by all cores.
 #[derive(Debug, Default)]

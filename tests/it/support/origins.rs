@@ -57,6 +57,12 @@ pub enum Behaviour {
     UpgradesAndEchoes,
     /// Closes each connection as soon as it has read a head.
     ClosesWithoutAnswer,
+    /// Says who may pass: `Authorization: Bearer NAME` may, `Basic …` may not (403), nobody else either (401). `NAME`
+    /// and what it was told come back as `x-user` and `x-told`; `/private` as a path must not be kept, `/brief` for a
+    /// second only.
+    Judges,
+    /// The same, after a while.
+    JudgesAfter(Duration),
     /// Reads the request and sends these bytes, whatever they are.
     Says(&'static str),
     /// The same, and keeps the connection whatever becomes of the other side.

@@ -43,6 +43,15 @@ pub struct Run {
 impl Arena {
     /// Starts everything and measures it at rest.
     pub fn open(contender: &dyn Contender, scale: Scale, log_hangs: bool) -> Arena {
+        Arena::with(contender, scale, log_hangs, false)
+    }
+
+    /// The same with a fleet that says who may pass.
+    pub fn judged(contender: &dyn Contender, scale: Scale) -> Arena {
+        Arena::with(contender, scale, false, true)
+    }
+
+    fn with(contender: &dyn Contender, scale: Scale, log_hangs: bool, judged: bool) -> Arena {
         let knobs = Knobs::new(scale.workers, Service::Constant(scale.service));
         let main = Fleet::start(scale.seed, None, &vec![knobs; scale.backends]);
         let control = Fleet::start(scale.seed, None, &[Knobs::new(256, Service::Constant(CONTROL))]);
@@ -51,6 +60,7 @@ impl Arena {
             main: main.addresses().to_vec(),
             control: control.addresses()[0],
             log_hangs,
+            judged,
             in_flight: (capacity * scale.patience.as_secs_f64() / 4.0).ceil() as usize,
         };
         let proxy = contender.start(&street);

@@ -1,3 +1,5 @@
+//! What is kept, told and forgotten of decisions, step by step.
+
 use super::*;
 use crate::filters::auth::verdict::{Identity, Undecided};
 use crate::reject::Reason;

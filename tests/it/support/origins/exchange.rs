@@ -144,6 +144,11 @@ impl Wire {
             }
             Behaviour::UpgradesAndEchoes => self.upgrade(head).await,
             Behaviour::ClosesWithoutAnswer => Ok(Next::Close),
+            Behaviour::Judges => self.judge(head).await,
+            Behaviour::JudgesAfter(pause) => {
+                sleep(pause).await;
+                self.judge(head).await
+            }
             Behaviour::Says(bytes) => {
                 self.body(head).await?;
                 self.send(bytes.as_bytes()).await?;
@@ -198,6 +203,26 @@ impl Wire {
             }
             _ => self.send_echo(head, &seen).await?,
         }
+        Ok(Next::Keep)
+    }
+
+    async fn judge(&mut self, head: &RequestHead) -> io::Result<Next> {
+        self.body(head).await?;
+        let said = |name| head.get(name).unwrap_or("-");
+        let told =
+            ["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host", "x-forwarded-for", "x-other"];
+        let told = told.map(said).join(" ");
+        let keep = match said("x-forwarded-uri") {
+            "/private" => "cache-control: no-store\r\n",
+            "/brief" => "cache-control: max-age=1\r\n",
+            _ => "",
+        };
+        let head = match said("authorization").split_once(' ') {
+            Some(("Bearer", name)) => format!("200 OK\r\nx-user: {name}\r\nx-told: {} {told}", head.method),
+            Some(_) => "403 Forbidden".to_owned(),
+            None => "401 Unauthorized\r\nwww-authenticate: Bearer realm=\"orders\"\r\nx-secret: s".to_owned(),
+        };
+        self.send(format!("HTTP/1.1 {head}\r\n{keep}content-length: 2\r\n\r\nno").as_bytes()).await?;
         Ok(Next::Keep)
     }
 
