@@ -1,7 +1,7 @@
 //! Reads what auths check tokens with into plain values.
 
 use crate::control::view::KeysView;
-use crate::filters::auth::settings::Kind;
+use crate::filters::auth::settings::{KeySource, Kind};
 use crate::filters::auth::{Auth, Own};
 use crate::upstream::certificate::{epoch_seconds, rfc3339};
 use std::time::SystemTime;
@@ -10,7 +10,8 @@ use std::time::SystemTime;
 pub(super) fn keys(auth: &Auth) -> Option<KeysView> {
     let (Kind::Jwt(jwt), Own::Keys(ring)) = (&auth.settings.kind, &auth.own) else { return None };
     let (held, told, (fetched, failed)) = (ring.held(), ring.told(), ring.fetches());
-    let confirmed = held.as_ref().map(|held| held.confirmed);
+    let fetched_ever = !matches!(jwt.source, KeySource::Secret(_));
+    let confirmed = held.as_ref().filter(|_| fetched_ever).map(|held| held.confirmed);
     let age = confirmed.map(|then| SystemTime::now().duration_since(then).unwrap_or_default());
     Some(KeysView {
         source: jwt.source.to_string(),

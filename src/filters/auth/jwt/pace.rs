@@ -13,8 +13,8 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Between two fetches that unknown keys cause.
 pub const COOLDOWN: Duration = Duration::from_secs(10);
-/// How long a name that was unknown after a fetch causes no other.
-const FORGET: Duration = Duration::from_secs(300);
+/// How long a name that was unknown after a fetch causes no other: some publish a key after they sign with it.
+const FORGET: Duration = Duration::from_secs(30);
 /// Unknown names that are remembered at most; when there are more, none causes a fetch until some are forgotten.
 const MAX_UNKNOWN: usize = 1024;
 
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_stays_unknown_is_not_asked_for_again() {
+    fn a_name_that_stays_unknown_is_not_asked_for_again_for_a_while() {
         let (mut unknown, start) = (Unknown::default(), Instant::now());
         let asks = (0..FORGET.as_secs()).filter(|s| unknown.may_ask(7, start + Duration::from_secs(*s)));
         assert_eq!(asks.count(), 1);

@@ -31,6 +31,8 @@ pub struct Ring {
     wanted: Arc<Notify>,
     /// Fetches that ended, with whatever outcome.
     ended: watch::Sender<u64>,
+    /// How many had ended when one was last asked for.
+    asked: AtomicU64,
     waiting: Arc<Counter>,
     /// Where signatures are checked.
     turns: Offload,
@@ -80,6 +82,7 @@ impl Ring {
             unknown: Mutex::default(),
             wanted,
             ended: watch::Sender::new(0),
+            asked: AtomicU64::new(u64::MAX),
             waiting: Arc::default(),
             turns: Offload::with_queue(turns(), MAX_SIGNATURES),
             report: Mutex::default(),
@@ -116,34 +119,41 @@ impl Ring {
             Some(_) => self.may_ask(head),
             None => true,
         };
-        if may_ask {
-            self.ask(until, held.is_none()).await?;
+        // While a fetch is under way everybody waits for it: where a key was rotated, all clients come with the new one.
+        if may_ask || self.is_asked() {
+            self.ask(until, may_ask && held.is_some()).await?;
         }
         match self.held() {
             Some(now) if now.keys.knows(head) || !self.is_failing() => Ok(now),
             Some(_) => Err(NoKeys::Stuck),
-            None if may_ask && !self.is_failing() => Err(NoKeys::Late),
+            None if !self.is_failing() => Err(NoKeys::Late),
             None => Err(NoKeys::Never),
         }
     }
 
-    /// Waits for the end of a fetch. Without any keys that is the one that is under way or due, which is at its own
-    /// pace: whoever shows tokens cannot quicken it.
-    async fn ask(&self, until: Instant, first: bool) -> Result<(), NoKeys> {
+    /// Waits for the end of a fetch; with `wish`, of one that is wanted now. Without any keys it is the one that is
+    /// under way or due, which is at its own pace: whoever shows tokens cannot quicken it.
+    async fn ask(&self, until: Instant, wish: bool) -> Result<(), NoKeys> {
         let Some(_place) = Permit::try_new(self.waiting.clone(), MAX_WAITING) else {
             return Err(NoKeys::Busy);
         };
         let mut ended = self.ended.subscribe();
         let seen = *ended.borrow_and_update();
-        if !first {
+        if wish {
+            self.asked.store(seen, Relaxed);
             self.wanted.notify_one();
-        } else if self.is_failing() {
+        } else if self.is_failing() && !self.is_asked() {
             return Ok(());
         }
         let end = ended.wait_for(|ended| *ended > seen);
         // Too late is told by what is held then.
         let _ = tokio::time::timeout_at(until.into(), end).await;
         Ok(())
+    }
+
+    /// A fetch was asked for and has not ended.
+    fn is_asked(&self) -> bool {
+        self.asked.load(Relaxed) == *self.ended.borrow()
     }
 
     /// Never waits: while another core looks, this name is as good as remembered.
@@ -213,3 +223,80 @@ fn turns() -> usize {
 /// Whether keys are other ones than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changed(pub bool);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsonwebtoken::Algorithm::EdDSA;
+    use std::time::Duration;
+
+    fn set(kid: &str) -> Bytes {
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        format!("{{\"keys\":[{{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"kid\":\"{kid}\",\"x\":\"{x}\"}}]}}")
+            .into()
+    }
+
+    fn head(kid: &str) -> Head {
+        Head { algorithm: EdDSA, kid: Some(kid.into()) }
+    }
+
+    fn ring(kid: &str) -> (Ring, Arc<Notify>) {
+        let wanted = Arc::new(Notify::new());
+        let ring = Ring::wanting(None, wanted.clone());
+        ring.found(set(kid), SystemTime::now()).expect("keys");
+        (ring, wanted)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    #[tokio::test]
+    async fn everybody_with_a_new_key_waits_for_the_one_fetch_that_brings_it() {
+        let (ring, wanted) = ring("old");
+        let (first, second, new) = (head("new"), head("new"), head("other"));
+        let fetch = async {
+            wanted.notified().await;
+            tokio::task::yield_now().await;
+            ring.found(set("new"), SystemTime::now()).expect("keys");
+        };
+        let (first, second, other, ()) = tokio::join!(
+            ring.keys_for(&first, soon()),
+            ring.keys_for(&second, soon()),
+            ring.keys_for(&new, soon()),
+            fetch
+        );
+        assert!(
+            [first, second].iter().all(|keys| keys.as_ref().is_ok_and(|held| held.keys.knows(&head("new"))))
+        );
+        assert!(
+            other.is_ok_and(|held| !held.keys.knows(&head("other"))),
+            "and who is wrong is told at its end"
+        );
+        assert_eq!(ring.fetches(), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_key_is_not_waited_for_when_nobody_fetches() {
+        let (ring, _wanted) = ring("a");
+        assert!(ring.keys_for(&head("x"), Instant::now()).await.is_ok(), "asked for, and too late");
+        ring.found(set("a"), SystemTime::now()).expect("keys");
+        // Another one at once: it would wait for ever.
+        assert!(ring.keys_for(&head("y"), Instant::now() + Duration::from_secs(600)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn without_keys_a_failure_is_told_at_once_and_with_keys_it_is_no_refusal() {
+        let none = Ring::wanting(None, Arc::default());
+        assert_eq!(none.keys_for(&head("a"), Instant::now()).await.err(), Some(NoKeys::Late));
+        assert_eq!(none.failed("it is gone"), 1);
+        assert_eq!(none.failed("it is gone"), 2);
+        assert_eq!(none.keys_for(&head("a"), soon()).await.err(), Some(NoKeys::Never));
+        let (some, _wanted) = ring("a");
+        some.failed("it is gone");
+        assert!(some.keys_for(&head("a"), soon()).await.is_ok());
+        assert!(some.found(Bytes::from_static(b"<html>"), SystemTime::now()).is_err());
+        assert!(some.keys_for(&head("a"), soon()).await.is_ok(), "garbage takes no key away");
+        assert_eq!(some.keys_for(&head("x"), Instant::now()).await.err(), Some(NoKeys::Stuck));
+    }
+}
