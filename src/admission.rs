@@ -8,6 +8,7 @@
 //! refused. Nothing here touches the network.
 
 pub mod aborts;
+pub mod cohorts;
 pub mod granted;
 pub mod latency;
 pub mod line;
@@ -22,6 +23,7 @@ mod zombies;
 pub use granted::Granted;
 
 use crate::admission::aborts::Aborts;
+use crate::admission::cohorts::Cohorts;
 use crate::admission::line::Line;
 use crate::admission::patience::Patience;
 use crate::admission::queue::Queue;
@@ -36,6 +38,7 @@ use crate::runtime::bells::Bells;
 use crate::telemetry::cells::CoreId;
 use crate::telemetry::events::ShedNotices;
 use crate::telemetry::metrics::UpstreamMetrics;
+use http::HeaderMap;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -53,6 +56,8 @@ pub struct Shared {
     pub zombies: Counter,
     /// Streams whose client or deadline is gone; part of the backends' streams.
     pub stream_zombies: Counter,
+    /// Whom it serves while a ramp binds.
+    pub cohorts: Cohorts,
     /// Whose aborts made zombies.
     aborts: Arc<Aborts>,
     /// Sheds in the log.
@@ -68,6 +73,7 @@ impl Shared {
             line: Line::new(cores),
             zombies: Counter::default(),
             stream_zombies: Counter::default(),
+            cohorts: Cohorts::default(),
             aborts: Arc::default(),
             notices,
         }
@@ -222,6 +228,13 @@ struct Full {
     may_wait: bool,
 }
 
+impl Full {
+    /// What is full is the upstream, and neither one route of it nor what a lower class may fill.
+    fn is_limit(self) -> bool {
+        matches!(self.reason, Reason::UpstreamLimit | Reason::BackendLimit)
+    }
+}
+
 impl RouteGate {
     /// A route's way: `counts` live under the route's name.
     pub fn new(
@@ -233,6 +246,13 @@ impl RouteGate {
     ) -> Rc<Self> {
         let class_limit = class_limit(gate.settings.max_in_flight, class, gate.highest);
         Rc::new(RouteGate { name, gate, counts, max_in_flight, class, class_limit })
+    }
+
+    /// The same way for a request that its sender tries again: it counts as of the next lower class, so that it is
+    /// refused before those that ask for the first time.
+    pub fn lowered(&self) -> Rc<Self> {
+        let (name, gate, counts) = (self.name.clone(), self.gate.clone(), self.counts.clone());
+        RouteGate::new(name, gate, counts, self.max_in_flight, self.class.lower())
     }
 
     /// The upstream's gate.
@@ -251,6 +271,34 @@ impl RouteGate {
         self.class
     }
 
+    /// While a ramp binds the upstream, only those clients are let in whose turn it is.
+    ///
+    /// # Errors
+    /// `ramp`; it has cost the upstream nothing, and no filter either.
+    #[inline]
+    pub fn choose(&self, client: IpAddr, headers: &HeaderMap) -> Result<(), Reject> {
+        if self.gate.cluster.shares().are_bound() { self.choose_among(client, headers) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn choose_among(&self, client: IpAddr, headers: &HeaderMap) -> Result<(), Reject> {
+        let state = &self.gate.state;
+        if state.shared.cohorts.lets_in(self.gate.cluster.settings().ramp.cohort.key(client, headers)) {
+            return Ok(());
+        }
+        state.sheds.borrow_mut().asked();
+        state.sheds.borrow_mut().shed();
+        self.gate.shed(self.class, Reason::Ramp);
+        Err(self.refusal(Reason::Ramp))
+    }
+
+    /// What a ramp leaves is chosen by what became of those who count most.
+    fn note_room(&self, room: bool) {
+        if self.class == self.gate.highest && self.gate.cluster.shares().are_bound() {
+            self.gate.state.shared.cohorts.found_room(room);
+        }
+    }
+
     /// Takes all permits for `client`, or waits for them within `deadline`, or is refused.
     ///
     /// # Errors
@@ -267,6 +315,7 @@ impl RouteGate {
         } else {
             match self.try_admit(client) {
                 Ok(granted) => {
+                    self.note_room(true);
                     if !state.patience.borrow().is_calm() {
                         state.patience.borrow_mut().had_room();
                     }
@@ -275,11 +324,15 @@ impl RouteGate {
                 Err(full) => full,
             }
         };
+        if full.is_limit() {
+            self.gate.cluster.limited();
+        }
         let result = if full.may_wait {
             wait::wait(self, client, full.reason, deadline).await
         } else {
             Err(full.reason)
         };
+        self.note_room(result.is_ok());
         result.map_err(|reason| {
             self.gate.shed(self.class, reason);
             state.sheds.borrow_mut().shed();

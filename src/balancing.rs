@@ -1,9 +1,11 @@
-//! Which backend takes a request, and a second one when the first provably never got it.
+//! Which backend takes a request, and which a second try when the first brought nothing.
 //!
 //! A place at a backend is taken together with the upstream's permit, before anything is sent: a request that
 //! is only connecting counts as in flight. What each backend may hold is levelled from outside while it serves, by
 //! ramps and drains. Nothing here waits for room, and nothing here knows classes or queues.
 
+mod again;
+pub mod budget;
 pub mod ewma;
 pub mod picker;
 pub mod places;
@@ -11,6 +13,8 @@ pub mod rate;
 pub mod settings;
 pub mod shares;
 
+use crate::balancing::again::Tries;
+use crate::balancing::budget::Budget;
 use crate::balancing::ewma::PeakEwma;
 use crate::balancing::rate::Rate;
 use crate::balancing::settings::{BackendSettings, Settings};
@@ -18,12 +22,13 @@ use crate::balancing::shares::{Presence, Shares, Standing};
 use crate::permit::Counter;
 use crate::reject::{Reason, Reject};
 use crate::request::Deadline;
-use crate::telemetry::metrics::{BackendMetrics, RetryOutcome, UpstreamMetrics};
+use crate::telemetry::metrics::{BackendMetrics, UpstreamMetrics};
 use crate::upstream::exchange::{Exchange, Exchanges, Guard};
+use crate::upstream::onward::Onward;
 use crate::upstream::progress::Progress;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::settings::HostPolicy;
-use crate::upstream::{Endpoint, Failure, Freshness, attempt};
+use crate::upstream::{Endpoint, Failure, attempt};
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -111,10 +116,19 @@ pub struct Cluster {
     pub shares: Levelled,
     /// How backends of it are treated that fail, are sick, or come back; and second tries.
     pub settings: Arc<Settings>,
+    /// What second tries it can afford; lives as long as the name.
+    pub budget: Arc<Budget>,
     /// What backends see as `Host`.
     pub host: HostPolicy,
     /// Where it counts.
     pub metrics: Arc<UpstreamMetrics>,
+}
+
+impl Cluster {
+    /// In flight at all backends, zombies included.
+    fn in_flight(&self) -> u32 {
+        self.backends.iter().map(|backend| backend.in_flight.get()).fold(0, u32::saturating_add)
+    }
 }
 
 /// The shares of a cluster's backends, which operators change while it serves.
@@ -142,76 +156,73 @@ impl Levelled {
     }
 }
 
-/// Sends the request to the backend where it is seated; to another one if it was provably not sent, as often
-/// as the upstream allows. Records every outcome.
+/// Sends the request to the backend where it is seated, until `deadline`; again where that is safe and can be
+/// afforded (`balancing::again`). Every try is told what is left, by `onward`. Records every outcome.
 ///
 /// # Errors
-/// The last try's failure.
+/// The last try's failure; 504 when the deadline is over before the first.
 pub async fn send<G: Seated>(
     exchanges: &Rc<Exchanges<G>>,
     progress: &Rc<Progress>,
     mut request: Box<Request<RequestBody>>,
     mut guard: G,
-    deadline: Deadline,
+    (deadline, onward): (Deadline, Onward),
 ) -> Result<Sent<G>, Reject> {
-    let mut retries = 0;
-    let mut freshness = Freshness::Any;
+    let mut tries = Tries::new(onward.attempt);
     loop {
         let cluster = guard.place().cluster.clone();
-        let Place { index, bound, .. } = *guard.place();
+        let index = guard.place().index;
+        let bound = guard.place().bound;
         let pool = guard.place().pool().clone();
         let began = Instant::now();
+        if began >= deadline.at {
+            return Err(Reject::new(
+                Reason::Timeout,
+                "the request's deadline was over before it could be sent",
+            ));
+        }
+        onward.tell(request.headers_mut(), began, tries.retries());
         let result = {
-            let tried =
-                attempt(&pool, exchanges, progress.clone(), request, &cluster.shared.host, freshness, guard);
+            let (host, freshness) = (&cluster.shared.host, tries.freshness());
+            let tried = attempt(&pool, exchanges, progress.clone(), (request, began), host, freshness, guard);
             in_time(pin!(tried), progress, deadline).await
         };
         let failure = match result {
             Ok((response, exchange)) => {
                 let ended = Instant::now();
-                let rtt = u64::try_from((ended - began).as_nanos()).unwrap_or(u64::MAX);
-                // How long a stream's head takes says little about how busy a backend is, and streams are no part
-                // of what ramps count.
-                if bound == Bound::Requests {
-                    let Backend { latency, metrics, .. } = &cluster.shared.backends[index];
-                    latency.record(cluster.clock.nanos(ended), rtt);
-                    metrics.answered(cluster.core, !response.status().is_server_error());
-                }
-                cluster.heard(index, &response);
-                if retries > 0 {
-                    cluster.shared.metrics.retry(cluster.core, RetryOutcome::Succeeded);
-                }
-                return Ok(Sent { response, exchange, cluster, index, began, ended, retries });
+                cluster.answered((index, bound), &response, (began, ended));
+                tries.answered(&cluster);
+                return Ok(Sent {
+                    response,
+                    exchange,
+                    cluster,
+                    index,
+                    began,
+                    ended,
+                    retries: tries.retries(),
+                });
             }
             Err(failure) => failure,
         };
-        let (rejected, unsent) = match failure {
-            Failure::Sent(reject) => (reject, None),
-            Failure::Unsent(unsent) => (unsent.reject, Some((unsent.request, unsent.guard))),
-        };
-        if blames_backend(rejected.reason, deadline) {
-            let Backend { latency, metrics, .. } = &cluster.shared.backends[index];
-            latency.failure(cluster.clock.nanos(Instant::now()));
-            metrics.answered(cluster.core, false);
-            cluster.shared.backends[index].endpoint.vitals.failed();
-        }
-        if retries > 0 {
-            cluster.shared.metrics.retry(cluster.core, RetryOutcome::Failed);
-        }
-        let Some((again, mut seat)) = unsent else { return Err(rejected) };
-        let more = retries < cluster.shared.settings.retry.max_retries;
-        let other = if more { cluster.another(bound, index, rejected.reason) } else { None };
-        let Some(place) = other else {
-            if retries == 0 {
-                cluster.shared.metrics.retry(cluster.core, RetryOutcome::Refused);
+        let returned = match failure {
+            Failure::Sent(reject) => {
+                cluster.failed(index, reject.reason, deadline);
+                tries.failed(&cluster);
+                return Err(reject);
             }
-            return Err(rejected);
+            Failure::Returned(returned) => returned,
         };
-        retries += 1;
-        seat.move_to(place);
-        // Only where one idle connection was dead, the others are suspect too.
-        freshness = if seat.place().index == index { Freshness::New } else { Freshness::Any };
-        (request, guard) = (again, seat);
+        // Whoever closed a quiet connection is not to blame for that.
+        if !tries.may_replace(returned.reached) {
+            cluster.failed(index, returned.reject.reason, deadline);
+            tries.failed(&cluster);
+        }
+        // Boxed: all requests would carry the room that a few need.
+        (request, guard) = Box::pin(tries.again(*returned, deadline)).await?;
+        if let Some(reason) = progress.cause() {
+            // Whoever left while it waited asks for nothing any more.
+            return Err(Reject::new(reason, "the exchange was ended"));
+        }
     }
 }
 

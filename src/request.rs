@@ -1,5 +1,7 @@
 //! What the gateway knows of one request while it walks: names and numbers, never handles to rooms.
 
+pub mod cohort;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Instant;
@@ -70,6 +72,30 @@ impl Class {
         }
     }
 
+    /// The next class to be shed before it; of the last, itself.
+    pub const fn lower(self) -> Class {
+        match self {
+            Class::Critical => Class::Default,
+            Class::Default => Class::Sheddable,
+            Class::Sheddable | Class::Batch => Class::Batch,
+        }
+    }
+
+    /// It is closed when so many steps are, from the last class up; `highest`, the highest in use, never is.
+    pub const fn is_closed(self, steps: u8, highest: Class) -> bool {
+        self as u8 + steps > Class::Batch as u8 && self as u8 > highest as u8
+    }
+
+    /// How many classes there are below this one: the steps in which they can be closed.
+    pub const fn below(self) -> u8 {
+        Class::Batch as u8 - self as u8
+    }
+
+    /// The classes that are closed when so many steps are, from the last shed to the first.
+    pub fn closed(steps: u8, highest: Class) -> Vec<Class> {
+        Class::ALL.into_iter().filter(|class| class.is_closed(steps, highest)).collect()
+    }
+
     /// Its share of a limit before comparison with the highest class in use, in tenths.
     pub const fn tenths(self) -> u32 {
         match self {
@@ -84,5 +110,26 @@ impl Class {
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_close_from_the_bottom_and_the_highest_in_use_stays_open() {
+        use Class::{Batch, Critical, Default, Sheddable};
+        let closed = |steps, highest| Class::closed(steps, highest);
+        assert_eq!(closed(0, Critical), []);
+        assert_eq!(closed(1, Critical), [Batch]);
+        assert_eq!(closed(2, Critical), [Sheddable, Batch]);
+        assert_eq!(closed(3, Critical), [Default, Sheddable, Batch]);
+        assert_eq!(closed(3, Default), [Sheddable, Batch]);
+        assert_eq!(closed(3, Batch), []);
+        assert_eq!(
+            [Critical, Default, Sheddable, Batch].map(Class::lower),
+            [Default, Sheddable, Batch, Batch]
+        );
     }
 }

@@ -8,6 +8,7 @@ pub mod allocator;
 pub mod bells;
 pub mod clock;
 pub mod descriptors;
+pub mod lateness;
 pub mod local;
 pub mod memory;
 pub mod offload;

@@ -16,6 +16,7 @@ pub mod pipeline;
 pub mod process;
 pub mod record;
 pub mod station;
+pub mod strain;
 pub mod tunnel;
 pub mod unread;
 pub mod upgrade;

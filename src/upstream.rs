@@ -2,8 +2,8 @@
 //!
 //! [`attempt`] sends one request over a pooled or a new connection and returns the answer's head; the answer's
 //! body then drives the rest of the exchange. An HTTP/1.1 connection is driven by the request that uses it:
-//! no second task, no channel between cores. What was provably not sent comes back, so that balancing may
-//! send it elsewhere; nothing here tries twice.
+//! no second task, no channel between cores. What was provably not sent comes back, and so does what may be sent
+//! again without harm, so that balancing may send it elsewhere; nothing here tries twice.
 
 pub mod answer;
 pub mod call;
@@ -17,6 +17,7 @@ mod gathered;
 pub mod head;
 pub mod janitor;
 mod kept;
+pub mod onward;
 pub mod outbox;
 pub mod passage;
 pub mod pem;
@@ -58,7 +59,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// What may change without a new connection.
@@ -133,25 +134,42 @@ pub enum Freshness {
     New,
 }
 
-/// A request that was provably not sent.
-pub struct Unsent<G: Guard> {
+/// How far a request came that brought no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// Provably not the backend: nothing was sent, or it says that it did not look at it.
+    Nothing,
+    /// A kept connection that the backend had closed while nobody used it.
+    Closed,
+    /// The backend, perhaps; but the method is idempotent and there is no body (RFC 9110, 9.2.2).
+    Perhaps,
+}
+
+/// A request that can be sent again.
+pub struct Returned<G: Guard> {
     /// The request as it was.
     pub request: Box<Request<RequestBody>>,
     /// Its permits.
     pub guard: G,
     /// What went wrong.
     pub reject: Reject,
+    /// How far it came.
+    pub reached: Reached,
 }
 
 /// A try that brought no answer.
 pub enum Failure<G: Guard> {
-    /// Not a byte of it was sent: another backend may have it, and the permits are still held.
-    Unsent(Box<Unsent<G>>),
-    /// It may have been received, or even acted on.
+    /// It can be sent again, and the permits are still held.
+    Returned(Box<Returned<G>>),
+    /// It may have been received, or even acted on, or nobody waits for it any more.
     Sent(Reject),
 }
 
-/// Sends `request` once. The caller has the deadline: dropping the future ends the exchange as a zombie.
+/// A backend that closes a quiet connection says so one round trip after the request that crosses it; what ends later
+/// than this was at work.
+const CROSSES: Duration = Duration::from_millis(250);
+
+/// Sends `request` once, at `now`. The caller has the deadline: dropping the future ends the exchange as a zombie.
 ///
 /// # Errors
 /// See [`Failure`].
@@ -159,7 +177,7 @@ pub async fn attempt<G: Guard>(
     pool: &Rc<Pool>,
     exchanges: &Rc<Exchanges<G>>,
     progress: Rc<Progress>,
-    mut request: Box<Request<RequestBody>>,
+    (mut request, now): (Box<Request<RequestBody>>, Instant),
     host: &HostPolicy,
     freshness: Freshness,
     guard: G,
@@ -169,16 +187,20 @@ pub async fn attempt<G: Guard>(
         // Boxed: all requests would carry the room that a few need.
         None => match Box::pin(pool.connection()).await {
             Ok(ready) => ready,
-            Err(reject) => return Err(Failure::Unsent(Box::new(Unsent { request, guard, reject }))),
+            Err(reject) => {
+                let reached = Reached::Nothing;
+                return Err(Failure::Returned(Box::new(Returned { request, guard, reject, reached })));
+            }
         },
     };
-    let again = match &ready {
-        Ready::H1(connection) => connection.reused && request.method().is_idempotent(),
-        // Only ever used when the backend says that it did not look at it.
-        Ready::H2(_) => true,
+    let way = Way {
+        http1: matches!(ready, Ready::H1(_)),
+        reused: matches!(&ready, Ready::H1(connection) if connection.reused),
+        idempotent: request.method().is_idempotent(),
     };
-    let http1 = matches!(ready, Ready::H1(_));
-    let kept = (again && request.body().is_empty()).then(|| Kept::of(&request, exchanges.buffers()));
+    // Over HTTP/2 a backend may say of any request that it did not look at it.
+    let again = (way.idempotent || !way.http1) && request.body().is_empty();
+    let kept = again.then(|| Kept::of(&request, exchanges.buffers()));
     let answer = match &mut ready {
         Ready::H1(connection) => {
             head::for_h1(&mut request, pool.endpoint(), host);
@@ -198,10 +220,11 @@ pub async fn attempt<G: Guard>(
         Ok(response) => Ok((response, exchange)),
         Err(Broken::Ended(reason)) => Err(Failure::Sent(Reject::new(reason, "the exchange was ended"))),
         Err(Broken::Engine(error)) => {
-            if !error.error().is_parse() {
-                pool.endpoint().vitals.lost(!(again && http1));
+            let failure = failure(&exchange, *error, kept, (way, now));
+            if failure.is_lost() {
+                pool.endpoint().vitals.lost(!failure.was_closed());
             }
-            Err(failure(&exchange, *error, kept, http1))
+            Err(failure)
         }
     }
 }
@@ -250,13 +273,43 @@ where
     .await
 }
 
-/// The backend refused the stream before it looked at it (RFC 9113, 8.7), or, on HTTP/1.1, closed a connection
-/// that had been idle.
-fn never_processed(error: &hyper::Error, http1: bool) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
-    match source {
-        Some(error) => error.reason() == Some(h2::Reason::REFUSED_STREAM),
-        None => http1 && !error.is_parse(),
+/// How a request was sent.
+#[derive(Clone, Copy)]
+struct Way {
+    http1: bool,
+    /// Over a connection of HTTP/1.1 that had been idle.
+    reused: bool,
+    idempotent: bool,
+}
+
+impl Way {
+    /// How far a request came whose connection ended with `error`, `after` it was sent; nothing if it must not be
+    /// sent again.
+    fn reached(self, error: &hyper::Error, after: Duration) -> Option<Reached> {
+        let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+        // It refused the stream before it looked at it (RFC 9113, 8.7).
+        if source.is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM)) {
+            return Some(Reached::Nothing);
+        }
+        // A connection that answered with garbage was alive.
+        let closed = self.http1 && self.reused && !error.is_parse() && after < CROSSES;
+        self.idempotent.then_some(if closed { Reached::Closed } else { Reached::Perhaps })
+    }
+}
+
+impl<G: Guard> Failure<G> {
+    /// The connection ended under it.
+    fn is_lost(&self) -> bool {
+        let reject = match self {
+            Failure::Returned(returned) => &returned.reject,
+            Failure::Sent(reject) => reject,
+        };
+        reject.reason == Reason::Reset
+    }
+
+    /// It ended before anybody was asked.
+    fn was_closed(&self) -> bool {
+        matches!(self, Failure::Returned(returned) if returned.reached == Reached::Closed)
     }
 }
 
@@ -264,7 +317,7 @@ fn failure<G: Guard>(
     exchange: &Exchange<G>,
     mut error: TrySendError<Request<RequestBody>>,
     kept: Option<Kept>,
-    http1: bool,
+    (way, sent): (Way, Instant),
 ) -> Failure<G> {
     let guard = exchange.take().map(|(_, guard)| guard);
     let message = error.take_message();
@@ -274,12 +327,18 @@ fn failure<G: Guard>(
     } else {
         Reject::new(Reason::Reset, "the backend closed the connection before it answered")
     };
-    // A connection that was idle may have been closed while the request was on its way; one that answered
-    // with garbage was alive.
-    let again = message.or_else(|| kept.filter(|_| never_processed(&error, http1)).and_then(Kept::restore));
+    let again = match message {
+        // The engine had not begun with it when the connection ended.
+        Some(request) => Some((request, Reached::Closed)),
+        None => {
+            let reached = way.reached(&error, sent.elapsed());
+            kept.and_then(|kept| Some((reached?, kept.restore()?)))
+                .map(|(reached, request)| (request, reached))
+        }
+    };
     match (again, guard) {
-        (Some(request), Some(guard)) => {
-            Failure::Unsent(Box::new(Unsent { request: Box::new(request), guard, reject }))
+        (Some((request, reached)), Some(guard)) => {
+            Failure::Returned(Box::new(Returned { request: Box::new(request), guard, reject, reached }))
         }
         _ => Failure::Sent(reject),
     }

@@ -156,9 +156,9 @@ async fn run(
                     let _ = question.send(station.census());
                 }
             }
-            _ = ticks.tick() => {
+            due = ticks.tick() => {
                 count += 1;
-                tick(&station, hearts, count);
+                tick(&station, hearts, (count, due.into_std()));
             }
             () = stop.cancelled() => break,
         }
@@ -166,8 +166,11 @@ async fn run(
     station.log.flush();
 }
 
-fn tick(station: &Station, hearts: &Heartbeats, count: u64) {
+/// The tick with this number, which was due then.
+fn tick(station: &Station, hearts: &Heartbeats, (count, due): (u64, Instant)) {
     let since_start = station.shared.started.elapsed().as_millis();
+    let late = Instant::now().saturating_duration_since(due);
+    station.strain.ticked(late, station.core, station.view().highest, hearts);
     hearts.beat(station.core.0 as usize, u64::try_from(since_start).unwrap_or(u64::MAX));
     station.tick();
     if count.is_multiple_of(10) {

@@ -17,6 +17,8 @@ mod orders;
 mod outcome;
 #[path = "../benches/compare/overload_report.rs"]
 mod overload_report;
+#[path = "../benches/compare/panels.rs"]
+mod panels;
 #[path = "../benches/compare/peers.rs"]
 mod peers;
 #[path = "../benches/compare/pictures.rs"]
@@ -25,6 +27,8 @@ mod pictures;
 mod place;
 #[path = "../benches/compare/report.rs"]
 mod report;
+#[path = "../benches/compare/restart_report.rs"]
+mod restart_report;
 #[path = "../benches/compare/results.rs"]
 mod results;
 #[path = "../benches/compare/roles.rs"]

@@ -19,11 +19,14 @@ mod orders;
 mod overload;
 mod overload_report;
 mod pace;
+mod panels;
 mod peer;
 mod peers;
 mod pictures;
 mod place;
 mod report;
+mod restart;
+mod restart_report;
 mod results;
 mod roles;
 mod session;
@@ -53,7 +56,7 @@ const SCRATCH: &str = "target/compare";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(done) = roles::take(&arguments).or_else(|| pace::take(&arguments)) {
+    if let Some(done) = take_a_part(&arguments) {
         return done;
     }
     // Cargo says `--bench`; as a test there is nothing, or a filter that is for other tests.
@@ -65,11 +68,15 @@ fn main() -> Result<()> {
     }
     let orders = Orders::parse(&arguments)?;
     if let Some(file) = &orders.render {
-        let results = serde_json::from_slice(&fs::read(file).with_context(|| file.display().to_string())?)?;
+        let results = read(file)?;
         let folder = orders.output.as_deref().or(file.parent()).context("a folder for the page")?;
         return write(&results, folder);
     }
     let results = run(&orders, &arguments)?;
+    let results = match &orders.into {
+        Some(file) => read(file)?.with(results, &orders.sections),
+        None => results,
+    };
     let output = orders.output.clone().unwrap_or_else(|| {
         root().join(if orders.is_whole() && results.missing.is_empty() { COMMITTED } else { SCRATCH })
     });
@@ -79,6 +86,11 @@ fn main() -> Result<()> {
         println!("trouble: {line}");
     }
     Ok(())
+}
+
+/// The parts around a peer are this program too.
+fn take_a_part(arguments: &[String]) -> Option<Result<()>> {
+    roles::take(arguments).or_else(|| pace::take(arguments)).or_else(|| restart::backend::take(arguments))
 }
 
 fn root() -> &'static Path {
@@ -101,6 +113,7 @@ fn run(orders: &Orders, arguments: &[String]) -> Result<Results> {
             "scrape" => standing::scrape(&mut session),
             "swap" => swap::take(&mut session),
             "overload" => overload::take(&mut session),
+            "restart" => restart::take(&mut session),
             name => Cell::named(name).with_context(|| format!("no section {name}"))?.take(&mut session),
         }
     }
@@ -129,6 +142,12 @@ fn describe(session: &mut Session, orders: &Orders, arguments: &[String]) -> Res
     Ok(())
 }
 
+/// The results of an earlier run.
+fn read(file: &Path) -> Result<Results> {
+    let text = fs::read(file).with_context(|| file.display().to_string())?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
 /// Raw results, the page and its pictures.
 fn write(results: &Results, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder.join("pictures"))?;
@@ -143,7 +162,15 @@ fn smoke() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let form = Form { rounds: 1, warm: 0.1, seconds: 0.3, ..orders::QUICK };
     let peers = vec![peers::Kind::Tidegate];
-    let orders = Orders { form, sections: vec!["small"], peers, tidegate: None, output: None, render: None };
+    let orders = Orders {
+        form,
+        sections: vec!["small"],
+        peers,
+        tidegate: None,
+        output: None,
+        into: None,
+        render: None,
+    };
     let place = Place::new(folder.path(), Path::new(env!("CARGO_BIN_EXE_tidegate")), &orders.peers)?;
     let mut session = Session::new(place, &orders)?;
     Cell::named("small").context("the small cell")?.take(&mut session);

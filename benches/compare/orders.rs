@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 
 /// Sections that can be asked for, and those that the quick form takes.
-pub const SECTIONS: [(&str, bool); 17] = [
+pub const SECTIONS: [(&str, bool); 18] = [
     ("small", true),
     ("16k", false),
     ("1m", true),
@@ -23,6 +23,7 @@ pub const SECTIONS: [(&str, bool); 17] = [
     ("scrape", false),
     ("swap", true),
     ("overload", false),
+    ("restart", false),
 ];
 
 /// How long and how often.
@@ -93,6 +94,8 @@ pub struct Orders {
     pub tidegate: Option<PathBuf>,
     /// The folder of the results.
     pub output: Option<PathBuf>,
+    /// Put what is measured into the results of this file, in place of what it has of the same sections.
+    pub into: Option<PathBuf>,
     /// Render this file again and measure nothing.
     pub render: Option<PathBuf>,
 }
@@ -109,7 +112,7 @@ impl Orders {
         all.filter(|name| !self.sections.contains(name)).map(str::to_owned).collect()
     }
 
-    /// Reads arguments: `[quick|half|full] [--only A,B] [--peers A,B] [--tidegate FILE] [--output FOLDER]`, or
+    /// Reads arguments: `[quick|half|full] [--only A,B] [--peers A,B] [--tidegate FILE] [--output FOLDER] [--into FILE]`, or
     /// `--render FILE`.
     pub fn parse(arguments: &[String]) -> Result<Orders> {
         let mut orders = Orders {
@@ -118,6 +121,7 @@ impl Orders {
             peers: ALL.to_vec(),
             tidegate: None,
             output: None,
+            into: None,
             render: None,
         };
         let mut only = None;
@@ -132,6 +136,7 @@ impl Orders {
                 "--peers" => orders.peers = peers(&value()?)?,
                 "--tidegate" => orders.tidegate = Some(value()?.into()),
                 "--output" => orders.output = Some(value()?.into()),
+                "--into" => orders.into = Some(value()?.into()),
                 "--render" => orders.render = Some(value()?.into()),
                 // Cargo's own.
                 "--bench" => {}

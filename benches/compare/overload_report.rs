@@ -2,9 +2,9 @@
 //! experiment that more than one took part in. Only what was measured in the run appears.
 
 use crate::outcome::{Outcome, Point, Times};
-use crate::pictures::{Picture, colour};
-use anyhow::{Result, anyhow};
-use plotters::prelude::*;
+use crate::panels;
+use crate::pictures::Picture;
+use anyhow::Result;
 use std::fmt::Write;
 
 const SIZE: (u32, u32) = (900, 900);
@@ -124,55 +124,24 @@ fn experiments(outcomes: &[Outcome]) -> Vec<(String, String)> {
 }
 
 fn draw(title: &str, outcomes: &[&Outcome]) -> Result<String> {
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        area.fill(&WHITE).map_err(|_| anyhow!("drawing {title}"))?;
-        let area = area.titled(title, ("sans-serif", 20)).map_err(|_| anyhow!("drawing {title}"))?;
-        for (i, (panel, area)) in PANELS.iter().zip(area.split_evenly((3, 1))).enumerate() {
-            draw_panel(&area, panel, outcomes, i == 0).map_err(|_| anyhow!("drawing {title}"))?;
-        }
-        area.present().map_err(|_| anyhow!("drawing {title}"))?;
-    }
-    Ok(svg)
+    let panel = |(label, value): &Panel| panels::Panel {
+        label,
+        lines: outcomes.iter().map(|outcome| line_of(outcome, *value)).collect(),
+    };
+    panels::draw(title, SIZE, &PANELS.iter().map(panel).collect::<Vec<_>>())
 }
 
-fn draw_panel<'a>(
-    area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
-    (label, value): &Panel,
-    outcomes: &[&Outcome],
-    legend: bool,
-) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
-    let points = || outcomes.iter().flat_map(|outcome| &outcome.curve);
-    let right = points().map(|point| point.at_s).fold(1.0, f64::max);
-    let top = points().map(value).fold(1.0, f64::max);
-    let mut chart = ChartBuilder::on(area)
-        .margin(8)
-        .x_label_area_size(30)
-        .y_label_area_size(70)
-        .build_cartesian_2d(0.0..right, 0.0..top * 1.05)?;
-    chart.configure_mesh().x_desc("seconds").y_desc(*label).draw()?;
-    for outcome in outcomes {
-        let by_hand = outcome.setting == "set by hand";
+fn line_of(outcome: &Outcome, value: fn(&Point) -> f64) -> panels::Line {
+    let by_hand = outcome.setting == "set by hand";
+    let ours = outcome.contender == "tidegate";
+    panels::Line {
+        name: outcome.entrant(),
+        peer: outcome.contender.clone(),
         // Ours on top is thick; a peer that nobody tuned is thin, and tuned it is a little thicker.
-        let width = if outcome.contender == "tidegate" { 3 } else { 1 + u32::from(by_hand) };
-        let shade = if by_hand || outcome.contender == "tidegate" { 1.0 } else { 0.5 };
-        let style = colour(&outcome.contender).mix(shade).stroke_width(width);
-        let line = outcome.curve.iter().map(|point| (point.at_s, value(point)));
-        chart
-            .draw_series(LineSeries::new(line, style))?
-            .label(outcome.entrant())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
+        width: if ours { 3 } else { 1 + u32::from(by_hand) },
+        shade: if by_hand || ours { 1.0 } else { 0.5 },
+        points: outcome.curve.iter().map(|point| (point.at_s, value(point))).collect(),
     }
-    if legend {
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.3))
-            .draw()?;
-    }
-    Ok(())
 }
 
 impl Outcome {

@@ -2,6 +2,7 @@
 //! measures were not taken is not drawn.
 
 use crate::overload_report;
+use crate::restart_report;
 use crate::results::Results;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
@@ -76,6 +77,7 @@ pub fn all(results: &Results) -> Result<Vec<Picture>> {
         }
     }
     pictures.extend(overload_report::pictures(&results.overload)?);
+    pictures.extend(restart_report::pictures(&results.restart)?);
     Ok(pictures)
 }
 

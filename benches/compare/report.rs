@@ -4,6 +4,7 @@
 use crate::bars;
 use crate::overload_report;
 use crate::pictures;
+use crate::restart_report;
 use crate::results::{Measure, Outcome, Results, Section};
 use crate::statistics::{Spread, number};
 use anyhow::Result;
@@ -32,6 +33,15 @@ pub fn page(results: &Results, pictures: &[(String, String)]) -> String {
          the least and the most. Everything here was measured in this run, on this machine:\n\n",
         results.date, results.seconds, results.command, results.rounds
     );
+    for later in &results.later {
+        let _ = write!(
+            text,
+            "Measured again without the rest, on {} by `{}`: {}.\n\n",
+            later.date,
+            later.command,
+            later.sections.join(", ")
+        );
+    }
     for (name, value) in results.machine.iter().chain(&results.peers) {
         let _ = writeln!(text, "- {name}: {value}");
     }
@@ -53,9 +63,11 @@ pub fn page(results: &Results, pictures: &[(String, String)]) -> String {
         text += &section_table(section, &names);
     }
     text += &overload_report::section(&results.overload);
-    if !results.trouble.is_empty() {
+    text += &restart_report::section(&results.restart);
+    let trouble = || results.trouble.iter().chain(results.later.iter().flat_map(|later| &later.trouble));
+    if trouble().next().is_some() {
         text += "\n## Trouble\n\n";
-        for line in &results.trouble {
+        for line in trouble() {
             let _ = writeln!(text, "- {}", line.replace(['\n', '|'], " "));
         }
     }

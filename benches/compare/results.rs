@@ -26,12 +26,29 @@ pub struct Results {
     pub missing: Vec<String>,
     /// Sections that were not asked for.
     pub left_out: Vec<String>,
+    /// Parts that another run measured, in place of this one's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<Later>,
     /// Errors that measurements met, a line each.
     pub trouble: Vec<String>,
     pub sections: Vec<Section>,
     /// Experiments of the overload rig.
     #[serde(default)]
     pub overload: Vec<crate::outcome::Outcome>,
+    /// A whole fleet that restarts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart: Vec<crate::restart_report::Restart>,
+}
+
+/// Parts of a run that were measured again without the rest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Later {
+    /// When it began (UTC), and how it was started.
+    pub date: String,
+    pub command: String,
+    /// As they are asked for on the command line.
+    pub sections: Vec<String>,
+    pub trouble: Vec<String>,
 }
 
 /// Measures that are shown in one table.
@@ -72,6 +89,30 @@ impl Results {
     /// The measure with this id, if it was taken.
     pub fn measure(&self, id: &str) -> Option<&Measure> {
         self.sections.iter().flat_map(|section| &section.measures).find(|measure| measure.id == id)
+    }
+
+    /// These results with what `part` measured in its place: the sections that it was asked for.
+    pub fn with(mut self, part: Results, sections: &[&str]) -> Results {
+        let taken = |name: &str| sections.contains(&name);
+        self.sections.retain(|section| !taken(&section.name));
+        self.sections.extend(part.sections);
+        if taken("overload") {
+            self.overload = part.overload;
+        }
+        if taken("restart") {
+            self.restart = part.restart;
+        }
+        self.left_out.retain(|name| !taken(name));
+        // A line of trouble begins with its section.
+        self.trouble.retain(|line| line.split_once(':').is_none_or(|(name, _)| !taken(name)));
+        for later in &mut self.later {
+            later.sections.retain(|name| !taken(name));
+        }
+        self.later.retain(|later| !later.sections.is_empty());
+        let names = sections.iter().map(|name| (*name).to_owned()).collect();
+        let Results { date, command, trouble, .. } = part;
+        self.later.push(Later { date, command, sections: names, trouble });
+        self
     }
 
     /// Takes the path of this checkout out of everything that was said: it is nobody's business.
@@ -192,6 +233,22 @@ mod tests {
         results.without_path("/home/me/it");
         let text = serde_json::to_string(&results).expect("written");
         assert!(!text.contains("/home/me") && text.contains("in ./x"), "{text}");
+    }
+
+    #[test]
+    fn a_part_that_was_measured_again_replaces_its_own_and_nothing_else() {
+        let with = |section: &str, sample: f64| {
+            let mut results = Results { date: format!("at {sample}"), ..Results::default() };
+            results.section(section, section, "").measure("x", "X", "").add("nginx", sample);
+            results
+        };
+        let mut whole = with("small", 1.0);
+        whole.section("swap", "Swap", "").measure("y", "Y", "").add("nginx", 2.0);
+        let twice = whole.with(with("small", 3.0), &["small"]).with(with("small", 4.0), &["small"]);
+        assert_eq!(twice.measure("x").and_then(|m| m.median("nginx")), Some(4.0));
+        assert_eq!(twice.measure("y").and_then(|m| m.median("nginx")), Some(2.0));
+        let dates: Vec<_> = twice.later.iter().map(|later| later.date.as_str()).collect();
+        assert_eq!((twice.date.as_str(), dates), ("at 1", vec!["at 4"]));
     }
 
     #[test]

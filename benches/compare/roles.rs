@@ -60,8 +60,13 @@ pub struct Role {
 impl Role {
     /// Starts one on the core of the load.
     pub fn start(place: &Place, name: &'static str, orders: Option<&impl Serialize>) -> Result<Role> {
+        Role::on(place.load, name, orders)
+    }
+
+    /// Starts one on this core.
+    pub fn on(core: usize, name: &'static str, orders: Option<&impl Serialize>) -> Result<Role> {
         let program = std::env::current_exe()?;
-        let mut command = Place::pinned(&[place.load], &program);
+        let mut command = Place::pinned(&[core], &program);
         command.args([ROLE, name]);
         if let Some(orders) = orders {
             command.arg(serde_json::to_string(orders)?);
@@ -69,6 +74,11 @@ impl Role {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context(name)?;
         let stdout = child.stdout.take().context("its standard output is ours")?;
         Ok(Role { name, child, lines: BufReader::new(stdout) })
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its next line; waits for it.

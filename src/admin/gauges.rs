@@ -96,13 +96,21 @@ fn gateway(view: &GatewayView) -> Vec<Family> {
     ]
 }
 
-fn workers(view: &GatewayView) -> [Family; 2] {
+fn workers(view: &GatewayView) -> [Family; 3] {
     [
         each(
             "tidegate_worker_lag_seconds",
             "How late a core's event loop last was.",
             &view.workers,
             |family, worker| family.set(&[("worker", &worker.worker.to_string())], worker.lag_seconds),
+        ),
+        each(
+            "tidegate_worker_closed_classes",
+            "Classes that a core refuses because it does not keep up; 0 while it does.",
+            &view.workers,
+            |family, worker| {
+                family.set(&[("worker", &worker.worker.to_string())], worker.closed_classes.len() as f64);
+            },
         ),
         each(
             "tidegate_worker_connections",
@@ -177,6 +185,11 @@ fn upstreams(view: &GatewayView) -> Vec<Family> {
         gauge("tidegate_upstream_queue_depth", "Waiting for an upstream.", |upstream| {
             f64::from(upstream.queue_depth)
         }),
+        gauge(
+            "tidegate_retry_budget",
+            "Second tries that an upstream's successes pay for now.",
+            |upstream| upstream.retries.tokens,
+        ),
         gauge("tidegate_upstream_queue_limit", "Allowed to wait for an upstream.", |upstream| {
             f64::from(upstream.max_waiting)
         }),
@@ -193,6 +206,11 @@ fn upstreams(view: &GatewayView) -> Vec<Family> {
         gauge("tidegate_upstream_ramp_percent", "Ramp of an upstream; 100 when unset.", |upstream| {
             upstream.ramp_percent
         }),
+        gauge(
+            "tidegate_upstream_cohort_percent",
+            "Part of the clients that a ramped upstream serves; 100 when it serves whoever finds room.",
+            |upstream| upstream.cohort.as_ref().map_or(100.0, |cohort| cohort.share_percent),
+        ),
         classes,
     ]
 }

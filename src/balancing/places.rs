@@ -5,10 +5,12 @@
 //! would help is part of a refusal.
 
 use crate::balancing::picker::{self, Load, Picked};
+use crate::balancing::settings::Settings;
 use crate::balancing::shares::{Ramped, Share, Shares, whole};
-use crate::balancing::{Backend, Bound, Cluster};
+use crate::balancing::{Backend, Bound, Cluster, blames_backend};
 use crate::permit::{Counted, Counter, Permit};
 use crate::reject::Reason;
+use crate::request::Deadline;
 use crate::runtime::clock::Clock;
 use crate::telemetry::cells::CoreId;
 use crate::upstream::exchange::Guard;
@@ -46,6 +48,8 @@ pub struct CoreCluster {
     /// The shares as this core last saw them, and the epoch of that look.
     shares: RefCell<Arc<Shares>>,
     epoch: Cell<u64>,
+    /// About the median time to the head of a good answer on this core, in nanoseconds; 0 before the first.
+    pub(super) typical: Cell<u64>,
     pub(super) clock: Rc<Clock>,
     pub(super) core: CoreId,
 }
@@ -105,7 +109,8 @@ impl CoreCluster {
     pub fn new(shared: Arc<Cluster>, pools: Vec<Rc<Pool>>, clock: Rc<Clock>, core: CoreId) -> Rc<Self> {
         let epoch = Cell::new(shared.shares.epoch.load(Ordering::Acquire));
         let shares = RefCell::new(shared.shares.load());
-        Rc::new(CoreCluster { shared, pools, rng: RefCell::default(), shares, epoch, clock, core })
+        let typical = Cell::new(0);
+        Rc::new(CoreCluster { shared, pools, rng: RefCell::default(), shares, epoch, typical, clock, core })
     }
 
     /// What ramps leave now. One atomic load, unless an operator has just moved a lever.
@@ -117,6 +122,11 @@ impl CoreCluster {
             *self.shares.borrow_mut() = self.shared.shares.load();
         }
         self.shares.borrow()
+    }
+
+    /// How its backends are treated.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
     }
 
     /// Streams that all backends together may hold.
@@ -258,20 +268,63 @@ impl CoreCluster {
         self.each(shares).any(|(backend, share)| warm(share) && backend.is_present())
     }
 
+    /// A backend answered a request that was sent at `began`.
+    pub(super) fn answered<B>(
+        &self,
+        (index, bound): (usize, Bound),
+        response: &http::Response<B>,
+        (began, ended): (Instant, Instant),
+    ) {
+        // How long a stream's head takes says little about how busy a backend is, and streams are no part of what
+        // ramps count.
+        if bound == Bound::Requests {
+            let rtt = u64::try_from((ended - began).as_nanos()).unwrap_or(u64::MAX);
+            let Backend { latency, metrics, .. } = &self.shared.backends[index];
+            latency.record(self.clock.nanos(ended), rtt);
+            let well = !response.status().is_server_error();
+            metrics.answered(self.core, well);
+            if well {
+                self.shared.budget.succeeded(self.core);
+                self.typical.set(toward_median(self.typical.get(), rtt));
+            }
+        }
+        self.heard(index, response);
+    }
+
+    /// A try brought no answer.
+    pub(super) fn failed(&self, index: usize, reason: Reason, deadline: Deadline) {
+        if blames_backend(reason, deadline) {
+            let Backend { latency, metrics, endpoint, .. } = &self.shared.backends[index];
+            latency.failure(self.clock.nanos(Instant::now()));
+            metrics.answered(self.core, false);
+            endpoint.vitals.failed();
+        }
+    }
+
+    /// The upstream's limit has refused somebody here, or made somebody wait.
+    pub fn limited(&self) {
+        self.shared.budget.limited(self.clock.coarse_nanos());
+    }
+
     /// What an answer's head says of the backend itself.
-    pub(super) fn heard<B>(&self, index: usize, response: &http::Response<B>) {
+    fn heard<B>(&self, index: usize, response: &http::Response<B>) {
         let vitals = &self.shared.backends[index].endpoint.vitals;
         if let Some(id) = response.headers().get(&self.shared.settings.ramp.boot_header) {
             vitals.booted(id.as_bytes());
         }
         if response.status().is_server_error() { vitals.failed() } else { vitals.succeeded() }
     }
+}
 
-    /// Another backend. The same one again only if it is alone and a connection to it had died while idle: one
-    /// that cannot be connected to is not asked twice.
-    pub(super) fn another(self: &Rc<Self>, bound: Bound, not: usize, why: Reason) -> Option<Permit<Place>> {
-        let again = self.shared.backends.len() == 1 && why == Reason::Reset;
-        self.reserve(bound, (!again).then_some(not)).ok()
+/// One step from `median` towards the median of what it is shown, a sixteenth at most: half of the steps go up and
+/// half go down where half of the values are above. The first value is the first guess.
+fn toward_median(median: u64, value: u64) -> u64 {
+    let step = (median / 16).max(1);
+    match value.cmp(&median) {
+        _ if median == 0 => value,
+        std::cmp::Ordering::Greater => median.saturating_add(step),
+        std::cmp::Ordering::Less => median - step,
+        std::cmp::Ordering::Equal => median,
     }
 }
 
@@ -280,4 +333,20 @@ impl CoreCluster {
 fn is_ahead(backend: &Backend, share: &Share, now: u64) -> bool {
     let interval = share.ramped.and_then(|ramped| ramped.interval_ns);
     interval.is_some_and(|interval| !backend.rate.has_room(now, interval))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_typical_time_finds_the_median_and_not_the_mean() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut typical = 0;
+        for _ in 0..2_000 {
+            let slow = rng.u32(..10) < 3;
+            typical = toward_median(typical, if slow { 5_000_000_000 } else { rng.u64(900_000..1_100_000) });
+        }
+        assert!((900_000..1_500_000).contains(&typical), "{typical}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The backends of an upstream and what each may hold.
 
+use crate::request::cohort::Fact;
 use crate::upstream::settings::Address;
 use http::HeaderName;
 use std::num::NonZeroU32;
@@ -84,4 +85,6 @@ pub struct Ramp {
     pub guard: bool,
     /// The answer header that changes with every start of a backend.
     pub boot_header: HeaderName,
+    /// What tells the clients apart of which a ramped upstream serves a part.
+    pub cohort: Fact,
 }

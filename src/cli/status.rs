@@ -95,6 +95,12 @@ fn upstreams(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
             zombies => format!("{zombies} zombies"),
         };
         row(out, &upstream.name, [in_flight, limit, queue, &ramp, ""], &zombies)?;
+        if let Some(cohort) = upstream.cohort.as_ref().filter(|cohort| cohort.manner == "cohort") {
+            let (share, realised) = (percent(cohort.share_percent), percent(cohort.realised_percent));
+            let line =
+                format!("  serves {share} of its clients, always the same: {realised} of what is asked");
+            writeln!(out, "{}", fit(&line, WIDTH))?;
+        }
         for backend in &upstream.backends {
             backend_row(out, backend)?;
         }

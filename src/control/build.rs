@@ -5,6 +5,7 @@
 mod auths;
 
 use crate::admission;
+use crate::balancing::budget::Budget;
 use crate::balancing::ewma::PeakEwma;
 use crate::balancing::rate::Rate;
 use crate::balancing::settings::{BackendSettings, Health};
@@ -42,6 +43,7 @@ pub struct Builder {
     directory: Arc<Directory>,
     descriptors: Arc<Descriptors>,
     upstreams: Kept<Arc<str>, admission::Shared>,
+    budgets: Kept<Arc<str>, Budget>,
     routes: Kept<Arc<str>, admission::RouteCounts>,
     auths: auths::Auths,
     keyrings: Arc<Keyrings>,
@@ -105,6 +107,7 @@ impl Builder {
             directory,
             descriptors,
             upstreams: Kept::new(),
+            budgets: Kept::new(),
             routes: Kept::new(),
             auths: auths::Auths::default(),
             keyrings,
@@ -174,6 +177,7 @@ impl Builder {
         // What was wanted of endpoints holds them.
         self.later.clear();
         self.upstreams.forget_unused();
+        self.budgets.forget_unused();
         self.routes.forget_unused();
         self.auths.forget_unused();
         self.keyrings.forget_unused();
@@ -246,15 +250,16 @@ impl Builder {
             .map(|backend| self.backend(upstream, backend, tls.as_ref()))
             .collect();
         let backends = backends?;
+        let cores = self.cores;
         // Whoever swaps the table in says first what operators' ramps leave.
         let cluster = Cluster {
             shares: Levelled::new(Shares::of(&backends.iter().map(Backend::warm).collect::<Vec<_>>(), None)),
             backends,
             settings: Arc::new(upstream.balancing.clone()),
+            budget: self.budgets.get_or(upstream.name.clone(), || Budget::new(cores)),
             host: upstream.transport.host.clone(),
             metrics: metrics.clone(),
         };
-        let cores = self.cores;
         Ok(Upstream {
             name: upstream.name.clone(),
             gate: upstream.gate.clone(),

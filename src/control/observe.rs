@@ -9,7 +9,8 @@ use crate::control::Control;
 use crate::control::certificates::Owner;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
 use crate::control::view::{
-    AuthView, BackendView, ClassView, GatewayView, ListenerView, UpstreamView, VersionView, WorkerView,
+    AuthView, BackendView, ClassView, GatewayView, ListenerView, RetriesView, UpstreamView, VersionView,
+    WorkerView,
 };
 use crate::listener::Listener;
 use crate::listener::limits::Refusal;
@@ -17,6 +18,7 @@ use crate::request::Class;
 use crate::routing::table::{Table, Upstream};
 use crate::runtime::watchdog::Heartbeats;
 use crate::server::process::Process;
+use crate::telemetry::metrics::RetryOutcome;
 use crate::upstream::certificate::epoch_seconds;
 use crate::worker::Workers;
 use std::sync::Arc;
@@ -45,7 +47,7 @@ impl Observatory {
     /// The whole gateway.
     pub fn view(&self) -> GatewayView {
         let table = self.control.live.load();
-        let workers = self.workers();
+        let workers = self.workers(table.highest_class());
         let stuck = workers.iter().any(|worker| worker.stuck);
         let draining = self.process.is_draining();
         let started = self.ready.load(Relaxed);
@@ -117,6 +119,7 @@ impl Observatory {
         }
         let stuck = workers.iter().filter(|worker| worker.stuck);
         reasons.extend(stuck.map(|worker| format!("core {} is stuck", worker.worker)));
+        reasons.extend(workers.iter().filter_map(strain));
         let degraded = state.degraded.as_ref().or(state.unkept.as_ref());
         reasons.extend(degraded.map(|why| format!("degraded: {why}")));
         let refused = state.refused.iter().filter(|why| state.degraded.as_ref() != Some(why));
@@ -129,13 +132,18 @@ impl Observatory {
         (reasons, degraded.is_some(), state.refused.is_none())
     }
 
-    fn workers(&self) -> Vec<WorkerView> {
+    fn workers(&self, highest: Class) -> Vec<WorkerView> {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let worker = |core: usize| WorkerView {
-            worker: core,
-            connections: self.workers.connections(core),
-            lag_seconds: self.hearts.lag_seconds(core, now),
-            stuck: self.hearts.stuck(core),
+        let worker = |core: usize| {
+            let (closed, mean_late_ms) = self.hearts.strain(core);
+            WorkerView {
+                worker: core,
+                connections: self.workers.connections(core),
+                lag_seconds: self.hearts.lag_seconds(core, now),
+                mean_late_ms,
+                closed_classes: Class::closed(closed, highest).iter().map(ToString::to_string).collect(),
+                stuck: self.hearts.stuck(core),
+            }
         };
         (0..self.cores).map(worker).collect()
     }
@@ -165,6 +173,24 @@ fn upstreams(table: &Table, sights: Vec<UpstreamSight>, now: u64) -> Vec<Upstrea
     table.upstreams.iter().zip(sights).map(|(upstream, sight)| upstream_view(upstream, sight, now)).collect()
 }
 
+/// That a core refuses classes, and why.
+fn strain(worker: &WorkerView) -> Option<String> {
+    let closed = worker.closed_classes.join(", ");
+    let late = worker.mean_late_ms;
+    (!closed.is_empty())
+        .then(|| format!("core {} does not keep up ({late} ms late): it refuses {closed}", worker.worker))
+}
+
+fn retries(upstream: &Upstream) -> RetriesView {
+    let budget = &upstream.cluster.budget;
+    let outcome = |outcome: RetryOutcome| (outcome.as_str().to_owned(), upstream.metrics.retries(outcome));
+    RetriesView {
+        tokens: budget.tokens(upstream.cluster.settings.retry.budget),
+        in_flight: budget.retrying(),
+        outcomes: RetryOutcome::ALL.into_iter().map(outcome).collect(),
+    }
+}
+
 fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> UpstreamView {
     let cap = upstream.gate.max_in_flight;
     let limit = sight.total.map_or(cap, |total| total.min(cap));
@@ -181,9 +207,11 @@ fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> Upstrea
         max_waiting: upstream.gate.max_waiting,
         zombies: upstream.shared.zombies.get(),
         stream_zombies: upstream.shared.stream_zombies.get(),
+        retries: retries(upstream),
         classes: upstream.classes.iter().map(class).collect(),
         ramp_percent: sight.ramp.as_ref().map_or(100.0, |ramp| ramp.percent),
         ramp: sight.ramp,
+        cohort: sight.cohort,
         tls: None,
         backends: upstream
             .cluster

@@ -8,6 +8,7 @@
 //! on those that were replaced and still have requests (promise 8). Those who wait are asked again at once.
 
 pub mod conflict;
+mod crowd;
 pub mod forecast;
 pub mod keep;
 pub mod sight;
@@ -17,6 +18,7 @@ use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Stuck, Target, 
 use crate::routing::table::{Live, Table, Upstream};
 use crate::runtime::bells::Bells;
 use crate::telemetry::events::RampChanged;
+use crowd::Crowd;
 use forecast::Forecast;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -88,6 +90,7 @@ pub struct Steering {
 struct State {
     levers: Levers,
     watchman: Watchman,
+    crowd: Crowd,
     /// Tables that serve or may still serve.
     tables: Vec<Weak<Table>>,
     /// What an earlier process left and could not be read.
@@ -103,6 +106,7 @@ impl Steering {
         let state = State {
             levers: kept.levers,
             watchman: Watchman::new(kept.learners),
+            crowd: Crowd::default(),
             tables: vec![Arc::downgrade(&live.load())],
             trouble: kept.trouble,
             unkept: None,
@@ -221,8 +225,9 @@ impl Steering {
     pub fn tick(&self, now: Instant) {
         let table = self.live.load();
         let mut state = self.state();
-        let State { levers, watchman, .. } = &mut *state;
+        let State { levers, watchman, crowd, .. } = &mut *state;
         watchman.look(&table, levers, now, unix_ms() / 1_000);
+        crowd.look(&table, now, unix_ms() / 86_400_000);
         let steps = levers.advance(now);
         if steps.is_empty() {
             return;

@@ -81,6 +81,12 @@ pub struct WorkerView {
     pub connections: u32,
     /// How late its event loop last was, in seconds.
     pub lag_seconds: f64,
+    /// How late its ticks were on average over the last second, without the worst.
+    #[serde(default)]
+    pub mean_late_ms: u64,
+    /// Classes that it refuses because it does not keep up (`cpu`).
+    #[serde(default)]
+    pub closed_classes: Vec<String>,
     /// It has not turned for two looks of the watchdog.
     pub stuck: bool,
 }
@@ -155,6 +161,9 @@ pub struct UpstreamView {
     /// The same among its backends' streams.
     #[serde(default)]
     pub stream_zombies: u32,
+    /// Second tries.
+    #[serde(default)]
+    pub retries: RetriesView,
     /// What each class may fill of the limit, for the classes that its routes use.
     pub classes: Vec<ClassView>,
     /// 100 when unset.
@@ -162,10 +171,38 @@ pub struct UpstreamView {
     /// Its ramp, if one is set.
     #[serde(default)]
     pub ramp: Option<LeverView>,
+    /// Which of its clients it serves, while a ramp binds.
+    #[serde(default)]
+    pub cohort: Option<CohortView>,
     /// Whom it trusts and what it shows, if backends speak TLS.
     pub tls: Option<TlsView>,
     /// Its backends.
     pub backends: Vec<BackendView>,
+}
+
+/// Which clients a ramped upstream serves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CohortView {
+    /// `everyone`, `cohort` (always the same ones), or `request` (whoever finds room, because there are too few
+    /// clients to choose among or one of them is most of the traffic).
+    pub manner: String,
+    /// The part of the clients that is in.
+    pub share_percent: f64,
+    /// The part of the last second's requests that they sent.
+    pub realised_percent: f64,
+    /// Clients in the last minute, about.
+    pub clients: f64,
+}
+
+/// Second tries of an upstream's requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RetriesView {
+    /// Those that the successes so far would pay for now; three a second are free beside them.
+    pub tokens: f64,
+    /// Waiting or on their way.
+    pub in_flight: u32,
+    /// How they ended, or why there was none, ever.
+    pub outcomes: BTreeMap<String, u64>,
 }
 
 /// One class of an upstream.

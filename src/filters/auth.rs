@@ -165,13 +165,22 @@ impl Asking<'_> {
                 }
                 Found::Nobody(lead) => {
                     let (outcome, keep) = self.ask().await;
-                    // A client that gave itself too little time says nothing about the service, or to others.
-                    if !(self.deadline.by_client && matches!(outcome, Err(Undecided::Timeout))) {
+                    if !self.concerns_one_client(&outcome) {
                         lead.settle(&outcome, keep, Instant::now());
                     }
                     return outcome;
                 }
             }
+        }
+    }
+
+    /// A client that gave itself too little time, or leaves too much behind, says nothing about the service: those
+    /// who wait for the same decision must not fail with it.
+    fn concerns_one_client(&self, outcome: &Outcome) -> bool {
+        match outcome {
+            Err(Undecided::Timeout) => self.deadline.by_client,
+            Err(Undecided::Aborts(_)) => true,
+            _ => false,
         }
     }
 

@@ -28,6 +28,10 @@ impl Fields {
     pub const CLAIM: Fields = Fields(1 << 7);
     /// A name with `_`, which some backends read as `-`.
     pub const ALIAS: Fields = Fields(1 << 8);
+    /// `x-request-deadline`, `x-tidegate-attempt`: a proxy's word on the time that is left and on earlier tries.
+    pub const PROXY_TIMES: Fields = Fields(1 << 10);
+    /// Whatever says how much time is left.
+    pub const TIMES: Fields = Fields::GRPC_TIMEOUT.or(Fields::PROXY_TIMES);
 
     /// Those of a head.
     pub fn of(headers: &HeaderMap) -> Self {
@@ -59,6 +63,7 @@ fn kinds(name: &HeaderName) -> Fields {
         "transfer-encoding" => Fields::TRANSFER_ENCODING.or(Fields::ONE_HOP),
         "content-type" => Fields::CONTENT_TYPE,
         "grpc-timeout" => Fields::GRPC_TIMEOUT,
+        "x-request-deadline" | "x-tidegate-attempt" => Fields::PROXY_TIMES,
         "forwarded" | "x-real-ip" => Fields::CLAIM,
         "connection" => Fields::CONNECTION,
         "keep-alive"

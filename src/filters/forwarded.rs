@@ -210,13 +210,15 @@ fn is_alias(name: &str, also: &[HeaderName]) -> bool {
 }
 
 /// Beside the claims: what frames, names or authenticates a request, or identifies it.
-const ALIASED: [&str; 7] = [
+const ALIASED: [&str; 9] = [
     "content-length",
     "content-type",
     "proxy-authorization",
     "proxy-connection",
     "transfer-encoding",
+    "x-request-deadline",
     "x-request-id",
+    "x-tidegate-attempt",
     "x-api-key",
 ];
 

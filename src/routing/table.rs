@@ -9,7 +9,7 @@ use crate::filters::auth::Auth;
 use crate::filters::forwarded::TrustedProxies;
 use crate::request::Class;
 use crate::routing::matcher::Matcher;
-use crate::routing::settings::RouteSettings;
+use crate::routing::settings::{Action, RouteSettings};
 use crate::telemetry::metrics::{RouteMetrics, UpstreamMetrics};
 use crate::telemetry::settings::AccessLogSettings;
 use arc_swap::ArcSwap;
@@ -44,6 +44,15 @@ pub struct Table {
     pub trusted_proxies: TrustedProxies,
     /// What access lines hold.
     pub access_log: AccessLogSettings,
+}
+
+impl Table {
+    /// The highest class that its routes to upstreams use: the one that is never refused for want of processor time.
+    pub fn highest_class(&self) -> Class {
+        let routes = self.routes.iter().map(|route| &route.settings);
+        let relayed = routes.filter(|route| matches!(route.action, Action::Upstream(_)));
+        relayed.map(|route| route.class).min().unwrap_or_default()
+    }
 }
 
 /// One route of a table.

@@ -26,6 +26,8 @@ use std::sync::Arc;
 pub struct View {
     /// The table.
     pub table: Arc<Table>,
+    /// The highest class that its routes to upstreams use.
+    pub highest: Class,
     /// A gate for each route that has an upstream, in the order of the table's routes.
     gates: Vec<Option<Ways>>,
     /// The same for each auth that asks an upstream.
@@ -90,6 +92,11 @@ impl Chosen {
             Action::Upstream(index) => self.view.table.upstreams.get(index),
             _ => None,
         }
+    }
+
+    /// The highest class that is in use beside it.
+    pub fn highest(&self) -> Class {
+        self.view.highest
     }
 
     /// The version that the request belongs to.
@@ -166,7 +173,7 @@ impl Furniture {
                 pool.retire();
             }
         }
-        Rc::new(View { table, gates, auth_gates })
+        Rc::new(View { highest: table.highest_class(), table, gates, auth_gates })
     }
 
     fn gate(

@@ -9,7 +9,7 @@ use crate::telemetry::events::CoreStuck;
 use crossbeam_utils::CachePadded;
 use std::convert::Infallible;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -30,6 +30,8 @@ struct Heart {
     turns: AtomicU64,
     last_ms: AtomicU64,
     late_ms: AtomicU64,
+    mean_late_ms: AtomicU64,
+    closed: AtomicU8,
     /// Written by the watchdog.
     stuck: AtomicBool,
 }
@@ -59,6 +61,21 @@ impl Heartbeats {
             _ => now_ms.saturating_sub(heart.last_ms.load(Relaxed) + TICK_MS),
         };
         heart.late_ms.load(Relaxed).max(overdue) as f64 / 1000.0
+    }
+
+    /// Core `core` has closed so many classes, because its ticks were `mean_ms` late on average over a second, or
+    /// does not close any more.
+    pub fn strained(&self, core: usize, closed: u8, mean_ms: u64) {
+        let Some(heart) = self.0.get(core) else { return };
+        heart.closed.store(closed, Relaxed);
+        heart.mean_late_ms.store(mean_ms, Relaxed);
+    }
+
+    /// How many steps of classes the core has closed, and how late its ticks were on average, in milliseconds.
+    pub fn strain(&self, core: usize) -> (u8, u64) {
+        self.0
+            .get(core)
+            .map_or((0, 0), |heart| (heart.closed.load(Relaxed), heart.mean_late_ms.load(Relaxed)))
     }
 
     /// The core has not turned for two looks.

@@ -14,7 +14,7 @@ use crate::server::process::ProcessPermit;
 use crate::server::record::Record;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Response, Version};
+use http::{HeaderValue, Response, Uri, Version};
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -53,17 +53,17 @@ impl Names {
 }
 
 impl<'a> Arrival<'a> {
-    /// Reads host and path.
+    /// Reads host and path; `uri` is the request's, and all of it that is kept.
     ///
     /// # Errors
     /// 400 for whatever is ambiguous, 405 for CONNECT, 414 and 431 for HTTP/2 heads beyond the limits.
-    pub fn read(client: &Client, parts: &'a Parts, fields: Fields) -> Result<Self, Reject> {
+    pub fn read(client: &Client, uri: &'a Uri, parts: &Parts, fields: Fields) -> Result<Self, Reject> {
         if parts.version == Version::HTTP_2 {
             check_size(parts, &client.settings.limits)?;
         }
         identity::check(parts, fields)?;
         let names = Names::of(client, parts)?;
-        let path = normalise(parts.uri.path()).map_err(|error| bad(error.to_string()))?;
+        let path = normalise(uri.path()).map_err(|error| bad(error.to_string()))?;
         Ok(Arrival { names, path })
     }
 
@@ -129,6 +129,23 @@ fn check_size(parts: &Parts, limits: &MessageLimits) -> Result<(), Reject> {
 pub fn check_memory(client: &Client, chosen: &Chosen) -> Result<(), Reject> {
     if client.station.memory.is_short() {
         return Err(no_memory(client, chosen));
+    }
+    Ok(())
+}
+
+/// The lowest classes are not let in while the core does not keep up with its work.
+///
+/// # Errors
+/// 503 `cpu`.
+pub fn check_cpu(client: &Client, chosen: &Chosen) -> Result<(), Reject> {
+    let class = chosen.route().settings.class;
+    if client.station.strain.refuses(class, chosen.highest()) {
+        return Err(shed(
+            client,
+            chosen,
+            Reason::Cpu,
+            "the gateway is short of processor time for this class",
+        ));
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::server::client::Client;
 use crate::server::interim;
 use crate::server::record::Record;
 use crate::server::upgrade::Upgrade;
+use crate::upstream::onward::Onward;
 use crate::upstream::progress::{Judged, Patience, Progress};
 use crate::upstream::request_body::{Ended, RequestBody};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
@@ -211,13 +212,13 @@ pub async fn send(
     gate: &RouteGate,
     (request, progress): (Box<Request<RequestBody>>, Rc<Progress>),
     granted: Granted,
-    (record, deadline): (&mut Record, Deadline),
+    (record, times): (&mut Record, (Deadline, Onward)),
 ) -> Result<Sent<Granted>, Reject> {
     record.entry.iter().for_each(|entry| entry.sends(&progress));
     // Who was tried, for the log, should nobody answer.
     record.backend = Some(granted.place().backend().settings.name.clone());
     let is_stream = granted.is_stream();
-    let sent = balancing::send(&client.station.exchanges, &progress, request, granted, deadline).await?;
+    let sent = balancing::send(&client.station.exchanges, &progress, request, granted, times).await?;
     let took = sent.ended - sent.began;
     if !is_stream {
         gate.answered(took);

@@ -114,15 +114,21 @@ async fn walk(
     arrival::identify(client, &mut parts, record, &table.trusted_proxies);
     record.sign_in();
 
-    let arrival = Arrival::read(client, &parts, fields)?;
+    let arrival = Arrival::read(client, &parts.uri, &parts, fields)?;
     if let Some(answer) = arrival.redirected(client, &parts) {
         return Ok(Outcome::Own(answer));
     }
     let chosen = arrival.choose(client, view, &parts, record)?;
     record.entry.iter().for_each(|entry| entry.chose(&chosen));
     arrival::check_memory(client, &chosen)?;
+    arrival::check_cpu(client, &chosen)?;
     let settings = &chosen.route().settings;
-    let deadline = deadline::of(record.started, settings.timeout, &parts.headers, fields);
+    if let Some(gate) = chosen.gate() {
+        gate.choose(record.client_ip, &parts.headers)?;
+    }
+    let (times, trusted) = ((record.started, settings.timeout), &table.trusted_proxies);
+    let is_trusted = || trusted.trusts(client.peer.ip());
+    let (deadline, onward) = deadline::read(times, &mut parts.headers, fields, is_trusted)?;
     let path = arrival.into_path();
     let passed = auth::pass(client, &chosen, (&parts, &path), record, deadline).await?;
     record.passed.clone_from(&passed);
@@ -135,7 +141,6 @@ async fn walk(
     };
     let target = departure::target(&parts.uri, path, settings.filters.strip_prefix.as_deref())?;
     let upgrade = Upgrade::wanted(&parts, fields).filter(|_| incoming.is_end_stream());
-    let trusted = &table.trusted_proxies;
     let edits = departure::Edits { target, upgrade: upgrade.as_ref(), trusted, passed: passed.as_deref() };
     departure::on_request(client, (&mut parts, fields), &chosen, edits)?;
     departure::check_length(&parts, incoming, settings.filters.max_body)?;
@@ -144,6 +149,9 @@ async fn walk(
     let mut outgoing = departure::outgoing(client, gate, &chosen, &parts, incoming, record);
     record.entry.iter().for_each(Entry::gathers);
     outgoing.gather(client, &chosen, deadline).await?;
+    // Whoever tries again comes after those who ask for the first time.
+    let lowered = (onward.attempt > 0).then(|| gate.lowered());
+    let gate = lowered.as_ref().unwrap_or(gate);
     let mut granted = match admit(client, &chosen, gate, record, deadline).await {
         Ok(granted) => granted,
         Err(reject) => {
@@ -158,7 +166,7 @@ async fn walk(
     };
 
     let request = departure::request(client, parts, outgoing);
-    let mut sent = departure::send(client, gate, request, granted, (record, deadline)).await?;
+    let mut sent = departure::send(client, gate, request, granted, (record, (deadline, onward))).await?;
     if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade::switch(client, &chosen, sent, upgrade, pending).map(Outcome::Own);
     }

@@ -10,6 +10,7 @@ use crate::runtime::clock::Clock;
 use crate::server::client::Client;
 use crate::server::ledger::{Census, Ledger};
 use crate::server::process::Process;
+use crate::server::strain::Strain;
 use crate::telemetry::access_log::CoreLog;
 use crate::telemetry::cells::CoreId;
 use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics, UpstreamMetrics};
@@ -60,6 +61,8 @@ pub struct Station {
     pub unrouted_sheds: Arc<UpstreamMetrics>,
     /// Connections of clients.
     clients: RefCell<Slab<Rc<Client>>>,
+    /// Whether the core keeps up with its work.
+    pub strain: Strain,
     janitor: Rc<Janitor>,
     /// What is sent at the end of a turn.
     pub outbox: Rc<Outbox>,
@@ -90,6 +93,7 @@ impl Station {
             unrouted,
             unrouted_sheds: shared.metrics.upstream(NONE),
             clients: RefCell::default(),
+            strain: Strain::new(Instant::now()),
             janitor,
             outbox,
             furniture: RefCell::new(furniture),

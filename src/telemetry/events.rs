@@ -14,8 +14,8 @@ pub mod stream;
 pub use auths::AuthSilence;
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
 pub use keys::KeysFetched;
-pub use ramps::{RampChanged, RampConflict};
-pub use sheds::ShedNotices;
+pub use ramps::{CohortChosen, RampChanged, RampConflict};
+pub use sheds::{ClassesClosed, ShedNotices};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

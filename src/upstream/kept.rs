@@ -1,6 +1,6 @@
-//! What is kept of a request while it is sent over a connection that the backend may just have closed, so that it
-//! can be sent again: it must be idempotent and without a body (RFC 9110, 9.2.2), or the backend must say that it
-//! did not look at it (RFC 9113, 8.7).
+//! What is kept of a request while it is sent, so that it can be sent again when its connection ends under it: it must
+//! be idempotent and without a body (RFC 9110, 9.2.2), or the backend must say that it did not look at it (RFC 9113,
+//! 8.7).
 //!
 //! Nearly no request is ever sent again, and nearly every one is kept: so its fields are kept as text in a buffer
 //! that the core uses over and over, and made into fields again only if they are needed.

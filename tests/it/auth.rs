@@ -186,6 +186,17 @@ fn a_call_hears_in_its_own_words_why_it_may_not_pass() {
 }
 
 #[test]
+fn a_service_that_speaks_http2_is_asked_too() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::http2(100));
+    let gateway = Gateway::start(&guarded(&backend, &judge, "", "protocol = \"http2\""));
+    for n in 1..=3 {
+        assert_eq!(gateway.get("/guarded").status(), 200);
+        assert_eq!(judge.requests(), n);
+    }
+    assert_eq!(backend.requests(), 3);
+}
+
+#[test]
 fn questions_use_each_others_connections() {
     let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
     let gateway = Gateway::start(&guarded(&backend, &judge, COPIES, ""));

@@ -31,7 +31,7 @@ fn a_service_that_never_answers_costs_public_routes_nothing_and_guarded_ones_the
     let gateway = Gateway::start(&guarded(&backend, &judge, SHORT, &format!("max_in_flight = {CAP}")));
     let mut events = Listener::open(gateway.admin(), "?kinds=auth", &[]).expect("the stream opens");
     let public = Load::paced(gateway.edge(), "/public", 4, Duration::from_millis(4));
-    let protected = Load::closed(gateway.edge(), "/guarded", 32);
+    let protected = Load::paced(gateway.edge(), "/guarded", 32, Duration::from_millis(20));
     let silent = events.until("it is told", |event| event["what"] == "silent");
     assert_eq!((&silent["auth"], &silent["upstream"]), (&"session".into(), &"judge".into()));
     // Once it is known to be silent, nobody waits for it but the one who tries.
@@ -68,7 +68,7 @@ fn a_service_that_answers_again_is_asked_again() {
     let gateway = Gateway::start(&guarded(&backend, &judge, SHORT, ""));
     let mut events = Listener::open(gateway.admin(), "?kinds=auth", &[]).expect("the stream opens");
     for _ in 0..2 {
-        let load = Load::closed(gateway.edge(), "/guarded", 8);
+        let load = Load::paced(gateway.edge(), "/guarded", 8, Duration::from_millis(20));
         events.until("it is silent", |event| event["what"] == "silent");
         load.stop().only(&[503, 504]);
         judge.switch(Behaviour::Judges);
@@ -77,6 +77,24 @@ fn a_service_that_answers_again_is_asked_again() {
         assert!((0..20).all(|_| get_as(&gateway, "ada", "/guarded").status() == 200));
         judge.switch(Behaviour::AcceptsAndNeverAnswers);
     }
+}
+
+#[test]
+fn clients_that_give_themselves_too_little_time_do_not_make_a_service_silent() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::AcceptsAndNeverAnswers));
+    let gateway = Gateway::start(&guarded(&backend, &judge, "timeout = \"3s\"\ncache = {}", ""));
+    let mut patient = gateway.connect();
+    patient.send(crate::auth::head("GET", "/guarded", "Authorization: Bearer ada\r\n"));
+    judge.holds(1);
+    // The same question, so that they would wait for the patient one, and another one of each of them.
+    for n in 0..12 {
+        let user = if n % 2 == 0 { "ada".to_owned() } else { n.to_string() };
+        let lines = format!("Authorization: Bearer {user}\r\ngrpc-timeout: 20m\r\n");
+        let answer = gateway.connect().ask(crate::auth::head("GET", "/guarded", &lines));
+        assert_eq!((answer.status(), answer.reason()), (504, Some("auth_timeout")));
+    }
+    assert_eq!(gateway.status()["auths"][0]["silent"], false);
+    assert_eq!(patient.answer(false).reason(), Some("auth_timeout"));
 }
 
 #[test]

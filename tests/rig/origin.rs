@@ -52,9 +52,19 @@ impl Fleet {
         fleet
     }
 
+    /// One backend at an address that somebody else chose; it may have been another process's a moment ago.
+    pub fn at(seed: u64, address: SocketAddr, knobs: Knobs) -> std::io::Result<Fleet> {
+        let mut fleet = Fleet::start(seed, None, &[]);
+        fleet.open(TcpListener::bind(address)?, knobs);
+        Ok(fleet)
+    }
+
     /// One more backend; returns where it listens.
     pub fn add(&mut self, knobs: Knobs) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        self.open(TcpListener::bind("127.0.0.1:0").expect("a port"), knobs)
+    }
+
+    fn open(&mut self, listener: TcpListener, knobs: Knobs) -> SocketAddr {
         listener.set_nonblocking(true).expect("non-blocking");
         let address = listener.local_addr().expect("an address");
         let backend = self.shared.inside().model.add(knobs);

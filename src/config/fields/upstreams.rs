@@ -80,7 +80,7 @@ static FIELDS: [Field; 18] = [
     optional("health", Kind::Table(&HEALTH), "Active checks.").not_yet("backends are not probed"),
     preset("ejection", Kind::Table(&EJECTION), "{}", "How failing backends are left out.")
         .not_yet("no backend is ejected"),
-    preset("retry", Kind::Table(&RETRY), "{}", "Sending again what was provably not sent."),
+    preset("retry", Kind::Table(&RETRY), "{}", "Sending again what no backend can have acted on twice."),
     preset("ramp", Kind::Table(&RAMP), "{}", "How restarted backends come back.")
         .not_yet("restarted backends get their full share at once"),
 ];
@@ -143,11 +143,15 @@ static RETRY: [Field; 2] = [
         "1",
         "Further backends tried for a request that was provably not sent.",
     ),
-    preset("budget", Kind::Percent(0.0, 100.0), "\"10%\"", "Retries relative to requests, at most.")
-        .not_yet("only requests that were provably not sent are sent again"),
+    preset(
+        "budget",
+        Kind::Percent(0.0, 100.0),
+        "\"10%\"",
+        "Retries relative to successes, at most, beside three a second; and relative to what is in flight.",
+    ),
 ];
 
-static RAMP: [Field; 4] = [
+static RAMP: [Field; 5] = [
     preset(
         "steps",
         Kind::List(&Kind::Percent(0.0, 100.0), 1),
@@ -161,5 +165,11 @@ static RAMP: [Field; 4] = [
         Kind::HeaderName,
         "\"x-boot-id\"",
         "An answer header that changes with every start of a backend.",
+    ),
+    preset(
+        "cohort",
+        Kind::Text,
+        "\"client_ip\"",
+        "What chooses the clients that a ramped upstream serves: client_ip, header:NAME or cookie:NAME.",
     ),
 ];

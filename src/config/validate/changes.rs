@@ -2,7 +2,8 @@
 
 use super::Check;
 use crate::config::value::{Data, Table, Value};
-use http::{HeaderName, Uri};
+use crate::request::cohort::Fact;
+use http::Uri;
 
 /// Everything that does not act yet, checked as if it did.
 pub fn all(root: &Table, check: &mut Check<'_>) {
@@ -44,17 +45,13 @@ fn url(table: &Table, check: &mut Check<'_>) {
     }
 }
 
-fn cohort(table: &Table, check: &mut Check<'_>) {
-    let Some(text) = table.text("cohort") else { return };
-    let valid = match text.split_once(':') {
-        None => text == "client_ip",
-        Some(("header", name)) => HeaderName::from_bytes(name.as_bytes()).is_ok(),
-        Some(("cookie", name)) => HeaderName::from_bytes(name.as_bytes()).is_ok(),
-        Some(_) => false,
-    };
-    if !valid {
+/// What tells clients apart.
+pub fn cohort(table: &Table, check: &mut Check<'_>) -> Option<Fact> {
+    let fact = Fact::parse(table.text("cohort")?);
+    if fact.is_none() {
         let span = table.span_of("cohort");
         let message = format!("{} chooses no cohort", check.quote(&span));
         check.error(span, message, "write client_ip, header:NAME or cookie:NAME");
     }
+    fact
 }

@@ -75,7 +75,7 @@ fn upstream(
             max_streams: table.count("max_streams")?,
             health: table.table("health").and_then(health),
             ejection: ejection(table.table("ejection")?)?,
-            ramp: ramp(table.table("ramp")?)?,
+            ramp: ramp(table.table("ramp")?, check)?,
         },
         transport: transport?,
     })
@@ -165,7 +165,7 @@ fn ejection(table: &Table) -> Option<Ejection> {
     })
 }
 
-fn ramp(table: &Table) -> Option<Ramp> {
+fn ramp(table: &Table, check: &mut Check<'_>) -> Option<Ramp> {
     let steps = table.list("steps").iter().filter_map(|step| match step.data {
         Data::Number(percent) => Some(percent),
         _ => None,
@@ -179,6 +179,7 @@ fn ramp(table: &Table) -> Option<Ramp> {
         dwell: table.duration("dwell")?,
         guard: table.bool("guard")?,
         boot_header,
+        cohort: super::changes::cohort(table, check)?,
     })
 }
 

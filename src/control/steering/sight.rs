@@ -1,12 +1,13 @@
 //! What operators see of levers and references, as plain values.
 
 use crate::balancing::Backend;
+use crate::control::ramp::choice::Standing;
 use crate::control::ramp::lever::{Due, Lever, Signature, Target};
 use crate::control::steering::conflict::{conflicts, dormant};
 use crate::control::steering::forecast::Forecast;
 use crate::control::steering::watchman::Found;
 use crate::control::steering::{Refusal, State, Steering, known, unix_ms};
-use crate::control::view::{LeverView, ReferenceView, ThenView};
+use crate::control::view::{CohortView, LeverView, ReferenceView, ThenView};
 use crate::routing::table::{Table, Upstream};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,8 @@ pub struct UpstreamSight {
     pub ramp: Option<LeverView>,
     /// What ramps leave of its cap, if one binds.
     pub total: Option<u32>,
+    /// Which of its clients it serves, while a ramp binds.
+    pub cohort: Option<CohortView>,
     /// Its backends, in their order.
     pub backends: Vec<BackendSight>,
 }
@@ -120,6 +123,7 @@ impl State {
         UpstreamSight {
             ramp: self.levers.get(&target).map(|lever| seen(&target, lever, Some(forecast))),
             total: shares.total,
+            cohort: self.crowd.standing(&upstream.name).map(|standing| cohort(&standing)),
             backends: backends
                 .map(|((backend, share), found)| {
                     self.backend(upstream, backend, (share.cap, found, forecast))
@@ -143,6 +147,15 @@ impl State {
             cap,
             reference: reference(found),
         }
+    }
+}
+
+fn cohort(standing: &Standing) -> CohortView {
+    CohortView {
+        manner: standing.manner.as_str().to_owned(),
+        share_percent: hundredths(100.0 * standing.share),
+        realised_percent: hundredths(100.0 * standing.realised),
+        clients: standing.clients.round(),
     }
 }
 

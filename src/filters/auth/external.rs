@@ -17,6 +17,7 @@ use crate::request::Deadline;
 use crate::telemetry::events::AuthSilence;
 use crate::upstream::answer::{Answer, Tail};
 use crate::upstream::download::Manner;
+use crate::upstream::onward::Onward;
 use crate::upstream::progress::{Judged, Patience, Progress};
 use crate::upstream::request_body::RequestBody;
 use bytes::Bytes;
@@ -66,7 +67,9 @@ async fn answer(
     granted.held_since(lent.holder.since);
     let progress = Rc::new(Progress::new(lent.clock.clone(), patience(gate, timeout)));
     let request = request(external, question).ok_or(BROKEN)?;
-    let result = match balancing::send(lent.exchanges, &progress, request, granted, deadline).await {
+    // The service is told nothing of what the client said about time: its own is shorter.
+    let until = (deadline, Onward::default());
+    let result = match balancing::send(lent.exchanges, &progress, request, granted, until).await {
         Ok(sent) => {
             gate.answered(sent.ended - sent.began);
             if breaker.answered() {
@@ -230,6 +233,7 @@ fn keep(headers: &HeaderMap) -> Keep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn with(lines: &[&'static str]) -> Keep {
         let mut headers = HeaderMap::new();
@@ -255,6 +259,23 @@ mod tests {
             (&["s-maxage=1,,"], Keep::AsSet),
         ] {
             assert_eq!(with(lines), expected, "{lines:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn whatever_the_service_says_a_decision_is_kept_no_longer_for_it(
+            lines in proptest::collection::vec("[ -~\u{80}-\u{ff}]{0,40}|max-age=[0-9]{0,25}", 0..4),
+        ) {
+            let mut headers = HeaderMap::new();
+            for line in &lines {
+                headers.append(CACHE_CONTROL, HeaderValue::from_bytes(line.as_bytes()).expect("a value"));
+            }
+            let first = keep(&headers);
+            headers.append(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            prop_assert_eq!(keep(&headers), Keep::Not);
+            prop_assert!(first == Keep::AsSet || lines.iter().any(|line| !line.is_empty()));
         }
     }
 

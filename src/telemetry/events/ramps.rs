@@ -51,6 +51,42 @@ impl RampConflict<'_> {
     }
 }
 
+/// A ramped upstream chooses otherwise whom it serves.
+#[derive(Clone, Copy, Debug)]
+pub struct CohortChosen<'a> {
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// `cohort`, `request` or `everyone`.
+    pub manner: &'a str,
+    /// The part of the clients that is served.
+    pub percent: f64,
+    /// Clients in the last minute, about.
+    pub clients: f64,
+}
+
+impl CohortChosen<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let CohortChosen { upstream, manner, .. } = self;
+        let (percent, clients) = ((self.percent * 10.0).round() / 10.0, self.clients.round());
+        let message = match manner {
+            "cohort" => format!("{upstream} serves {percent} % of its clients, always the same ones"),
+            "request" => format!(
+                "{upstream} serves whoever finds room: too few clients to choose among, or one that is most of the traffic"
+            ),
+            _ => format!("{upstream} serves all of its clients"),
+        };
+        tracing::info!(upstream, manner, percent, clients, "{message}");
+        Record::new(Kind::Ramp, message)
+            .with("what", "cohort")
+            .with("upstream", upstream)
+            .with("manner", manner)
+            .with("percent", percent)
+            .with("clients", clients)
+            .hand_on();
+    }
+}
+
 /// An upstream, or upstream/backend, as fields; names hold no `/`.
 fn of_target(record: Record, target: &str) -> Record {
     match target.split_once('/') {

@@ -3,6 +3,7 @@
 
 use super::stream::{Kind, Record};
 use crate::reject::Reason;
+use crate::request::Class;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -42,6 +43,44 @@ impl ShedNotices {
         let seen = last.load(Relaxed);
         let due = seen == 0 || ms.saturating_sub(seen) >= 1_000;
         due && last.compare_exchange(seen, ms, Relaxed, Relaxed).is_ok()
+    }
+}
+
+/// A core that does not keep up refuses other classes than before; told once a step, which is once a second at most.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassesClosed<'a> {
+    /// Which core.
+    pub core: u32,
+    /// What it refuses now.
+    pub classes: &'a [Class],
+    /// It refuses less than before.
+    pub opens: bool,
+    /// How late its loop was, on average over a second.
+    pub late_ms: u64,
+}
+
+impl ClassesClosed<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let ClassesClosed { core, classes, opens, late_ms } = self;
+        let names: Vec<String> = classes.iter().map(ToString::to_string).collect();
+        let closed = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        let message = if opens {
+            format!("core {core} keeps up again ({late_ms} ms late): it refuses {closed}")
+        } else {
+            format!("core {core} does not keep up ({late_ms} ms late): it refuses {closed}")
+        };
+        if opens {
+            tracing::info!(core, late_ms, closed, "classes opened");
+        } else {
+            tracing::warn!(core, late_ms, closed, "classes closed");
+        }
+        Record::new(Kind::Shed, message)
+            .with("reason", Reason::Cpu.as_str())
+            .with("core", core)
+            .with("late_ms", late_ms)
+            .with_list("classes", &names)
+            .hand_on();
     }
 }
 

@@ -112,8 +112,10 @@ fn gates(tables: &Tables) -> Vec<Family> {
         "tidegate_upstream_queue_wait_seconds",
         "Time in an upstream's queue, with a permit at its end or without.",
     );
-    let mut retries =
-        Family::counter("tidegate_retries_total", "Second tries at another backend, by outcome.");
+    let mut retries = Family::counter(
+        "tidegate_retries_total",
+        "Second tries at another backend, by outcome or by why there was none.",
+    );
     let mut released = Family::counter(
         "tidegate_zombies_released_total",
         "Abandoned requests whose slot was released early because too many were held.",

@@ -94,7 +94,7 @@ impl RouteMetrics {
     }
 }
 
-/// How a second try ended.
+/// How a second try ended, or why there was none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum RetryOutcome {
@@ -102,23 +102,49 @@ pub enum RetryOutcome {
     Succeeded,
     /// It failed too.
     Failed,
-    /// Not tried: no budget, time or other backend was left.
-    Refused,
+    /// No retry: a connection that had died while it was idle was replaced by a new one.
+    Replaced,
+    /// Not tried: the budget is used up, or too many retries are in flight.
+    NoBudget,
+    /// Not tried: something of the upstream is ramped.
+    Ramp,
+    /// Not tried: the upstream's limit refused somebody or made somebody wait in the last tick.
+    Limited,
+    /// Not tried: too little time was left.
+    Deadline,
+    /// Not tried: no other backend had a place.
+    NoBackend,
 }
 
 impl RetryOutcome {
     /// All, in the order of their numbers.
-    pub const ALL: [RetryOutcome; 3] = [RetryOutcome::Succeeded, RetryOutcome::Failed, RetryOutcome::Refused];
+    pub const ALL: [RetryOutcome; RETRY_OUTCOMES] = [
+        RetryOutcome::Succeeded,
+        RetryOutcome::Failed,
+        RetryOutcome::Replaced,
+        RetryOutcome::NoBudget,
+        RetryOutcome::Ramp,
+        RetryOutcome::Limited,
+        RetryOutcome::Deadline,
+        RetryOutcome::NoBackend,
+    ];
 
     /// The word in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             RetryOutcome::Succeeded => "succeeded",
             RetryOutcome::Failed => "failed",
-            RetryOutcome::Refused => "refused",
+            RetryOutcome::Replaced => "replaced",
+            RetryOutcome::NoBudget => "no_budget",
+            RetryOutcome::Ramp => "ramp",
+            RetryOutcome::Limited => "limited",
+            RetryOutcome::Deadline => "deadline",
+            RetryOutcome::NoBackend => "no_backend",
         }
     }
 }
+
+const RETRY_OUTCOMES: usize = RetryOutcome::NoBackend as usize + 1;
 
 /// Reasons that count as sheds, the first of `Reason::ALL`.
 pub(super) const SHED_REASONS: usize = Reason::MissingSecret as usize + 1;
@@ -137,7 +163,7 @@ pub struct UpstreamMetrics {
 struct UpstreamCells {
     shed: [[Counter; SHED_REASONS]; 4],
     queue_wait: Histogram,
-    retries: [Counter; 3],
+    retries: [Counter; RETRY_OUTCOMES],
     zombies_released: Counter,
 }
 
@@ -169,7 +195,7 @@ impl UpstreamMetrics {
         }
     }
 
-    /// One second try ended.
+    /// One second try ended, or was not made.
     #[inline]
     pub fn retry(&self, core: CoreId, outcome: RetryOutcome) {
         if let Some(cells) = self.cells.of(core) {
@@ -205,7 +231,8 @@ impl UpstreamMetrics {
         sum
     }
 
-    pub(super) fn retries(&self, outcome: RetryOutcome) -> u64 {
+    /// Second tries that ended so, or were not made for this, ever.
+    pub fn retries(&self, outcome: RetryOutcome) -> u64 {
         self.cells.sum(|cells| cells.retries[outcome as usize].get())
     }
 

@@ -73,9 +73,21 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, file.as_str());
         params.extended_key_usages.push(usage);
         params.not_after = end.into();
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let pair = Pair { certificate: self.path(&file, "pem"), key: self.path(&file, "key") };
+        self.keep(&file, params, &KeyPair::generate().expect("a key"))
+    }
+
+    /// A certificate for a server whose signatures cost it milliseconds, and whoever checks them next to nothing.
+    pub fn rsa_server(&self, name: &str) -> Pair {
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a valid name");
+        let size = rcgen::RsaKeySize::_4096;
+        let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).expect("a key");
+        self.keep(name, params, &key)
+    }
+
+    /// Signs, and keeps certificate and key as files.
+    fn keep(&self, file: &str, params: CertificateParams, key: &KeyPair) -> Pair {
+        let certificate = params.signed_by(key, &self.issuer).expect("a certificate");
+        let pair = Pair { certificate: self.path(file, "pem"), key: self.path(file, "key") };
         fs::write(&pair.certificate, certificate.pem()).expect("the certificate is written");
         fs::write(&pair.key, key.serialize_pem()).expect("the key is written");
         pair
@@ -112,6 +124,13 @@ impl Authority {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// A client that shakes hands in full every time.
+    pub fn forgetful_client(&self) -> Arc<ClientConfig> {
+        let mut config = Arc::unwrap_or_clone(self.client_config(&["http/1.1"], None));
+        config.resumption = rustls::client::Resumption::disabled();
         Arc::new(config)
     }
 
