@@ -77,7 +77,7 @@ fn whoever_shows_a_good_token_passes_as_its_subject_and_nobody_else_does() {
         (key.token(&json!({ "aud": "billing" })), "not meant for"),
         (key.token(&json!({ "iss": "https://evil.test" })), "issuer"),
         (Signer::rsa("a").token(&ada()), "signature"),
-        (token[..token.len() - 4].to_owned(), "malformed"),
+        (token[..=token.rfind('.').expect("a dot")].to_owned(), "signature"),
         ("garbage".to_owned(), "malformed"),
     ] {
         let answer = with(&gateway, &bad, "");
@@ -248,6 +248,19 @@ fn keys_come_from_a_server_with_tls_from_an_upstream_or_from_a_file() {
     }
 }
 
+/// Two hundred and fifty tokens that differ, none of them good.
+fn forge(gateway: &Gateway, token: &str, client: u32) {
+    let (head, signature) = token.rsplit_once('.').expect("a signature");
+    let mut connection = gateway.connect();
+    for n in 0..250 {
+        let forged = format!("{head}.{client}{n:04}{}", &signature[5..]);
+        let answer = connection.ask(format!(
+            "GET /guarded HTTP/1.1\r\nHost: edge.test\r\nAuthorization: Bearer {forged}\r\n\r\n"
+        ));
+        assert!([401, 503].contains(&answer.status()), "{answer:?}");
+    }
+}
+
 #[test]
 fn a_flood_of_tokens_leaves_other_routes_as_fast_as_they_are() {
     let (backend, key) = (Origin::well_behaved(), Signer::rsa("a"));
@@ -257,20 +270,16 @@ fn a_flood_of_tokens_leaves_other_routes_as_fast_as_they_are() {
     // Each is another token to the gateway, and costs a verification.
     let token = key.token(&ada());
     let others = Load::closed(gateway.edge(), "/public", 2);
-    let (mut connection, mut refused) = (gateway.connect(), 0);
-    for n in 0..2_000 {
-        let (head, signature) = token.rsplit_once('.').expect("a signature");
-        let last = char::from(b'A' + u8::try_from(n % 26).expect("a letter"));
-        let forged = format!("{head}.{n:04}{}{last}", &signature[5..]);
-        let answer = connection.ask(format!(
-            "GET /guarded HTTP/1.1\r\nHost: edge.test\r\nAuthorization: Bearer {forged}\r\n\r\n"
-        ));
-        assert!([401, 503].contains(&answer.status()), "{answer:?}");
-        refused += 1;
-    }
+    std::thread::scope(|scope| {
+        for client in 0..8 {
+            let (gateway, token) = (&gateway, &token);
+            scope.spawn(move || forge(gateway, token, client));
+        }
+    });
     let report = others.stop();
     report.only(&[200]);
-    assert_eq!((refused, backend.requests()), (2_000, 1 + report.count(200) as u64));
+    let passed = backend.requests() - 1;
+    assert!(passed.abs_diff(report.count(200) as u64) <= 2, "{passed} of the flood or the others");
     let slowest = report.percentile(200, 99);
     assert!(slowest < Duration::from_millis(250), "{slowest:?} on a machine shared with the load");
 }
