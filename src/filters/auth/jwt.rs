@@ -85,9 +85,9 @@ pub enum Unfit {
     Audience,
 }
 
-/// Whether verifying takes so long that a core must not do it: RS256 with 2048 bits takes 29 µs, ES256 102 µs, EdDSA
-/// about as long (`tests::what_a_verification_costs`), where everything else that the gateway does for a request takes
-/// less than 50. A hop to another thread costs the core less, and keeps a flood of tokens away from it.
+/// Whether verifying takes so long that a core must not do it. On two shared cores RS256 with 2048 bits took 27 to
+/// 42 µs, ES256 95 to 116, EdDSA 60 to 70, and a hop to another thread and back 10
+/// (`tests::what_a_verification_costs`, in the dev profile): a flood of tokens costs a core the hop.
 pub fn is_slow(algorithm: Algorithm) -> bool {
     algorithm.family() != AlgorithmFamily::Hmac
 }

@@ -281,6 +281,13 @@ fn what_a_verification_costs() {
         assert!(verify(token.as_bytes(), &keys, &rules(&[RS256]), NOW).is_ok());
     }
     println!("RS256 with 4096 bits: {:?} a verification", start.elapsed() / 500);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let offload = crate::runtime::offload::Offload::new(1);
+    let start = std::time::Instant::now();
+    for _ in 0..2_000 {
+        assert!(runtime.block_on(offload.run(Duration::from_secs(5), || true)).is_ok());
+    }
+    println!("there and back: {:?} a verification", start.elapsed() / 2_000);
 }
 
 proptest! {
