@@ -15,6 +15,7 @@ use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::{Desk, Job};
 use crate::control::build::Builder;
 use crate::control::checks::keep_checked;
+use crate::control::keyrings::Keyrings;
 use crate::control::observe::Observatory;
 use crate::control::readdress::follow_names;
 use crate::control::steering::Steering;
@@ -53,9 +54,9 @@ use supervisor::{Feeder, Health, Supervisor};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, acceptor, signals;
-/// and two to spare.
-const OTHER_RUNTIMES: usize = 8;
+/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, acceptor,
+/// signals; and two to spare.
+const OTHER_RUNTIMES: usize = 9;
 
 /// What `run` was told.
 #[derive(Clone, Debug)]
@@ -115,6 +116,8 @@ fn start(
     let directory = Arc::new(Directory::default());
 
     let mut builder = Builder::new(cores, metrics.clone(), directory.clone(), descriptors.clone());
+    let keyrings = Arc::new(Keyrings::new(Some(boot.store.clone()), directory.clone()));
+    builder.use_keyrings(keyrings.clone());
     if boot.again {
         builder.forgive_certificates();
     }
@@ -193,8 +196,10 @@ fn start(
     // Before the background thread, which writes the same file after a change.
     boot.announce(options, admin, &listeners.bound());
     let background = run_background(control.clone(), (heard, orders), news.clone(), stop_rest.clone())?;
-    let outside = run_outside(control.clone(), (directory, active, counted), stop_rest.clone())?;
-    let rest = vec![keeper, admin_thread, background, outside];
+    let calls = Outside { directory, live: active, metrics: counted, keyrings: keyrings.clone() };
+    let outside = run_outside(control.clone(), calls, stop_rest.clone())?;
+    let keys = run_keys(keyrings, stop_rest.clone())?;
+    let rest = vec![keeper, admin_thread, background, outside, keys];
     let feeder = supervisor.feed(Health::new(hearts, beats))?;
     supervisor.ready(&news.status());
     Ok(Running {
@@ -358,20 +363,40 @@ fn run_background(
     runtime::spawn("background", main).map(|(_, thread)| thread)
 }
 
+/// What is asked outside, and for whom.
+struct Outside {
+    directory: Arc<Directory>,
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    keyrings: Arc<Keyrings>,
+}
+
 /// The thread of calls to the outside that nobody's request waits for. A disk that hangs must not hold it up, nor it
 /// a change of the configuration.
 fn run_outside(
     control: Arc<Control>,
-    (directory, live, metrics): (Arc<Directory>, Arc<Live>, Arc<Metrics>),
+    Outside { directory, live, metrics, keyrings }: Outside,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
         tokio::task::spawn_local(keep_resolved(directory, Pace::default()));
         tokio::task::spawn_local(follow_names(control));
         tokio::task::spawn_local(keep_checked(live, metrics));
+        tokio::task::spawn_local(keyrings.keep_fetched());
         stop.cancelled().await;
     };
     runtime::spawn("outside", main).map(|(_, thread)| thread)
+}
+
+/// The thread of files with keys. They may lie anywhere, and one that hangs must not hold up what is kept of ramps.
+fn run_keys(keyrings: Arc<Keyrings>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = keyrings.keep_on_disk() => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("keys", main).map(|(_, thread)| thread)
 }
 
 /// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither

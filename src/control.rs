@@ -9,6 +9,7 @@ pub mod apply;
 pub mod build;
 pub mod certificates;
 pub mod checks;
+pub mod keyrings;
 pub mod limits;
 pub mod observe;
 pub mod origin;

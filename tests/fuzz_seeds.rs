@@ -9,6 +9,8 @@ mod config;
 mod first_bytes;
 #[path = "fuzz/checks/path.rs"]
 mod path;
+#[path = "fuzz/checks/token.rs"]
+mod token;
 
 /// Runs `check` over every seed in a target's folder.
 fn over_seeds(target: &str, check: impl Fn(&[u8])) {
@@ -39,6 +41,11 @@ fn paths_hold_over_their_seeds() {
 #[test]
 fn configurations_hold_over_their_seeds() {
     over_seeds("config", config::config);
+}
+
+#[test]
+fn tokens_hold_over_their_seeds() {
+    over_seeds("token", token::token);
 }
 
 /// A path put together from what servers read differently.

@@ -1,6 +1,7 @@
 //! The gateway's view as gauges: names, labels and help texts of what comes and goes.
 
 mod auths;
+mod keys;
 
 use crate::control::view::{AdaptiveView, BackendView, GatewayView, UpstreamView};
 use crate::telemetry::family::{Family, Labels};
@@ -17,6 +18,7 @@ pub(super) fn families(view: &GatewayView) -> Vec<Family> {
     families.extend(lookups(view));
     families.extend(certificates(view));
     families.extend(auths::families(view));
+    families.extend(keys::families(view));
     families
 }
 

@@ -132,7 +132,13 @@ fn auths(out: &mut String, auths: &[AuthView]) -> std::fmt::Result {
         let kept = auth.kept.as_ref().map(|kept| format!("  kept {}", kept.passed)).unwrap_or_default();
         let silent = if auth.silent { "  silent" } else { "" };
         let (name, in_flight, limit) = (&auth.name, auth.in_flight, auth.max_in_flight);
-        let line = format!("auth {name}{asks}  in flight {in_flight} of {limit}{kept}{silent}");
+        let own = match &auth.keys {
+            Some(held) if held.failures > 0 => format!("keys {}, fetching fails", held.keys),
+            Some(held) => format!("keys {}", held.keys),
+            None if auth.kind == "api_key" => "keys of its own".to_owned(),
+            None => format!("in flight {in_flight} of {limit}"),
+        };
+        let line = format!("auth {name}{asks}  {own}{kept}{silent}");
         writeln!(out, "{}", fit(&plain(&line), WIDTH))?;
     }
     Ok(())

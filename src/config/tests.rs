@@ -1,6 +1,7 @@
 //! The room's promises, on whole files.
 
 mod auth;
+mod tokens;
 mod defaults;
 mod mistakes;
 mod properties;

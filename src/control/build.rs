@@ -14,6 +14,7 @@ use crate::balancing::shares::Shares;
 use crate::balancing::{Backend, Cluster, Group, Levelled};
 use crate::config::plan::{Plan, UpstreamPlan};
 use crate::control::build::names::Member;
+use crate::control::keyrings::Keyrings;
 use crate::control::trust::Trusts;
 use crate::filters::forwarded::TrustedProxies;
 use crate::permit::Counter;
@@ -49,6 +50,7 @@ pub struct Builder {
     budgets: Kept<Arc<str>, Budget>,
     routes: Kept<Arc<str>, admission::RouteCounts>,
     auths: auths::Auths,
+    keyrings: Arc<Keyrings>,
     backends: Kept<Own, Counter>,
     rates: Kept<Own, Rate>,
     streams: Kept<Own, Counter>,
@@ -106,6 +108,7 @@ impl Builder {
         directory: Arc<Directory>,
         descriptors: Arc<Descriptors>,
     ) -> Self {
+        let keyrings = Arc::new(Keyrings::new(None, directory.clone()));
         Builder {
             cores,
             number: 0,
@@ -116,6 +119,7 @@ impl Builder {
             budgets: Kept::new(),
             routes: Kept::new(),
             auths: auths::Auths::default(),
+            keyrings,
             backends: Kept::new(),
             rates: Kept::new(),
             streams: Kept::new(),
@@ -124,6 +128,11 @@ impl Builder {
             trusts: Trusts::default(),
             later: Vec::new(),
         }
+    }
+
+    /// Keys that tokens are checked with are fetched and kept by `keyrings`; without, by nobody.
+    pub fn use_keyrings(&mut self, keyrings: Arc<Keyrings>) {
+        self.keyrings = keyrings;
     }
 
     /// The next table starts a version that was active before: an upstream whose files cannot be used now has no
@@ -189,6 +198,7 @@ impl Builder {
     /// The same for a table that was rebuilt and takes no number.
     pub fn recommit(&mut self, plan: &Plan) {
         self.trusts.commit();
+        self.keyrings.commit();
         self.directory.ask(&plan.gateway.resolver);
         self.settle(plan);
     }
@@ -212,6 +222,7 @@ impl Builder {
         self.budgets.forget_unused();
         self.routes.forget_unused();
         self.auths.forget_unused();
+        self.keyrings.forget_unused();
         self.backends.forget_unused();
         self.rates.forget_unused();
         self.streams.forget_unused();
@@ -243,8 +254,11 @@ impl Builder {
             let tell = |a: &Ambiguity| format!("two routes both match {}", a.example);
             found.iter().map(tell).collect::<Vec<_>>().join("\n")
         })?;
-        let auths: Result<Vec<_>, String> =
-            plan.auths.iter().map(|settings| self.auths.build(settings, plan, &self.metrics)).collect();
+        let auths: Result<Vec<_>, String> = plan
+            .auths
+            .iter()
+            .map(|settings| self.auths.build(settings, plan, &self.metrics, (&self.keyrings, &upstreams)))
+            .collect();
         let auths = auths?;
         Ok(Table {
             number: self.number + 1,
@@ -420,7 +434,7 @@ impl Builder {
 fn classes(plan: &Plan, upstream: usize) -> Vec<Class> {
     let routes = plan.routes.iter().map(|(_, route)| route);
     let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
-    let mut classes: BTreeSet<_> = own.map(|route| route.class).collect();
+    let mut classes: BTreeSet<_> = own.flat_map(|route| auths::classes(plan, route)).collect();
     classes.extend(auths::asks(plan, upstream).then_some(Class::Critical));
     classes.into_iter().collect()
 }

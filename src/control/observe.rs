@@ -1,6 +1,7 @@
 //! Reads the running gateway into plain values, at one moment, without stopping anything.
 
 mod auths;
+mod keys;
 mod names;
 
 use crate::admission::{class_limit, stays_out};

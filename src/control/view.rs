@@ -3,7 +3,7 @@
 
 mod auths;
 
-pub use auths::{AuthView, KeptView};
+pub use auths::{AuthView, KeptView, KeysView};
 
 use crate::control::steering::forecast::Forecast;
 use serde::{Deserialize, Serialize};

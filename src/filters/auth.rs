@@ -6,17 +6,23 @@
 //! wish to ask. What was decided is kept, shared by all cores, for as long as auth and upstream stay as they are.
 //! No credential is kept or logged here.
 
+pub mod api_key;
 pub mod ask;
 pub mod breaker;
+pub mod claims;
 pub mod decisions;
 pub mod external;
+pub mod jwt;
 pub mod settings;
+pub mod tokens;
 pub mod verdict;
 
 use crate::admission::{Granted, RouteCounts, RouteGate};
+use crate::filters::auth::api_key::ApiKeys;
 use crate::filters::auth::ask::Question;
 use crate::filters::auth::breaker::Breaker;
 use crate::filters::auth::decisions::{Decisions, Found, Told};
+use crate::filters::auth::jwt::ring::Ring;
 use crate::filters::auth::settings::{Kind, Settings};
 use crate::filters::auth::verdict::{Judgement, Outcome, Undecided};
 use crate::request::{Deadline, Holder};
@@ -42,6 +48,19 @@ pub struct Auth {
     pub counts: Arc<RouteCounts>,
     /// Where it counts; likewise.
     pub metrics: Arc<AuthMetrics>,
+    /// What it judges by, if nobody is asked.
+    pub own: Own,
+}
+
+/// What an auth judges by.
+#[derive(Debug)]
+pub enum Own {
+    /// Nothing: a service is asked.
+    Nothing,
+    /// The keys of whoever signs tokens.
+    Keys(Arc<Ring>),
+    /// A list of keys.
+    List(ApiKeys),
 }
 
 /// What an auth learned.
@@ -97,14 +116,25 @@ struct Asking<'a> {
 impl Asking<'_> {
     /// The judgement, and whether it was waited for.
     async fn judge(&self, now: Instant) -> (Judgement, bool) {
-        let Kind::External(external) = &self.auth.settings.kind;
-        let Settings { name, on_error, cache, .. } = &self.auth.settings;
+        let Settings { name, on_error, cache, kind, .. } = &self.auth.settings;
+        if let (Kind::ApiKey(keys), Own::List(list)) = (kind, &self.auth.own) {
+            return (Judgement::of(api_key::judge(name, keys, list, self.question)), false);
+        }
         let (Some(decisions), Some(cache)) = (&self.auth.known.decisions, cache) else {
             let outcome = self.ask().await.0;
             let judgement = outcome.map(Judgement::of);
             return (judgement.unwrap_or_else(|why| Judgement::without(why, *on_error, name, None)), true);
         };
-        let key = ask::key(decisions.secret(), external, cache, self.question);
+        let key = match kind {
+            Kind::External(external) => Some(ask::key(decisions.secret(), external, cache, self.question)),
+            Kind::Jwt(jwt) => tokens::key(decisions.secret(), jwt, self.question),
+            Kind::ApiKey(_) => None,
+        };
+        // Whoever shows nothing is nobody, and need not be remembered.
+        let Some(key) = key else {
+            let judgement = self.ask().await.0.map(Judgement::of);
+            return (judgement.unwrap_or_else(|why| Judgement::without(why, *on_error, name, None)), false);
+        };
         if let Some(kept) = decisions.fresh(&key, now) {
             return (Judgement::kept(kept), false);
         }
@@ -155,10 +185,14 @@ impl Asking<'_> {
     }
 
     async fn ask(&self) -> (Outcome, decisions::Keep) {
-        let Kind::External(external) = &self.auth.settings.kind;
-        let Some(gate) = self.gate else {
-            return (Err(Undecided::Failed("there is nobody to ask")), decisions::Keep::Not);
-        };
-        external::ask(self.auth, external, gate, self.question, self.lent, self.deadline).await
+        match (&self.auth.settings.kind, self.gate, &self.auth.own) {
+            (Kind::External(external), Some(gate), _) => {
+                external::ask(self.auth, external, gate, self.question, self.lent, self.deadline).await
+            }
+            (Kind::Jwt(jwt), _, Own::Keys(ring)) => {
+                tokens::ask(&self.auth.settings.name, jwt, ring, self.question, self.deadline.at).await
+            }
+            _ => (Err(Undecided::Failed("there is nobody to ask")), decisions::Keep::Not),
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::telemetry::cells::CoreId;
 use crate::upstream::Endpoint;
 use crate::upstream::janitor::Janitor;
 use crate::upstream::pool::Pool;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -29,11 +29,27 @@ pub struct View {
     /// The highest class that its routes to upstreams use.
     pub highest: Class,
     /// A gate for each route that has an upstream, in the order of the table's routes.
-    gates: Vec<Option<Rc<RouteGate>>>,
+    gates: Vec<Option<Ways>>,
     /// The gates of the upstreams, in their order.
     own: Vec<Rc<Gate>>,
     /// The same for each auth that asks an upstream.
     auth_gates: Vec<Option<Rc<RouteGate>>>,
+}
+
+/// A route's way through its upstream's gate.
+#[derive(Clone, Debug)]
+struct Ways {
+    own: Rc<RouteGate>,
+    /// For requests that an auth puts into a lower class; the same counts and bounds.
+    lower: Vec<Rc<RouteGate>>,
+}
+
+impl Ways {
+    /// The way of a class: the route's own unless the class is lower and used by its auth.
+    fn of(&self, class: Option<Class>) -> &Rc<RouteGate> {
+        let lower = class.and_then(|class| self.lower.iter().find(|way| way.class() == class));
+        lower.unwrap_or(&self.own)
+    }
 }
 
 /// A route of a view, held by a request to its end.
@@ -58,7 +74,12 @@ impl Chosen {
 
     /// Its way through its upstream's gate, if it has an upstream.
     pub fn gate(&self) -> Option<&Rc<RouteGate>> {
-        self.view.gates[self.index].as_ref()
+        self.view.gates[self.index].as_ref().map(|ways| ways.of(None))
+    }
+
+    /// The same for a request of this class, if its auth gave it one. A class is never raised by that.
+    pub fn gate_of(&self, class: Option<Class>) -> Option<&Rc<RouteGate>> {
+        self.view.gates[self.index].as_ref().map(|ways| ways.of(class))
     }
 
     /// Who says whether its requests may pass, and the way to the upstream that is asked, if one is.
@@ -86,10 +107,22 @@ impl Chosen {
     }
 }
 
+/// The ways of a route through its upstream's gate, which has this cap.
+fn ways(route: &Route, (gate, cap): (&Rc<Gate>, u32), auth: Option<&Auth>) -> Ways {
+    let settings = &route.settings;
+    let way = |class| {
+        let (name, counts) = (settings.name.clone(), route.counts.clone());
+        RouteGate::new(name, gate.clone(), counts, settings.bound_of(cap), class)
+    };
+    let rules = auth.and_then(|auth| auth.settings.grants()).into_iter().flat_map(|grants| &grants.classes);
+    let lower: BTreeSet<_> = rules.map(|rule| rule.class).filter(|class| *class > settings.class).collect();
+    Ways { own: way(settings.class), lower: lower.into_iter().map(way).collect() }
+}
+
 /// The way of an auth through the gate of the upstream that it asks. Whoever waits for it holds a client's request,
 /// so it is shed last.
 fn auth_gate(auth: &Auth, gates: &[Rc<Gate>]) -> Option<Rc<RouteGate>> {
-    let Kind::External(external) = &auth.settings.kind;
+    let Kind::External(external) = &auth.settings.kind else { return None };
     let gate = gates.get(auth.upstream?)?.clone();
     // No route can have this name.
     let name = format!("auth:{}", auth.settings.name).into();
@@ -142,13 +175,11 @@ impl Furniture {
             Action::Upstream(index) if same(index, &table.upstreams[index]).is_some() => {
                 last.as_ref().and_then(|last| last.gates[place].clone())
             }
-            Action::Upstream(index) => Some(RouteGate::new(
-                route.settings.name.clone(),
-                own[index].clone(),
-                route.counts.clone(),
-                route.settings.bound_of(table.upstreams[index].gate.max_in_flight),
-                route.settings.class,
-            )),
+            Action::Upstream(index) => {
+                let auth = route.settings.auth.and_then(|auth| table.auths.get(auth));
+                let cap = table.upstreams[index].gate.max_in_flight;
+                Some(ways(route, (&own[index], cap), auth))
+            }
             _ => None,
         });
         let gates = routes.collect();

@@ -6,11 +6,16 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 /// A bounded place for work.
 #[derive(Debug)]
-pub struct Offload(Arc<Semaphore>);
+pub struct Offload {
+    turns: Arc<Semaphore>,
+    /// Those who may wait for a turn; a permit is one place.
+    queue: Semaphore,
+}
 
 /// Why there is no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,29 +31,46 @@ pub enum Declined {
 impl Offload {
     /// With so many turns.
     pub fn new(turns: usize) -> Self {
-        Offload(Arc::new(Semaphore::new(turns)))
+        Offload::with_queue(turns, 0)
+    }
+
+    /// With so many turns, for which so many may wait.
+    pub fn with_queue(turns: usize, waiting: usize) -> Self {
+        Offload { turns: Arc::new(Semaphore::new(turns)), queue: Semaphore::new(waiting) }
     }
 
     /// Does the work on the blocking pool of the runtime that asks.
     ///
     /// # Errors
-    /// See [`Declined`]; nothing waits for a turn.
+    /// See [`Declined`]; nothing waits for a turn but those for whom there is a place in the queue, within their
+    /// patience.
     #[expect(clippy::disallowed_methods, reason = "this is the bounded place: no turn, no thread")]
     pub async fn run<T: Send + 'static>(
         &self,
         patience: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Declined> {
-        let turn = self.0.clone().try_acquire_owned().map_err(|_| Declined::Busy)?;
+        let until = Instant::now() + patience;
+        let turn = self.turn(until).await?;
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(turn);
             result
         });
-        match tokio::time::timeout(patience, done).await {
+        match timeout_at(until, done).await {
             Ok(result) => result.map_err(|_| Declined::Failed),
             Err(_) => Err(Declined::Late),
         }
+    }
+
+    async fn turn(&self, until: Instant) -> Result<OwnedSemaphorePermit, Declined> {
+        if let Ok(turn) = self.turns.clone().try_acquire_owned() {
+            return Ok(turn);
+        }
+        let _place = self.queue.try_acquire().map_err(|_| Declined::Busy)?;
+        let turn = timeout_at(until, self.turns.clone().acquire_owned()).await;
+        // Never closed; and whoever is late was never begun.
+        turn.ok().and_then(Result::ok).ok_or(Declined::Busy)
     }
 }
 
@@ -74,6 +96,21 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(result, Ok(1), "and the turn comes back with its end");
+    }
+
+    #[tokio::test]
+    async fn those_with_a_place_in_the_queue_wait_for_their_turn_and_no_others() {
+        let offload = Offload::with_queue(1, 1);
+        let (release, hung) = sync_channel::<()>(0);
+        let first = offload.run(Duration::from_secs(5), move || hung.recv().is_ok());
+        let second = offload.run(Duration::from_secs(5), || true);
+        let third = async {
+            let refused = offload.run(Duration::from_secs(5), || true).await;
+            drop(release);
+            refused
+        };
+        let outcomes = tokio::join!(first, second, third);
+        assert_eq!(outcomes, (Ok(false), Ok(true), Err(Declined::Busy)));
     }
 
     #[tokio::test]

@@ -131,11 +131,12 @@ async fn walk(
     let (deadline, onward) = deadline::read(times, &mut parts.headers, fields, is_trusted)?;
     let path = arrival.into_path();
     let passed = auth::pass(client, &chosen, (&parts, &path), record, deadline).await?;
+    record.passed.clone_from(&passed);
     if let Some(answer) = own::answer(&settings.action, &parts, client.tls.is_some()) {
         return Ok(Outcome::Own(answer));
     }
 
-    let (Some(gate), Some(incoming)) = (chosen.gate(), body.as_ref()) else {
+    let (Some(gate), Some(incoming)) = (chosen.gate_of(record.class()), body.as_ref()) else {
         return Err(Reject::new(Reason::Internal, "a route without a gate"));
     };
     let target = departure::target(&parts.uri, path, settings.filters.strip_prefix.as_deref())?;

@@ -4,8 +4,9 @@
 //! It travels with the answer's body, then waits until the client's connection has flushed it: only then has
 //! the client the last byte, and only then is the process permit free (`design.md`, "Admission").
 
+use crate::filters::auth::verdict::Passed;
 use crate::reject::Reason;
-use crate::request::Holder;
+use crate::request::{Class, Holder};
 use crate::routing::view::Chosen;
 use crate::server::client::Client;
 use crate::server::door::Refusal;
@@ -38,6 +39,8 @@ pub struct Record {
     pub entry: Option<Entry>,
     /// The route it took.
     pub chosen: Option<Chosen>,
+    /// As whom it passed, where its route asks for that.
+    pub passed: Option<Arc<Passed>>,
     /// Its identifier.
     pub id: HeaderValue,
     /// Who the client is, proxies looked through.
@@ -84,6 +87,7 @@ impl Record {
             permit: None,
             entry: None,
             chosen: None,
+            passed: None,
             id: HeaderValue::from_static("-"),
             client_ip: client.peer.ip(),
             progress: None,
@@ -98,6 +102,13 @@ impl Record {
             log,
             answered: false,
         }
+    }
+
+    /// In which class it stands: its route's, or the lower one that its auth puts it into.
+    pub fn class(&self) -> Option<Class> {
+        let own = self.chosen.as_ref()?.route().settings.class;
+        let granted = self.passed.as_ref().and_then(|passed| passed.class);
+        Some(granted.map_or(own, |granted| granted.max(own)))
     }
 
     /// On whose behalf permits are held.
@@ -205,7 +216,8 @@ impl Record {
             backend: self.backend.as_deref().unwrap_or(""),
             status: self.status,
             reason: self.reason.map_or("", Reason::as_str),
-            class: chosen.map_or("", |chosen| chosen.route().settings.class.as_str()),
+            class: self.class().map_or("", Class::as_str),
+            identity: self.passed.as_ref().and_then(|passed| passed.identity.subject.as_deref()),
             version: self.version,
             bytes_in: progress.map_or(0, Progress::bytes_in),
             bytes_out: progress.map_or(0, Progress::bytes_out),

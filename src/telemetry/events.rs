@@ -7,6 +7,7 @@
 mod auths;
 mod certificates;
 mod ejections;
+mod keys;
 mod limits;
 mod names;
 mod ramps;
@@ -16,6 +17,7 @@ pub mod stream;
 pub use auths::AuthSilence;
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
 pub use ejections::{BackendJudged, ChecksDoubted};
+pub use keys::KeysFetched;
 pub use limits::{LimitAtFloor, LimitMoved};
 pub use names::AddressesChanged;
 pub use ramps::{CohortChosen, Comeback, RampChanged, RampConflict};

@@ -18,6 +18,7 @@ pub mod origins;
 pub mod raw;
 pub mod slow;
 pub mod tls;
+pub mod tokens;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

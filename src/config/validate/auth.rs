@@ -1,5 +1,7 @@
 //! Auths: who is asked, what it is told, what it may add, what is kept of its answers.
 
+mod own;
+
 use super::{Check, shared};
 use crate::config::diagnostics::Finding;
 use crate::config::plan::UpstreamPlan;
@@ -29,28 +31,25 @@ fn auth(
     upstreams: &[Option<UpstreamPlan>],
     check: &mut Check<'_>,
 ) -> Option<Settings> {
-    let kind = match table.text("kind")? {
+    let word = table.text("kind")?;
+    own::only_for(table, word, check);
+    let kind = match word {
         "external" => external(table, root, upstreams, check).map(Kind::External),
-        _ => {
-            let span = table.span_of("kind");
-            let message =
-                format!("{} does not act in this release; its routes would be open", check.quote(&span));
-            check.error(span, message, "use \"external\"");
-            None
-        }
+        "jwt" => own::jwt(table, root, check).map(Kind::Jwt),
+        _ => own::api_key(table, check).map(Kind::ApiKey),
     };
     let on_error = match table.text("on_error")? {
         "allow" => OnError::Allow,
         "stale" => OnError::Stale,
         _ => OnError::Deny,
     };
-    if on_error == OnError::Stale && table.table("cache").is_none() {
+    if word == "external" && on_error == OnError::Stale && table.table("cache").is_none() {
         let hint = "add cache = {}, or choose deny or allow";
         check.error(table.span_of("on_error"), "nothing can stand in where no decision is kept", hint);
     }
     let cache = match table.table("cache") {
         Some(cache) => Some(self::cache(cache, table, check)?),
-        None => None,
+        None => (word == "jwt").then(own::preset_cache),
     };
     Some(Settings {
         name: shared(table, "name")?,
@@ -99,7 +98,12 @@ fn external(
 pub fn askers(root: &Table, upstream: &str) -> usize {
     let to_it = |table: &&Table| table.text("upstream") == Some(upstream);
     let routes = root.tables("routes").filter(to_it).filter(|route| route.bool("streaming") == Some(false));
-    routes.count() + root.tables("auth").filter(to_it).count()
+    routes.count() + asking(root).filter(to_it).count()
+}
+
+/// The auths that ask their upstream for decisions.
+pub fn asking(root: &Table) -> impl Iterator<Item = &Table> {
+    root.tables("auth").filter(|auth| auth.text("kind") == Some("external"))
 }
 
 fn bound(table: &Table, root: &Table, upstream: &UpstreamPlan, check: &mut Check<'_>) -> Option<u32> {
@@ -151,10 +155,13 @@ fn is_ours(name: &HeaderName) -> bool {
 
 /// What an auth adds is taken out of what clients send, so no auth can read it from them.
 fn nobody_reads_what_is_written(table: &Table, root: &Table, check: &mut Check<'_>) {
-    let written: Vec<_> = table.header_names("copy_headers").collect();
+    let written = table.header_names("copy_headers");
+    let forwarded = table.headers("forward").iter().map(|(name, _, span)| (name, span));
+    let written: Vec<_> = written.chain(forwarded).collect();
     for (name, span) in written {
-        let mut read = root.tables("auth").flat_map(|auth| auth.header_names("headers"));
-        if read.any(|(known, _)| known == name) {
+        let told = root.tables("auth").flat_map(|auth| auth.header_names("headers")).map(|(name, _)| name);
+        let shown = root.tables("auth").filter_map(|auth| auth.header_name("header"));
+        if told.chain(shown).any(|known| known == name) {
             let message = format!("`{name}` is read from clients, so it cannot be written by an auth");
             let hint = "let the service answer with another header, or take it out of `headers`";
             check.error(span.clone(), message, hint);

@@ -1,6 +1,6 @@
 //! Routes: what they match, where requests go, and what may be told apart.
 
-use super::{Check, shared};
+use super::{Check, auth, shared};
 use crate::config::diagnostics::{Finding, Severity, Span};
 use crate::config::plan::{GatewaySettings, UpstreamPlan};
 use crate::config::value::{Data, Table, Value};
@@ -89,7 +89,7 @@ fn sharing(root: &Table, actions: &[Option<Action>]) -> HashMap<usize, u32> {
     for (index, upstream) in root.tables("upstreams").enumerate() {
         let asks =
             |auth: &&Table| auth.text("upstream").is_some_and(|name| upstream.text("name") == Some(name));
-        let auths = root.tables("auth").filter(asks).count();
+        let auths = auth::asking(root).filter(asks).count();
         if auths > 0 {
             *routes.entry(index).or_default() += u32::try_from(auths).unwrap_or(u32::MAX);
         }

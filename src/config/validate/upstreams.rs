@@ -1,6 +1,6 @@
 //! Upstreams: their bounds, their backends, and how these are spoken to.
 
-use super::{Check, owned, shared};
+use super::{Check, auth, owned, shared};
 use crate::admission::settings::{Adaptive, Mode, Settings as GateSettings};
 use crate::balancing::settings::{
     BackendSettings, Ejection, Health, Kind, Ramp, Retry, Settings as BalancingSettings,
@@ -237,7 +237,7 @@ fn ramp(table: &Table, check: &mut Check<'_>) -> Option<Ramp> {
 /// The shortest timeout among the routes to an upstream and the auths that ask it.
 fn shortest_timeout(upstream: &Table, root: &Table) -> Option<Duration> {
     let name = upstream.text("name")?;
-    let users = root.tables("routes").chain(root.tables("auth"));
+    let users = root.tables("routes").chain(auth::asking(root));
     users.filter(|user| user.text("upstream") == Some(name)).filter_map(|user| user.duration("timeout")).min()
 }
 

@@ -4,10 +4,15 @@
 use super::Kept;
 use crate::admission::RouteCounts;
 use crate::config::plan::{Plan, UpstreamPlan};
+use crate::control::keyrings::{Keyrings, Way};
+use crate::filters::auth::api_key::ApiKeys;
 use crate::filters::auth::decisions::Decisions;
-use crate::filters::auth::settings::Settings;
+use crate::filters::auth::settings::{KeySource, Kind, Settings};
 use crate::filters::auth::verdict::UNVERIFIED;
-use crate::filters::auth::{Auth, Known};
+use crate::filters::auth::{Auth, Known, Own};
+use crate::request::Class;
+use crate::routing::settings::RouteSettings;
+use crate::routing::table::Upstream;
 use crate::telemetry::metrics::Metrics;
 use http::HeaderName;
 use std::sync::{Arc, Weak};
@@ -42,6 +47,7 @@ impl Auths {
         settings: &Settings,
         plan: &Plan,
         metrics: &Metrics,
+        (keyrings, upstreams): (&Keyrings, &[Upstream]),
     ) -> Result<Auth, String> {
         let upstream = upstream(settings, plan);
         Ok(Auth {
@@ -50,6 +56,7 @@ impl Auths {
             known: self.known(settings, upstream.and_then(|index| plan.upstreams.get(index)))?,
             counts: self.counts.get_or(settings.name.clone(), RouteCounts::default),
             metrics: metrics.auth(&settings.name),
+            own: own(settings, keyrings, upstreams),
         })
     }
 
@@ -81,6 +88,24 @@ impl Auths {
     }
 }
 
+/// What an auth judges by, if it asks nobody.
+fn own(settings: &Settings, keyrings: &Keyrings, upstreams: &[Upstream]) -> Own {
+    match &settings.kind {
+        Kind::External(_) => Own::Nothing,
+        Kind::ApiKey(list) => Own::List(ApiKeys::new(list.header.clone(), list.keys.iter().cloned())),
+        Kind::Jwt(jwt) => {
+            let way = match &jwt.source {
+                KeySource::Upstream { upstream, .. } => {
+                    upstreams.iter().find(|known| known.name == *upstream)
+                }
+                _ => None,
+            };
+            let way = way.map(|upstream| Way(&upstream.cluster));
+            Own::Keys(keyrings.ring_of(jwt, way))
+        }
+    }
+}
+
 /// The upstream that an auth asks, by its place in the plan.
 fn upstream(settings: &Settings, plan: &Plan) -> Option<usize> {
     let name = settings.upstream()?;
@@ -90,6 +115,13 @@ fn upstream(settings: &Settings, plan: &Plan) -> Option<usize> {
 /// An auth asks this upstream.
 pub(super) fn asks(plan: &Plan, index: usize) -> bool {
     plan.auths.iter().any(|auth| upstream(auth, plan) == Some(index))
+}
+
+/// The classes in which a route's requests may stand.
+pub(super) fn classes(plan: &Plan, route: &RouteSettings) -> Vec<Class> {
+    let auth = route.auth.and_then(|index| plan.auths.get(index)).and_then(Settings::grants);
+    let rules = auth.iter().flat_map(|grants| &grants.classes).map(|rule| rule.class.max(route.class));
+    rules.chain([route.class]).collect()
 }
 
 /// What any auth may add to a request.

@@ -15,6 +15,8 @@ fn view(auth: &Auth) -> AuthView {
     let settings = &auth.settings;
     let (kind, max_in_flight) = match &settings.kind {
         Kind::External(external) => ("external", external.max_in_flight),
+        Kind::Jwt(_) => ("jwt", 0),
+        Kind::ApiKey(_) => ("api_key", 0),
     };
     let kept = auth.known.decisions.as_ref().zip(settings.cache.as_ref());
     let on_error = match settings.on_error {
@@ -36,6 +38,7 @@ fn view(auth: &Auth) -> AuthView {
             let (passed, refused, bytes) = (kept.passed, kept.refused, kept.bytes);
             KeptView { passed, max_passed: cache.max_entries, refused, bytes }
         }),
+        keys: super::keys::keys(auth),
         results: AuthResult::ALL
             .iter()
             .map(|result| (result.as_str().to_owned(), auth.metrics.results(*result)))

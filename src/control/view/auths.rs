@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct AuthView {
     /// Its name.
     pub name: String,
-    /// `external`.
+    /// `external`, `jwt` or `api_key`.
     pub kind: String,
     /// The upstream that is asked, if one is.
     pub upstream: Option<String>,
@@ -24,6 +24,9 @@ pub struct AuthView {
     pub max_in_flight: u32,
     /// Decisions that are kept; nothing where none are.
     pub kept: Option<KeptView>,
+    /// What tokens are checked with, if it takes tokens.
+    #[serde(default)]
+    pub keys: Option<KeysView>,
     /// Requests that were judged, ever, by what became of them.
     pub results: BTreeMap<String, u64>,
 }
@@ -41,10 +44,43 @@ pub struct KeptView {
     pub bytes: usize,
 }
 
+/// The keys that an auth checks tokens with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeysView {
+    /// Where they come from.
+    pub source: String,
+    /// How many are in use.
+    pub keys: usize,
+    /// Keys of the set that are not used: for something else, too weak, or not understood.
+    pub ignored: usize,
+    /// When the source last gave them: UTC, RFC 3339; nothing if it never did.
+    pub confirmed: Option<String>,
+    /// Seconds since then.
+    pub age_seconds: Option<f64>,
+    /// Fetches that failed since the last one that succeeded.
+    pub failures: u32,
+    /// Why the last fetch failed; nothing when it succeeded.
+    pub failure: Option<String>,
+    /// Fetches that succeeded, ever.
+    pub fetched: u64,
+    /// Fetches that failed, ever.
+    pub failed: u64,
+}
+
 impl AuthView {
     /// What the person on call must know of it.
     pub fn reason(&self) -> Option<String> {
         let (name, timeout, rule) = (&self.name, self.timeout_ms, &self.on_error);
+        if let Some(KeysView { source, keys, failures, failure: Some(why), .. }) = &self.keys {
+            return Some(match keys {
+                0 => format!(
+                    "auth {name} has no keys: {source} failed {failures} times: {why}; on_error is {rule}"
+                ),
+                _ => format!(
+                    "auth {name} stays on its last {keys} keys: {source} failed {failures} times: {why}"
+                ),
+            });
+        }
         let upstream = self.upstream.as_deref().unwrap_or("its service");
         self.silent.then(|| {
             format!(

@@ -194,7 +194,7 @@ fn decide(auth: &Auth, external: &External, answer: &Response<()>) -> (Outcome, 
             let subject = external.subject_header.as_ref().and_then(|name| headers.get(name)?.to_str().ok());
             let subject = subject.filter(|subject| subject.len() <= MOST_SUBJECT).map(Arc::from);
             let identity = Identity { auth: auth.settings.name.clone(), subject };
-            Decision::Passed(Arc::new(Passed { identity, headers: told }))
+            Decision::Passed(Arc::new(Passed { identity, headers: told, class: None }))
         }
     };
     (Ok(decision), keep(headers))

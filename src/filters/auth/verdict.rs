@@ -3,6 +3,7 @@
 
 use crate::filters::auth::settings::OnError;
 use crate::reject::{Reason, Reject};
+use crate::request::Class;
 use crate::telemetry::metrics::AuthResult;
 use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct Passed {
     pub identity: Identity,
     /// What the backend is told of it.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// In which class it stands, if that is said; its route's is never raised by it.
+    pub class: Option<Class>,
 }
 
 /// A request that does not.
@@ -59,6 +62,8 @@ pub enum Undecided {
     Timeout,
     /// No answer, or one that decides nothing.
     Failed(&'static str),
+    /// Its credential names a key that is not known, and nobody can be asked for that key.
+    KeyUnknown,
 }
 
 /// A decision, or why there is none.
@@ -115,6 +120,7 @@ impl Passed {
         Passed {
             identity: Identity { auth: auth.clone(), subject: None },
             headers: vec![(UNVERIFIED, HeaderValue::from_static("unverified"))],
+            class: None,
         }
     }
 }
@@ -147,6 +153,9 @@ impl Undecided {
                 (Reason::AuthTimeout, "the service that judges requests did not answer in time")
             }
             Undecided::Failed(detail) => (Reason::AuthFailed, detail),
+            Undecided::KeyUnknown => {
+                (Reason::AuthFailed, "the key of this token is not known, and its service cannot be asked")
+            }
         };
         Reject { retry_after: Some(fastrand::u8(1..=3)), ..Reject::new(reason, detail) }
     }
@@ -155,7 +164,7 @@ impl Undecided {
         match self {
             Undecided::Overload | Undecided::Silent | Undecided::Aborts(_) => AuthResult::Overload,
             Undecided::Timeout => AuthResult::Timeout,
-            Undecided::Failed(_) => AuthResult::Error,
+            Undecided::Failed(_) | Undecided::KeyUnknown => AuthResult::Error,
         }
     }
 }
@@ -168,7 +177,7 @@ mod tests {
         let auth: Arc<str> = "session".into();
         let stale = stale.then(|| {
             let identity = Identity { auth: auth.clone(), subject: Some("ada".into()) };
-            Arc::new(Passed { identity, headers: Vec::new() })
+            Arc::new(Passed { identity, headers: Vec::new(), class: None })
         });
         let judgement = Judgement::without(why, rule, &auth, stale);
         let refused = |reject: Reject| (reject.reason.status().as_u16(), reject.reason.as_str());
@@ -203,5 +212,7 @@ mod tests {
         }
         assert_eq!(without(Undecided::Overload, OnError::Allow, false), Err((503, "auth_overload")));
         assert_eq!(without(Undecided::Aborts(Some(2)), OnError::Allow, false), Err((429, "client_aborts")));
+        // Or whoever makes up the name of a key would be let in.
+        assert_eq!(without(Undecided::KeyUnknown, OnError::Allow, false), Err((503, "auth_failed")));
     }
 }

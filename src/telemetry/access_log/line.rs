@@ -70,6 +70,8 @@ pub struct AccessRecord<'a> {
     pub reason: &'a str,
     /// Its class.
     pub class: &'a str,
+    /// Who it is, as its auth says; never a credential.
+    pub identity: Option<&'a str>,
     /// The number of the version that it ran on.
     pub version: u64,
     /// Body bytes from the client.
@@ -132,6 +134,9 @@ impl AccessRecord<'_> {
         text(out, "route", self.route);
         text(out, "upstream", self.upstream);
         text(out, "backend", self.backend);
+        if let Some(identity) = self.identity {
+            text(out, "identity", identity);
+        }
     }
 
     fn write_answer(&self, out: &mut Vec<u8>) {

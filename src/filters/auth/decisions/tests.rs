@@ -22,7 +22,7 @@ fn decisions() -> Arc<Decisions> {
 
 fn passed() -> Outcome {
     let identity = Identity { auth: "session".into(), subject: None };
-    Ok(Decision::Passed(Arc::new(Passed { identity, headers: Vec::new() })))
+    Ok(Decision::Passed(Arc::new(Passed { identity, headers: Vec::new(), class: None })))
 }
 
 fn refused() -> Outcome {

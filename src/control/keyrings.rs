@@ -1,0 +1,381 @@
+//! The key sets that tokens are checked with: who fetches them, when, and where they are kept for the next start.
+//!
+//! One set for each source, however many auths and versions use it; it lives on across changes, and on disk across
+//! restarts, so that neither needs the network. Sets are fetched by one task each on the thread of calls to the
+//! outside, read and written on one of their own: no request waits for either longer than it wants to.
+#![expect(clippy::disallowed_methods, reason = "on the background thread and that of keys, and at start")]
+
+mod errand;
+
+use crate::balancing::Cluster;
+use crate::control::store::Store;
+use crate::filters::auth::jwt::keys::{KeySet, MAX_BYTES};
+use crate::filters::auth::jwt::pace::Pace;
+use crate::filters::auth::jwt::ring::{Changed, Held, Ring};
+use crate::filters::auth::settings::{Jwt, KeySource};
+use crate::telemetry::events::KeysFetched;
+use crate::upstream::discovery::Directory;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use errand::Errand;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+/// How often files are looked at, and what a disk refused is written again.
+const LOOK: Duration = Duration::from_secs(10);
+/// Sets kept on disk at most, those of sources that nobody uses any more included.
+const MAX_KEPT: usize = 64;
+/// How their files begin.
+const PREFIX: &str = "jwks-";
+
+/// Every source in use.
+#[derive(Debug)]
+pub struct Keyrings {
+    store: Option<Store>,
+    directory: Arc<Directory>,
+    sources: Mutex<Sources>,
+    added: Notify,
+    disk: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Sources {
+    in_use: HashMap<String, Arc<Source>>,
+    /// In use, and nobody fetches it yet.
+    added: Vec<Arc<Source>>,
+    /// What the version being built wants of sources that the active one uses too.
+    later: Vec<(Arc<Source>, Arc<Errand>)>,
+}
+
+/// One source.
+#[derive(Debug)]
+struct Source {
+    /// Names its file: a hash of everything that says where it is.
+    id: String,
+    source: KeySource,
+    ring: Weak<Ring>,
+    errand: ArcSwap<Errand>,
+    wanted: Arc<Notify>,
+    /// Not on disk yet.
+    unsaved: AtomicBool,
+}
+
+/// The upstream that a set is fetched from, as the table being built has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a>(pub &'a Cluster);
+
+impl Keyrings {
+    /// None yet. What earlier processes fetched lies in `store`, if there is one.
+    pub fn new(store: Option<Store>, directory: Arc<Directory>) -> Self {
+        Keyrings { store, directory, sources: Mutex::default(), added: Notify::new(), disk: Arc::default() }
+    }
+
+    /// The keys of a source, with those that an earlier process left if it is new here. Never fails: what cannot be
+    /// read or reached is told by the keys.
+    pub fn ring_of(&self, jwt: &Jwt, way: Option<Way<'_>>) -> Arc<Ring> {
+        if let KeySource::Secret(secret) = &jwt.source {
+            return Arc::new(Ring::fixed(KeySet::secret(&secret.0)));
+        }
+        let errand = Arc::new(Errand::of(jwt, way, &self.directory));
+        let id = blake3::hash(format!("{:?}", jwt.source).as_bytes()).to_hex()[..32].to_owned();
+        let mut sources = self.sources();
+        if let Some(source) = sources.in_use.get(&id).cloned()
+            && let Some(ring) = source.ring.upgrade()
+        {
+            sources.later.push((source, errand));
+            return ring;
+        }
+        let wanted = match jwt.source {
+            KeySource::File(_) => self.disk.clone(),
+            _ => Arc::default(),
+        };
+        let ring = Arc::new(Ring::wanting(self.kept(&id), wanted.clone()));
+        let source = Arc::new(Source {
+            id: id.clone(),
+            source: jwt.source.clone(),
+            ring: Arc::downgrade(&ring),
+            errand: ArcSwap::new(errand),
+            wanted,
+            unsaved: AtomicBool::new(false),
+        });
+        source.read();
+        sources.in_use.insert(id, source.clone());
+        if !matches!(source.source, KeySource::File(_)) {
+            sources.added.push(source);
+            self.added.notify_one();
+        }
+        ring
+    }
+
+    /// What the version that was built wants is so: it is active.
+    pub fn commit(&self) {
+        for (source, errand) in self.sources().later.drain(..) {
+            source.errand.store(errand);
+        }
+    }
+
+    /// Forgets what the version that was built wanted, and sources that nobody uses.
+    pub fn forget_unused(&self) {
+        let mut sources = self.sources();
+        sources.later.clear();
+        sources.in_use.retain(|_, source| source.ring.strong_count() > 0);
+    }
+
+    /// Fetches every set ahead of its end, for ever. Belongs on the thread of calls to the outside.
+    pub async fn keep_fetched(self: Arc<Self>) {
+        let mut tasks = JoinSet::new();
+        loop {
+            let added = std::mem::take(&mut self.sources().added);
+            for source in added {
+                let disk = self.disk.clone();
+                tasks.spawn_local(async move { source.keep_fetched(&disk).await });
+            }
+            tokio::select! {
+                () = self.added.notified() => {}
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+    }
+
+    /// Reads sets that are files again, and writes down those that were fetched, for ever. Belongs on a
+    /// thread of its own, which a disk may hold up.
+    pub async fn keep_on_disk(self: Arc<Self>) {
+        let mut trouble = false;
+        loop {
+            // Either there is something to do, or it is time anyway.
+            let _ = tokio::time::timeout(LOOK, self.disk.notified()).await;
+            let sources: Vec<_> = self.sources().in_use.values().cloned().collect();
+            let mut failed = None;
+            for source in &sources {
+                source.read();
+                source.errand.load_full().renew_trust();
+                if let Some(store) = &self.store {
+                    failed = source.save(store).err().or(failed);
+                }
+            }
+            if let Some(error) = failed.as_ref().filter(|_| !trouble) {
+                tracing::warn!(%error, "fetched keys are not stored; a restart without network may miss them");
+            }
+            trouble = failed.is_some();
+            self.tidy(&sources);
+        }
+    }
+
+    /// What an earlier process left of a source.
+    fn kept(&self, id: &str) -> Option<Held> {
+        let path = self.store.as_ref()?.directory().join(file(id));
+        let document = read(&path).ok()?;
+        let confirmed = fs::metadata(&path).and_then(|found| found.modified()).ok()?;
+        Some(Held { keys: KeySet::parse(&document).ok()?, document, confirmed })
+    }
+
+    /// Keeps the number of files bounded: the oldest that nobody uses go.
+    fn tidy(&self, sources: &[Arc<Source>]) {
+        let Some(Ok(all)) = self.store.as_ref().map(|store| fs::read_dir(store.directory())) else { return };
+        let mut kept: Vec<_> = all
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)))
+            .filter(|entry| !sources.iter().any(|source| entry.file_name() == *file(&source.id)))
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect();
+        kept.sort();
+        let most = MAX_KEPT.saturating_sub(sources.len());
+        for (_, path) in kept.iter().take(kept.len().saturating_sub(most)) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source {
+    /// Fetches for as long as anybody uses the keys.
+    async fn keep_fetched(&self, disk: &Notify) {
+        let mut life = None;
+        while let Some(ring) = self.ring.upgrade() {
+            let errand = self.errand.load_full();
+            let failures = match errand.run().await {
+                Ok((document, said)) => {
+                    life = said;
+                    self.take_in(&ring, document, disk)
+                }
+                Err(why) => self.failed(&ring, &why),
+            };
+            drop(ring);
+            let wait = Pace { refresh: errand.refresh }.wait(failures, life, fastrand::f64());
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.wanted.notified() => {}
+            }
+        }
+    }
+
+    /// Failures in a row.
+    fn take_in(&self, ring: &Ring, document: Bytes, disk: &Notify) -> u32 {
+        let failing = ring.told().failures;
+        match ring.found(document, SystemTime::now()) {
+            Ok(Changed(changed)) => {
+                if failing > 0 {
+                    KeysFetched::again(&self.source.to_string()).emit();
+                }
+                if changed {
+                    self.unsaved.store(true, Relaxed);
+                    disk.notify_one();
+                }
+                0
+            }
+            Err(bad) => self.failed(ring, &format!("what was fetched is not used: {bad}")),
+        }
+    }
+
+    fn failed(&self, ring: &Ring, why: &str) -> u32 {
+        let failures = ring.failed(why);
+        if failures == 1 {
+            let keys = ring.held().map_or(0, |held| held.keys.len());
+            KeysFetched::failed(&self.source.to_string(), why, keys).emit();
+        }
+        failures
+    }
+
+    /// Reads a set that is a file.
+    fn read(&self) {
+        let (KeySource::File(path), Some(ring)) = (&self.source, self.ring.upgrade()) else { return };
+        match read(path) {
+            Ok(document) => {
+                self.take_in(&ring, document, &Notify::new());
+                // It is on disk already.
+                self.unsaved.store(false, Relaxed);
+            }
+            Err(error) => drop(self.failed(&ring, &error.to_string())),
+        }
+    }
+
+    /// Writes down what is held, unless it is there already.
+    fn save(&self, store: &Store) -> io::Result<()> {
+        let held = self.ring.upgrade().and_then(|ring| ring.held());
+        let Some(held) = held.filter(|_| self.unsaved.swap(false, Relaxed)) else { return Ok(()) };
+        let written = store.keep_file(&file(&self.id), &held.document);
+        self.unsaved.fetch_or(written.is_err(), Relaxed);
+        written
+    }
+}
+
+fn file(id: &str) -> String {
+    format!("{PREFIX}{id}.json")
+}
+
+/// At most one byte more than a set may have.
+fn read(path: &Path) -> io::Result<Bytes> {
+    let mut document = Vec::new();
+    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut document)?;
+    Ok(document.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SET: &str =
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    fn jwt(source: KeySource, refresh: Duration) -> Jwt {
+        let rules = crate::filters::auth::jwt::Rules {
+            algorithms: Vec::new(),
+            issuers: Vec::new(),
+            audiences: Vec::new(),
+            leeway: Duration::ZERO,
+            max_length: 0,
+        };
+        Jwt {
+            header: http::header::AUTHORIZATION,
+            source,
+            refresh,
+            fetch_timeout: Duration::from_secs(1),
+            rules: Arc::new(rules),
+            grants: Default::default(),
+        }
+    }
+
+    fn url(path: &str) -> KeySource {
+        let url = format!("http://127.0.0.1:1/{path}").parse().expect("a URL");
+        KeySource::Url { url, ca: None }
+    }
+
+    fn keyrings(folder: &Path) -> Keyrings {
+        Keyrings::new(Some(Store::open(folder).expect("a folder")), Arc::default())
+    }
+
+    #[test]
+    fn one_source_has_one_set_whatever_uses_it_and_a_refused_version_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keyrings = keyrings(folder.path());
+        let first = keyrings.ring_of(&jwt(url("a"), Duration::from_secs(1)), None);
+        let refresh = || {
+            let sources = keyrings.sources();
+            sources.in_use.values().next().map(|source| source.errand.load().refresh)
+        };
+        let again = keyrings.ring_of(&jwt(url("a"), Duration::from_secs(2)), None);
+        assert!(Arc::ptr_eq(&first, &again));
+        keyrings.forget_unused();
+        keyrings.commit();
+        assert_eq!(refresh(), Some(Duration::from_secs(1)), "the version was refused");
+        let _again = keyrings.ring_of(&jwt(url("a"), Duration::from_secs(2)), None);
+        keyrings.commit();
+        assert_eq!(refresh(), Some(Duration::from_secs(2)));
+        assert!(!Arc::ptr_eq(&first, &keyrings.ring_of(&jwt(url("b"), Duration::from_secs(1)), None)));
+    }
+
+    #[test]
+    fn what_was_fetched_is_there_at_the_next_start_and_old_files_go() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let jwt = jwt(url("a"), Duration::from_secs(1));
+        let before = keyrings(folder.path());
+        let ring = before.ring_of(&jwt, None);
+        let source = before.sources().in_use.values().next().cloned().expect("one");
+        assert_eq!(source.take_in(&ring, Bytes::from_static(SET.as_bytes()), &before.disk), 0);
+        source.save(before.store.as_ref().expect("a store")).expect("it is written");
+        for n in 0..70 {
+            fs::write(folder.path().join(format!("{PREFIX}old-{n}.json")), "{}").expect("it is written");
+        }
+        before.tidy(&[source]);
+        let files = fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(files, MAX_KEPT);
+        let after = keyrings(folder.path());
+        assert_eq!(after.ring_of(&jwt, None).held().map(|held| held.keys.len()), Some(1));
+        // Of a file that somebody broke nothing is believed.
+        fs::write(
+            folder.path().join(file(&before.sources().in_use.keys().next().cloned().expect("one"))),
+            "<",
+        )
+        .expect("so");
+        assert!(keyrings(folder.path()).ring_of(&jwt, None).held().is_none());
+    }
+
+    #[test]
+    fn a_file_is_read_again_and_keeps_its_last_good_content() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keys.json");
+        fs::write(&path, SET).expect("it is written");
+        let keyrings = keyrings(folder.path());
+        let ring = keyrings.ring_of(&jwt(KeySource::File(path.clone()), Duration::from_secs(1)), None);
+        assert!(ring.held().is_some());
+        let source = keyrings.sources().in_use.values().next().cloned().expect("one");
+        fs::write(&path, "{\"keys\":").expect("it is written");
+        source.read();
+        assert!(ring.held().is_some());
+        assert_eq!(ring.told().failures, 1);
+        fs::remove_file(&path).expect("it is gone");
+        source.read();
+        assert_eq!((ring.told().failures, ring.held().map(|held| held.keys.len())), (2, Some(1)));
+    }
+}
