@@ -49,6 +49,11 @@ impl PeakEwma {
         self.record(now_ns, usual.saturating_mul(BAD_FACTOR).min(FAILURE_NS).max(usual));
     }
 
+    /// Nobody was there: there is nothing to wait for, and no accident that passes by itself.
+    pub fn absent(&self, now_ns: u64) {
+        self.record(now_ns, FAILURE_NS);
+    }
+
     /// Begins anew: what was known is of another process, of another time, or is to be found out again.
     pub fn forget(&self) {
         self.0.store(0, Relaxed);

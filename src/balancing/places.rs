@@ -317,6 +317,7 @@ impl CoreCluster {
                 // It has taken its time already: a fleet that has slowed down would lose a backend for ten seconds to
                 // each one that was a little slower than its peers.
                 Reason::Timeout => latency.record(now, took),
+                Reason::ConnectFailed => latency.absent(now),
                 _ => latency.failure(now, took),
             }
             metrics.answered(self.core, false);

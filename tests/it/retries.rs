@@ -103,17 +103,18 @@ fn a_backend_that_breaks_everything_is_not_asked_much_more_for_it() {
     wait_until(PATIENCE, "there were successes", || asked() > 300);
     origins.iter().for_each(|origin| origin.switch(RESETS));
     let (started, before) = (Instant::now(), asked());
-    wait_until(PATIENCE, "there were failures", || asked() > before + 1_000);
+    wait_until(PATIENCE, "there were failures", || asked() > before + 150);
     let report = load.stop();
     let seconds = started.elapsed().as_secs_f64();
-    report.only(&[200, 502]);
+    // Whoever fails so is left out, but for one request at a time.
+    report.only(&[200, 502, 503]);
     let (retries, successes) = (made(&gateway), report.count(200) as f64);
     let most = successes * 0.1 + 3.0 * (seconds + 2.0);
     assert!(retries <= most, "{retries} retries, {successes} successes, {seconds} s");
     assert!(retries >= 3.0, "and some are made: {retries}");
-    assert!(outcome(&gateway, "no_budget") > 300.0, "the others are told why");
+    assert!(outcome(&gateway, "no_budget") > 30.0, "the others are told why");
     let upstream = gateway.admin_get("/v1/upstreams/u").json();
-    assert!(upstream["retries"]["outcomes"]["no_budget"].as_u64().is_some_and(|n| n > 300), "{upstream}");
+    assert!(upstream["retries"]["outcomes"]["no_budget"].as_u64().is_some_and(|n| n > 30), "{upstream}");
 }
 
 #[test]
@@ -122,8 +123,8 @@ fn what_cannot_be_reached_is_dialled_three_times_a_second_more_and_not_twice_as_
     let gateway = over(&dead, "");
     let load = Load::paced(gateway.edge(), "/", 10, Duration::from_millis(20));
     let started = Instant::now();
-    wait_until(PATIENCE, "there were failures", || outcome(&gateway, "no_budget") > 300.0);
-    load.stop().only(&[502]);
+    wait_until(PATIENCE, "there were failures", || outcome(&gateway, "no_budget") > 30.0);
+    load.stop().only(&[502, 503]);
     let (retries, seconds) = (made(&gateway), started.elapsed().as_secs_f64());
     assert!((1.0..=3.0 * (seconds + 2.0)).contains(&retries), "{retries} in {seconds} s");
     assert_eq!(gateway.metrics().value("tidegate_retry_budget", &[("upstream", "u")]), 0.0);

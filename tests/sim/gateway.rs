@@ -314,6 +314,7 @@ impl Gateway {
         let seat = &mut self.seats[backend];
         match reason {
             Reason::Timeout => seat.latency.record(now, took),
+            Reason::ConnectFailed => seat.latency.absent(now),
             _ => seat.latency.failure(now, took),
         }
         seat.vitals.failed(CORE, Blame::Reason(reason));

@@ -152,6 +152,9 @@ pub enum Setback {
     Failing(Verdict),
     /// It restarted again.
     Restarted,
+    /// It failed so much that it was ejected; while it is out its clock stands still, and nothing else would be held
+    /// against it.
+    Ejected,
 }
 
 impl fmt::Display for Setback {
@@ -159,6 +162,7 @@ impl fmt::Display for Setback {
         match self {
             Setback::Failing(verdict) => write!(f, "{}", verdict.failing()),
             Setback::Restarted => f.write_str("it restarted again"),
+            Setback::Ejected => f.write_str("it was ejected"),
         }
     }
 }
@@ -293,7 +297,7 @@ impl GuardedRamp {
         let from = self.percent;
         let half = from * 0.5;
         let to = match why {
-            Setback::Failing(_) => half,
+            Setback::Failing(_) | Setback::Ejected => half,
             Setback::Restarted => half.min(next(course, 0.0)),
         };
         self.percent = to.max(LEAST);

@@ -78,6 +78,10 @@ impl Running {
 #[derive(Debug, Default)]
 struct Watched {
     detector: Detector,
+    /// Connects that failed, as of the second before.
+    undialled: Option<u64>,
+    /// Times that it was ejected, as of the second before.
+    ejections: Option<u64>,
     /// When the address came to its name that this is the backend of.
     came: Option<Instant>,
     /// Outcomes at the end of the second before: well, failed, nanoseconds.

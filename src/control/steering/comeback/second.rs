@@ -5,7 +5,7 @@ use super::{Came, Comebacks, course, target};
 use crate::balancing::Backend;
 use crate::control::ramp::fleet;
 use crate::control::ramp::guard::judge::{Second, Sight};
-use crate::control::ramp::guard::{Turn, Usual};
+use crate::control::ramp::guard::{Setback, Turn, Usual};
 use crate::control::ramp::lever::Levers;
 use crate::control::steering::watchman::{Place, effective, place};
 use crate::routing::table::Upstream;
@@ -20,6 +20,8 @@ impl Comebacks {
         let shares = upstream.cluster.shares.load();
         let course = course(upstream);
         let bar = upstream.gate.adaptive.objective.max(upstream.gate.adaptive.ceiling / 2);
+        let ejected: Vec<bool> =
+            upstream.cluster.backends.iter().map(|it| self.was_ejected(upstream, it)).collect();
         let seconds: Vec<_> =
             upstream.cluster.backends.iter().map(|it| (it, self.second(upstream, it))).collect();
         let open = |index: usize| shares.of.get(index).is_some_and(|share| !share.out && share.cap > 0);
@@ -48,7 +50,11 @@ impl Comebacks {
             // Whoever is on watch is warm, and no peer of its own.
             let own_part = if percents[index] >= 100.0 { *own } else { Second::default() };
             let sight = Sight { own: *own, peers: peers.without(&own_part), bar, present: present[index] };
-            if let Some(turn) = running.ramp.live(&course, elapsed, &sight) {
+            let turn = match ejected[index] && course.guarded {
+                true => Some(running.ramp.back_off(&course, Setback::Ejected)),
+                false => running.ramp.live(&course, elapsed, &sight),
+            };
+            if let Some(turn) = turn {
                 let target = target(upstream, &backend.settings.name);
                 came.changed = true;
                 came.events.extend(told(&target, turn, &course));
@@ -83,6 +89,14 @@ impl Comebacks {
         }
     }
 
+    /// It was ejected since this was last asked.
+    fn was_ejected(&mut self, upstream: &Upstream, backend: &Backend) -> bool {
+        let now = backend.metrics.ejections.get();
+        let watched = self.watched.entry(place(upstream, backend)).or_default();
+        let before = watched.ejections.replace(now);
+        before.is_some_and(|before| now > before)
+    }
+
     /// The second of a backend that has just ended; what is usual of it is learned while it is not ramped.
     fn second(&mut self, upstream: &Upstream, backend: &Backend) -> Second {
         let key = place(upstream, backend);
@@ -93,7 +107,10 @@ impl Comebacks {
         let [well, failed, latency_ns] =
             [0, 1, 2].map(|index: usize| now[index].saturating_sub(before[index]));
         let second = Second { well, failed, latency_ns, in_flight: u64::from(backend.in_flight.get()) };
-        if watched.detector.is_away() {
+        let signs = backend.endpoint.vitals.signs();
+        let undialled = signs.refused + signs.unreachable;
+        let nobody = signs.established == 0 && watched.undialled.replace(undialled) != Some(undialled);
+        if watched.detector.is_away() || nobody {
             // Failures count as slow answers, and its peers would be preferred for a minute. Somebody has to find out
             // whether it is back; who is refused goes elsewhere.
             backend.latency.forget();
