@@ -102,6 +102,22 @@ fn every_promise_names_tests_that_exist() {
 }
 
 #[test]
+fn whatever_it_does_by_itself_is_shown_by_tests_that_exist() {
+    let readme = read("README.md");
+    let code = sources(&root().join("tests"));
+    let rows =
+        section(&readme, "\n## What it does by itself\n").lines().filter(|line| line.starts_with("| "));
+    let names: Vec<_> = rows.flat_map(quoted).collect();
+    assert!(names.len() >= 30, "only {} tests named", names.len());
+    for name in names {
+        assert!(
+            code.contains(&format!("fn {name}(")),
+            "the README names the test {name}, which does not exist"
+        );
+    }
+}
+
+#[test]
 fn every_metric_of_the_readme_exists() {
     assert_metrics_exist("README.md");
 }
