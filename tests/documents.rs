@@ -270,6 +270,44 @@ tests:
               action: "Clients come again faster than they are let in, or there are more of them. `tidegate ramp show` has a forecast."
 "#;
 
+/// One upstream that is ramped and sheds for it, then one that has no room, and the routes of both; a drained backend
+/// is no ramp. Rates are those of one gateway.
+const SHEDS: &str = r#"
+rule_files: [RULES]
+tests:
+  - interval: 30s
+    input_series:
+      - { series: 'tidegate_upstream_ramp_percent{upstream="ramped"}', values: '25x60' }
+      - { series: 'tidegate_backend_ramp_percent{upstream="ramped",backend="a"}', values: '25x60' }
+      - { series: 'tidegate_shed_total{upstream="ramped",class="default",reason="ramp"}', values: '0+300x60' }
+      - { series: 'tidegate_shed_total{upstream="ramped",class="batch",reason="class_limit"}', values: '0+300x60' }
+      - { series: 'tidegate_upstream_ramp_percent{upstream="full"}', values: '100x60' }
+      - { series: 'tidegate_backend_ramp_percent{upstream="full",backend="a"}', values: '100x60' }
+      - { series: 'tidegate_backend_ramp_percent{upstream="full",backend="b"}', values: '0x60' }
+      - { series: 'tidegate_shed_total{upstream="full",class="batch",reason="class_limit"}', values: '0x40 0+1500x20' }
+      - { series: 'tidegate_requests_total{route="ramped",code_class="5xx",source="gateway"}', values: '0+600x60' }
+      - { series: 'tidegate_requests_total{route="ramped",code_class="2xx",source="backend"}', values: '0+600x60' }
+      - { series: 'tidegate_requests_total{route="full",code_class="5xx",source="gateway"}', values: '0x40 0+1500x20' }
+      - { series: 'tidegate_requests_total{route="full",code_class="2xx",source="backend"}', values: '0+1500x60' }
+    alert_rule_test:
+      - { eval_time: 15m, alertname: TidegateShedding, exp_alerts: [] }
+      - { eval_time: 15m, alertname: TidegateRequestsFailing, exp_alerts: [] }
+      - eval_time: 28m
+        alertname: TidegateShedding
+        exp_alerts:
+          - exp_labels: { severity: page, upstream: full }
+            exp_annotations:
+              summary: "full has no room: 50 requests a second are refused"
+              action: "Look at tidegate_shed_total by reason and class, then at the upstream's latency. Its neighbours are not affected."
+      - eval_time: 28m
+        alertname: TidegateRequestsFailing
+        exp_alerts:
+          - exp_labels: { severity: page, route: full }
+            exp_annotations:
+              summary: "The gateway itself answers 30% of full with 5xx"
+              action: "The reason is in the access log and in x-tidegate-reason: no room, a deadline, or a broken backend."
+"#;
+
 /// Has promtool run a test of the rules.
 fn promtool_passes(test: &str) {
     let folder = tempfile::tempdir().expect("a folder of its own");
@@ -293,6 +331,11 @@ fn alerts_about_certificates_come_in_time() {
 #[test]
 fn alerts_about_ramps_come_for_those_that_are_forgotten_or_shed_more_and_more() {
     promtool_passes(RAMPS);
+}
+
+#[test]
+fn nobody_is_paged_for_what_a_ramp_sheds() {
+    promtool_passes(SHEDS);
 }
 
 #[test]
