@@ -308,6 +308,27 @@ tests:
               action: "The reason is in the access log and in x-tidegate-reason: no room, a deadline, or a broken backend."
 "#;
 
+/// A backend that restarts every minute, and one that did so once.
+const FLAPS: &str = r#"
+rule_files: [RULES]
+tests:
+  - interval: 1m
+    input_series:
+      - { series: 'tidegate_backend_incarnations_total{upstream="orders",backend="a"}', values: '0x10 0+1x30' }
+      - { series: 'tidegate_backend_ejections_total{upstream="orders",backend="a"}', values: '0x40' }
+      - { series: 'tidegate_backend_incarnations_total{upstream="orders",backend="b"}', values: '0x10 1x30' }
+      - { series: 'tidegate_backend_ejections_total{upstream="orders",backend="b"}', values: '0x10 1x30' }
+    alert_rule_test:
+      - { eval_time: 12m, alertname: TidegateBackendFlaps, exp_alerts: [] }
+      - eval_time: 35m
+        alertname: TidegateBackendFlaps
+        exp_alerts:
+          - exp_labels: { severity: ticket, upstream: orders, backend: a }
+            exp_annotations:
+              summary: "orders/a was ejected or restarted 15 times in a quarter of an hour"
+              action: "`tidegate events --kind ejection,ramp` says why each time. Does it crash, or fail under load?"
+"#;
+
 /// Has promtool run a test of the rules.
 fn promtool_passes(test: &str) {
     let folder = tempfile::tempdir().expect("a folder of its own");
@@ -336,6 +357,11 @@ fn alerts_about_ramps_come_for_those_that_are_forgotten_or_shed_more_and_more() 
 #[test]
 fn nobody_is_paged_for_what_a_ramp_sheds() {
     promtool_passes(SHEDS);
+}
+
+#[test]
+fn a_backend_that_keeps_restarting_is_a_ticket() {
+    promtool_passes(FLAPS);
 }
 
 #[test]
