@@ -112,7 +112,7 @@ enum Verb {
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
-    /// Hash an admin token for `[admin] tokens`; reads it from standard input.
+    /// Hash an admin token or an API key for the file; reads it from standard input.
     HashToken {
         /// Make a new random token and print it with its hash.
         #[arg(long)]

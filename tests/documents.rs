@@ -102,6 +102,22 @@ fn every_promise_names_tests_that_exist() {
 }
 
 #[test]
+fn whatever_it_does_by_itself_is_shown_by_tests_that_exist() {
+    let readme = read("README.md");
+    let code = sources(&root().join("tests"));
+    let rows =
+        section(&readme, "\n## What it does by itself\n").lines().filter(|line| line.starts_with("| "));
+    let names: Vec<_> = rows.flat_map(quoted).collect();
+    assert!(names.len() >= 30, "only {} tests named", names.len());
+    for name in names {
+        assert!(
+            code.contains(&format!("fn {name}(")),
+            "the README names the test {name}, which does not exist"
+        );
+    }
+}
+
+#[test]
 fn every_metric_of_the_readme_exists() {
     assert_metrics_exist("README.md");
 }
@@ -254,6 +270,65 @@ tests:
               action: "Clients come again faster than they are let in, or there are more of them. `tidegate ramp show` has a forecast."
 "#;
 
+/// One upstream that is ramped and sheds for it, then one that has no room, and the routes of both; a drained backend
+/// is no ramp. Rates are those of one gateway.
+const SHEDS: &str = r#"
+rule_files: [RULES]
+tests:
+  - interval: 30s
+    input_series:
+      - { series: 'tidegate_upstream_ramp_percent{upstream="ramped"}', values: '25x60' }
+      - { series: 'tidegate_backend_ramp_percent{upstream="ramped",backend="a"}', values: '25x60' }
+      - { series: 'tidegate_shed_total{upstream="ramped",class="default",reason="ramp"}', values: '0+300x60' }
+      - { series: 'tidegate_shed_total{upstream="ramped",class="batch",reason="class_limit"}', values: '0+300x60' }
+      - { series: 'tidegate_upstream_ramp_percent{upstream="full"}', values: '100x60' }
+      - { series: 'tidegate_backend_ramp_percent{upstream="full",backend="a"}', values: '100x60' }
+      - { series: 'tidegate_backend_ramp_percent{upstream="full",backend="b"}', values: '0x60' }
+      - { series: 'tidegate_shed_total{upstream="full",class="batch",reason="class_limit"}', values: '0x40 0+1500x20' }
+      - { series: 'tidegate_requests_total{route="ramped",code_class="5xx",source="gateway"}', values: '0+600x60' }
+      - { series: 'tidegate_requests_total{route="ramped",code_class="2xx",source="backend"}', values: '0+600x60' }
+      - { series: 'tidegate_requests_total{route="full",code_class="5xx",source="gateway"}', values: '0x40 0+1500x20' }
+      - { series: 'tidegate_requests_total{route="full",code_class="2xx",source="backend"}', values: '0+1500x60' }
+    alert_rule_test:
+      - { eval_time: 15m, alertname: TidegateShedding, exp_alerts: [] }
+      - { eval_time: 15m, alertname: TidegateRequestsFailing, exp_alerts: [] }
+      - eval_time: 28m
+        alertname: TidegateShedding
+        exp_alerts:
+          - exp_labels: { severity: page, upstream: full }
+            exp_annotations:
+              summary: "full has no room: 50 requests a second are refused"
+              action: "Look at tidegate_shed_total by reason and class, then at the upstream's latency. Its neighbours are not affected."
+      - eval_time: 28m
+        alertname: TidegateRequestsFailing
+        exp_alerts:
+          - exp_labels: { severity: page, route: full }
+            exp_annotations:
+              summary: "The gateway itself answers 30% of full with 5xx"
+              action: "The reason is in the access log and in x-tidegate-reason: no room, a deadline, or a broken backend."
+"#;
+
+/// A backend that restarts every minute, and one that did so once.
+const FLAPS: &str = r#"
+rule_files: [RULES]
+tests:
+  - interval: 1m
+    input_series:
+      - { series: 'tidegate_backend_incarnations_total{upstream="orders",backend="a"}', values: '0x10 0+1x30' }
+      - { series: 'tidegate_backend_ejections_total{upstream="orders",backend="a"}', values: '0x40' }
+      - { series: 'tidegate_backend_incarnations_total{upstream="orders",backend="b"}', values: '0x10 1x30' }
+      - { series: 'tidegate_backend_ejections_total{upstream="orders",backend="b"}', values: '0x10 1x30' }
+    alert_rule_test:
+      - { eval_time: 12m, alertname: TidegateBackendFlaps, exp_alerts: [] }
+      - eval_time: 35m
+        alertname: TidegateBackendFlaps
+        exp_alerts:
+          - exp_labels: { severity: ticket, upstream: orders, backend: a }
+            exp_annotations:
+              summary: "orders/a was ejected or restarted 15 times in a quarter of an hour"
+              action: "`tidegate events --kind ejection,ramp` says why each time. Does it crash, or fail under load?"
+"#;
+
 /// Has promtool run a test of the rules.
 fn promtool_passes(test: &str) {
     let folder = tempfile::tempdir().expect("a folder of its own");
@@ -277,6 +352,16 @@ fn alerts_about_certificates_come_in_time() {
 #[test]
 fn alerts_about_ramps_come_for_those_that_are_forgotten_or_shed_more_and_more() {
     promtool_passes(RAMPS);
+}
+
+#[test]
+fn nobody_is_paged_for_what_a_ramp_sheds() {
+    promtool_passes(SHEDS);
+}
+
+#[test]
+fn a_backend_that_keeps_restarting_is_a_ticket() {
+    promtool_passes(FLAPS);
 }
 
 #[test]

@@ -72,7 +72,7 @@ unharmed:
   curl -i http://127.0.0.1:8080/reports; curl -i http://127.0.0.1:8080/shop
   curl -X POST http://127.0.0.1:{reports}/heal
 
-Give /shop a quarter for ten seconds, and watch it:
+Give /shop a quarter for ten seconds, and watch it come back by guarded steps:
   {program} ramp set shop 25 --then 100 --after 10s
   {program} events --follow
 

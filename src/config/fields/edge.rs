@@ -62,7 +62,7 @@ pub static ADMIN: [Field; 5] = [
         "state_dir",
         Kind::Path,
         "\"/var/lib/tidegate\"",
-        "The last good version, ramps and drains; --state-dir and TIDEGATE_STATE_DIR win over it.",
+        "The last good version, ramps, drains, references, limits and fetched keys; --state-dir and TIDEGATE_STATE_DIR win over it.",
     )
     .high(),
     preset("socket", Kind::Bool, "true", "Also listen on state_dir/admin.sock, for its owner and root only."),

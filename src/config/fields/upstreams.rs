@@ -172,7 +172,7 @@ static RETRY: [Field; 2] = [
         "max_retries",
         Kind::Integer(0, 5),
         "1",
-        "Further backends tried for a request that was provably not sent.",
+        "Further backends tried for a request that was provably not sent, or is idempotent, has no body and broke off.",
     ),
     preset(
         "budget",
