@@ -4,44 +4,40 @@
 mod boot;
 mod demo;
 mod leave;
+mod news;
 mod supervisor;
+mod threads;
 
 pub use demo::demo;
 
 use crate::admin::reach::Reach;
-use crate::admin::{self, AdminState, ViewSource};
+use crate::admin::{AdminState, ViewSource};
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::{Environment, ProcessEnvironment};
-use crate::control::apply::{Desk, Job};
+use crate::control::apply::Desk;
 use crate::control::build::Builder;
-use crate::control::checks::keep_checked;
 use crate::control::keyrings::Keyrings;
 use crate::control::observe::Observatory;
-use crate::control::readdress::follow_names;
 use crate::control::steering::Steering;
-use crate::control::steering::keep::{Kept, keep};
-use crate::control::store::Store;
-use crate::control::watch::watch;
-use crate::control::{Cause, Control, Outcome, Parts};
+use crate::control::steering::keep::Kept;
+use crate::control::{Control, Parts};
 use crate::listener::Listeners;
 use crate::routing::table::Live;
-use crate::runtime;
-use crate::runtime::allocator;
 use crate::runtime::bells::Bells;
-use crate::runtime::clock::TICK;
 use crate::runtime::descriptors::Descriptors;
 use crate::runtime::watchdog::{Heartbeats, Verdict, Watchdog};
 use crate::server::process::Process;
 use crate::server::station::Shared;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::events::{Started, stream};
+use crate::telemetry::events::Started;
 use crate::telemetry::logs::{self, Logs};
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::discovery::{Directory, Pace, keep_resolved};
+use crate::upstream::discovery::Directory;
 use crate::worker::Workers;
 use anyhow::Context;
 use boot::Boot;
 use leave::Ears;
+use news::Newsreader;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -49,8 +45,9 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use supervisor::{Feeder, Health, Supervisor};
+use threads::{Outside, run_background, run_keeper, run_keys, run_outside, serve_admin};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -220,42 +217,6 @@ fn start(
     })
 }
 
-/// Tells the service manager, and whoever reads `addresses.json`, what came of a change.
-#[derive(Clone)]
-struct Newsreader {
-    supervisor: Supervisor,
-    observatory: Arc<Observatory>,
-    admin: SocketAddr,
-}
-
-impl Newsreader {
-    fn status(&self) -> String {
-        let control = &self.observatory.control;
-        supervisor::status_line(&control.active_hash(), &control.bound(), self.admin)
-    }
-
-    fn tell(&self, cause: Cause, outcome: Outcome) {
-        let control = &self.observatory.control;
-        if outcome == Outcome::Applied
-            && let Err(error) = control.store().publish_addresses(self.admin, &control.bound())
-        {
-            tracing::warn!(%error, "addresses.json still has the addresses from before the change");
-        }
-        let mut status = self.status();
-        if outcome == Outcome::Refused {
-            status += ", the last change was refused";
-        }
-        match cause {
-            // Whatever came of it, reloading is over.
-            Cause::Signal => self.supervisor.ready(&status),
-            Cause::Watch if outcome != Outcome::Unchanged => self.supervisor.status(&status),
-            // A refusal is for whoever asked: the line is of what was asked of the process by file and signal.
-            Cause::Api if outcome == Outcome::Applied => self.supervisor.status(&status),
-            Cause::Boot | Cause::Watch | Cause::Api => {}
-        }
-    }
-}
-
 /// Binds the address of the operators' side.
 fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let socket =
@@ -296,120 +257,4 @@ fn tokens_for(admin_side: AdminSlot) -> Box<dyn Fn(&AdminSettings) + Send + Sync
             tracing::error!(%error, "the admin tokens stay as they were");
         }
     })
-}
-
-/// The admin thread: nothing that blocks ever runs there.
-fn serve_admin(
-    socket: TcpListener,
-    socket_home: Option<PathBuf>,
-    (state, steering): (Arc<AdminState>, Arc<Steering>),
-    beating: Option<(Duration, Arc<AtomicU64>)>,
-    stop: CancellationToken,
-) -> io::Result<JoinHandle<()>> {
-    let main = move || async move {
-        tokio::task::spawn_local(steer(steering));
-        if let Some((every, beats)) = beating {
-            tokio::task::spawn_local(async move {
-                let mut ticks = tokio::time::interval(every);
-                loop {
-                    ticks.tick().await;
-                    beats.fetch_add(1, Relaxed);
-                }
-            });
-        }
-        match socket_home.map(|home| admin::socket::bind(&home)) {
-            Some(Ok(own)) => {
-                let (state, stop) = (state.clone(), stop.clone());
-                tokio::task::spawn_local(admin::serve(own, state, stop.cancelled_owned()));
-            }
-            Some(Err(error)) => {
-                tracing::warn!(%error, "the admin socket cannot be made; the address can be used")
-            }
-            None => {}
-        }
-        if let Some(records) = stream::receiver() {
-            tokio::task::spawn_local(admin::events::keep(state.clone(), records));
-        }
-        match tokio::net::TcpListener::from_std(socket) {
-            Ok(listener) => admin::serve(listener, state, stop.cancelled_owned()).await,
-            Err(error) => tracing::error!(%error, "the admin side cannot listen"),
-        }
-    };
-    runtime::spawn("admin", main).map(|(_, thread)| thread)
-}
-
-/// Lets ramps take their steps, and references be learned, for as long as the admin thread lives.
-async fn steer(steering: Arc<Steering>) {
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    loop {
-        steering.tick(ticks.tick().await.into_std());
-    }
-}
-
-/// The background thread: files and signals. It may block; nobody waits for it.
-fn run_background(
-    control: Arc<Control>,
-    told: (mpsc::Receiver<()>, mpsc::Receiver<Job>),
-    news: Newsreader,
-    stop: CancellationToken,
-) -> io::Result<JoinHandle<()>> {
-    let main = move || async move {
-        tokio::select! {
-            () = watch(control, told, move |cause, outcome| news.tell(cause, outcome)) => {}
-            () = stop.cancelled() => {}
-        }
-    };
-    runtime::spawn("background", main).map(|(_, thread)| thread)
-}
-
-/// What is asked outside, and for whom.
-struct Outside {
-    directory: Arc<Directory>,
-    live: Arc<Live>,
-    metrics: Arc<Metrics>,
-    keyrings: Arc<Keyrings>,
-}
-
-/// The thread of calls to the outside that nobody's request waits for. A disk that hangs must not hold it up, nor it
-/// a change of the configuration.
-fn run_outside(
-    control: Arc<Control>,
-    Outside { directory, live, metrics, keyrings }: Outside,
-    stop: CancellationToken,
-) -> io::Result<JoinHandle<()>> {
-    let main = move || async move {
-        tokio::task::spawn_local(keep_resolved(directory, Pace::default()));
-        tokio::task::spawn_local(follow_names(control));
-        tokio::task::spawn_local(keep_checked(live, metrics));
-        tokio::task::spawn_local(keyrings.keep_fetched());
-        stop.cancelled().await;
-    };
-    runtime::spawn("outside", main).map(|(_, thread)| thread)
-}
-
-/// The thread of files with keys. They may lie anywhere, and one that hangs must not hold up what is kept of ramps.
-fn run_keys(keyrings: Arc<Keyrings>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
-    let main = move || async move {
-        tokio::select! {
-            () = keyrings.keep_on_disk() => {}
-            () = stop.cancelled() => {}
-        }
-    };
-    runtime::spawn("keys", main).map(|(_, thread)| thread)
-}
-
-/// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither
-/// names nor changes.
-fn run_keeper(steering: Arc<Steering>, store: Store, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
-    let main = move || async move {
-        tokio::task::spawn_local(allocator::give_back());
-        tokio::select! {
-            () = keep(steering.clone(), store.clone()) => {}
-            () = stop.cancelled() => {}
-        }
-        // What was learned since it was last kept.
-        steering.keep_now(&store);
-    };
-    runtime::spawn("keeper", main).map(|(_, thread)| thread)
 }
