@@ -23,6 +23,7 @@ use crate::control::limits::Limits;
 use crate::control::ramp::lever::{Lever, Levers, Signature, Stuck, Target};
 use crate::routing::table::{Live, Table, Upstream};
 use crate::runtime::bells::Bells;
+use crate::runtime::clock::unix_ms;
 use crate::telemetry::events::{Comeback, RampChanged};
 use comeback::{Beside, Came, Comebacks};
 use crowd::Crowd;
@@ -31,7 +32,7 @@ use order::{known, lever, sign, stuck};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use watchman::Watchman;
 
@@ -326,12 +327,6 @@ impl State {
             }
         }
     }
-}
-
-/// Milliseconds since 1970.
-fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What somebody wants of a lever, in bounds; and what they are told when it cannot be.
 
 use crate::control::ramp::lever::{Due, Lever, Signature, Stuck, Target, Then};
-use crate::control::steering::unix_ms;
 use crate::routing::table::{Table, Upstream};
+use crate::runtime::clock::unix_ms;
 use std::time::{Duration, Instant};
 
 /// The longest time to a next step.
