@@ -10,7 +10,9 @@
 pub mod aborts;
 pub mod adaptive;
 pub mod cohorts;
+mod gate;
 pub mod granted;
+mod lasting;
 pub mod latency;
 pub mod line;
 pub mod patience;
@@ -22,200 +24,21 @@ mod streams;
 mod wait;
 mod zombies;
 
+pub use gate::{Gate, class_limit, stays_out};
 pub use granted::Granted;
+pub use lasting::{CoreState, Shared};
 
-use crate::admission::aborts::Aborts;
-use crate::admission::adaptive::board::{Board, Said};
-use crate::admission::cohorts::Cohorts;
-use crate::admission::line::Line;
-use crate::admission::patience::Patience;
-use crate::admission::queue::Queue;
-use crate::admission::settings::{Mode, Settings};
-use crate::admission::wait::Waiter;
+use crate::admission::adaptive::board::Said;
 use crate::balancing::shares::Shares;
-use crate::balancing::{Bound, CoreCluster, NoPlace};
+use crate::balancing::{Bound, NoPlace};
 use crate::permit::{Counter, Permit};
 use crate::reject::{Reason, Reject};
 use crate::request::Class;
-use crate::runtime::bells::Bells;
-use crate::telemetry::cells::CoreId;
-use crate::telemetry::events::ShedNotices;
-use crate::telemetry::metrics::UpstreamMetrics;
 use http::HeaderMap;
-use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What outlives versions of one upstream, shared by all cores.
-#[derive(Debug)]
-pub struct Shared {
-    /// The upstream's name.
-    pub name: Arc<str>,
-    /// In flight and waiting.
-    pub line: Line,
-    /// The limit that finds itself.
-    pub board: Board,
-    /// Permits whose client or deadline is gone; part of those in flight.
-    pub zombies: Counter,
-    /// Streams whose client or deadline is gone; part of the backends' streams.
-    pub stream_zombies: Counter,
-    /// Whom it serves while a ramp binds.
-    pub cohorts: Cohorts,
-    /// Whose aborts made zombies.
-    aborts: Arc<Aborts>,
-    /// Sheds in the log.
-    notices: ShedNotices,
-}
-
-impl Shared {
-    /// Nothing in flight.
-    pub fn new(name: &Arc<str>, cores: usize) -> Self {
-        let notices = ShedNotices::new(name.clone());
-        Shared {
-            name: name.clone(),
-            line: Line::new(cores),
-            board: Board::new(cores),
-            zombies: Counter::default(),
-            stream_zombies: Counter::default(),
-            cohorts: Cohorts::default(),
-            aborts: Arc::default(),
-            notices,
-        }
-    }
-}
-
-/// What outlives versions of one upstream, on one core.
-#[derive(Debug)]
-pub struct CoreState {
-    shared: Arc<Shared>,
-    queue: RefCell<Queue<Rc<Waiter>>>,
-    patience: RefCell<Patience>,
-    zombies: zombies::Zombies,
-    stream_zombies: zombies::Zombies,
-    latency: RefCell<latency::Latency>,
-    sheds: RefCell<refusal::ShedRatio>,
-    /// Permits ever granted on this core.
-    granted: Cell<u64>,
-    /// Counts wake-ups, so that other cores get their turn.
-    turns: Cell<u32>,
-    bells: Arc<Bells>,
-    core: CoreId,
-}
-
-impl CoreState {
-    /// Nobody waits yet.
-    pub fn new(shared: Arc<Shared>, bells: Arc<Bells>, core: CoreId) -> Rc<Self> {
-        let patience = RefCell::new(Patience::new(Instant::now(), shared.line.released(), 0));
-        Rc::new(CoreState {
-            shared,
-            queue: RefCell::default(),
-            patience,
-            zombies: zombies::Zombies::default(),
-            stream_zombies: zombies::Zombies::default(),
-            latency: RefCell::default(),
-            sheds: RefCell::default(),
-            granted: Cell::new(0),
-            turns: Cell::new(0),
-            bells,
-            core,
-        })
-    }
-
-    /// Somebody waits here.
-    pub fn has_waiters(&self) -> bool {
-        !self.queue.borrow().is_empty()
-    }
-
-    /// Serves whoever waits here as long as there is room, then passes the bell on. Called when this core's
-    /// bell rings, and by a release on this core.
-    pub fn serve(&self) {
-        wait::serve(self);
-    }
-
-    /// Old response times and sheds fade; called every ten seconds.
-    pub fn fade(&self) {
-        self.latency.borrow_mut().fade();
-        self.sheds.borrow_mut().fade();
-    }
-
-    /// Wakes somebody who waits: on this core directly, on another by its bell. Every fourth time another core
-    /// comes first: with its own always first, a core that once had nothing in flight would never get anything
-    /// again while the others are overloaded.
-    fn wake(&self) {
-        let turn = self.turns.get().wrapping_add(1);
-        self.turns.set(turn);
-        let first = self.core.0 as usize + usize::from(turn.is_multiple_of(4));
-        match self.shared.line.core_to_wake(first) {
-            Some(core) if core == self.core.0 as usize => wait::serve(self),
-            Some(core) => self.bells.ring(core),
-            None => {}
-        }
-    }
-}
-
-/// One upstream's gate on one core, for one version.
-#[derive(Debug)]
-pub struct Gate {
-    settings: Settings,
-    state: Rc<CoreState>,
-    cluster: Rc<CoreCluster>,
-    metrics: Arc<UpstreamMetrics>,
-    /// The highest class that the upstream's routes use: it may fill the whole limit.
-    highest: Class,
-}
-
-impl Gate {
-    /// A gate before a cluster.
-    pub fn new(
-        settings: Settings,
-        highest: Class,
-        state: Rc<CoreState>,
-        cluster: Rc<CoreCluster>,
-        metrics: Arc<UpstreamMetrics>,
-    ) -> Rc<Self> {
-        Rc::new(Gate { settings, state, cluster, metrics, highest })
-    }
-
-    /// What zombies and requests together may hold: the cap, or what ramps leave of it. Not what the limit finds for
-    /// itself: after a collapse that would let go of all zombies at once, while backends still work on them.
-    fn bound(&self) -> u32 {
-        let cap = self.settings.max_in_flight;
-        self.cluster.shares().total.map_or(cap, |total| total.min(cap))
-    }
-
-    /// What the upstream may hold without a ramp: its cap, or what the limit that finds itself leaves of it.
-    fn open(&self, said: Said) -> u32 {
-        let cap = self.settings.max_in_flight;
-        if self.settings.adaptive.mode == Mode::Enforce { said.limit().min(cap) } else { cap }
-    }
-
-    /// What is on the board, whether it acts or not.
-    fn said(&self) -> Said {
-        self.state.shared.board.said()
-    }
-
-    /// Counts a shed, and tells the log, at most once a second for each reason.
-    pub fn shed(&self, class: Class, reason: Reason) {
-        self.metrics.shed(self.state.core, class, reason);
-        self.state.shared.notices.shed(reason, Instant::now());
-    }
-}
-
-/// What a class may fill of a limit, relative to the highest class in use (`design.md`, "Admission").
-pub fn class_limit(limit: u32, class: Class, highest: Class) -> u32 {
-    if class <= highest {
-        return limit;
-    }
-    let share = u64::from(limit) * u64::from(class.tenths()) / u64::from(highest.tenths());
-    u32::try_from(share).unwrap_or(limit).max(1)
-}
-
-/// While a whole fleet comes back this class stays out; never the highest in use, or nobody would be served.
-pub fn stays_out(class: Class, highest: Class) -> bool {
-    class >= Class::Sheddable && class > highest
-}
 
 /// What outlives versions of one route, shared by all cores.
 #[derive(Debug, Default)]

@@ -3,60 +3,49 @@
 
 mod boot;
 mod demo;
+mod ground;
 mod leave;
+mod news;
+mod street;
 mod supervisor;
+mod threads;
 
 pub use demo::demo;
 
 use crate::admin::reach::Reach;
-use crate::admin::{self, AdminState, ViewSource};
+use crate::admin::{AdminState, ViewSource};
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::{Environment, ProcessEnvironment};
-use crate::control::apply::{Desk, Job};
-use crate::control::build::Builder;
-use crate::control::checks::keep_checked;
-use crate::control::keyrings::Keyrings;
+use crate::control::apply::Desk;
 use crate::control::observe::Observatory;
-use crate::control::readdress::follow_names;
 use crate::control::steering::Steering;
-use crate::control::steering::keep::{Kept, keep};
-use crate::control::store::Store;
-use crate::control::watch::watch;
-use crate::control::{Cause, Control, Outcome, Parts};
+use crate::control::steering::keep::Kept;
+use crate::control::{Control, Parts};
 use crate::listener::Listeners;
-use crate::routing::table::Live;
-use crate::runtime;
-use crate::runtime::allocator;
 use crate::runtime::bells::Bells;
-use crate::runtime::clock::TICK;
-use crate::runtime::descriptors::Descriptors;
-use crate::runtime::watchdog::{Heartbeats, Verdict, Watchdog};
+use crate::runtime::watchdog::Watchdog;
 use crate::server::process::Process;
 use crate::server::station::Shared;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::events::{Started, stream};
+use crate::telemetry::events::Started;
 use crate::telemetry::logs::{self, Logs};
-use crate::telemetry::metrics::Metrics;
-use crate::upstream::discovery::{Directory, Pace, keep_resolved};
-use crate::worker::Workers;
 use anyhow::Context;
 use boot::Boot;
+use ground::Ground;
 use leave::Ears;
-use std::io;
+use news::Newsreader;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use street::Street;
 use supervisor::{Feeder, Health, Supervisor};
+use threads::{run_background, run_keeper, run_keys, run_outside, serve_admin};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, acceptor,
-/// signals; and two to spare.
-const OTHER_RUNTIMES: usize = 9;
 
 /// What `run` was told.
 #[derive(Clone, Debug)]
@@ -105,155 +94,90 @@ fn start(
     Started { program: env!("CARGO_PKG_VERSION") }.emit();
     let supervisor = Supervisor::from_environment();
     let boot = Boot::read(options, &*environment)?;
-    let plan = &boot.active.plan;
-    let cores = plan.gateway.workers;
-
-    let (descriptors, warning) = Descriptors::at_start(cores + OTHER_RUNTIMES);
-    warning.into_iter().for_each(|warning| tracing::warn!("{warning}"));
-    let metrics = Arc::new(Metrics::new(cores));
-    metrics.process().watch_log(logs.dropped());
-    let access_log = AccessLog::start(plan.access_log.target.clone(), metrics.clone())?;
-    let directory = Arc::new(Directory::default());
-
-    let mut builder = Builder::new(cores, metrics.clone(), directory.clone(), descriptors.clone());
-    let keyrings = Arc::new(Keyrings::new(Some(boot.store.clone()), directory.clone()));
-    builder.use_keyrings(keyrings.clone());
-    if boot.again {
-        builder.forgive_certificates();
-    }
-    let table = builder.build(plan).map_err(anyhow::Error::msg)?;
-    builder.commit(plan);
-    let live = Arc::new(Live::new(Arc::new(table)));
+    let ground = Ground::lay(&boot, logs)?;
+    let (builder, live) = ground.first_table(&boot)?;
     // Before the first request: a ramp outlives a restart.
-    let bells = Arc::new(Bells::new(cores));
+    let bells = Arc::new(Bells::new(ground.cores));
     let steering = Steering::new(live.clone(), bells.clone(), Kept::read(&boot.store));
-    let process = Arc::new(Process::default());
-    let shared =
-        Shared { live: live.clone(), process: process.clone(), metrics: metrics.clone(), bells, started };
+    let (process, metrics) = (Arc::new(Process::default()), ground.metrics.clone());
+    let shared = Shared { live, process, metrics, bells, started };
 
     // The admin address before the cores: when it is taken, no client was let in yet.
-    let admin_socket = bind_admin(plan.admin.address)?;
+    let admin_socket = bind_admin(boot.active.plan.admin.address)?;
     let admin = admin_socket.local_addr()?;
-
-    let stop_cores = CancellationToken::new();
-    let stop_rest = CancellationToken::new();
-    let hearts = Arc::new(Heartbeats::new(cores));
-    let (workers, core_threads) = Workers::start(cores, &shared, &access_log, &hearts, &stop_cores)?;
-    let workers = Arc::new(workers);
-    let watchdog = watch_cores(&hearts, &metrics)?;
-    let listeners = Arc::new(Listeners::start(workers.clone(), descriptors)?);
-    open_doors(&listeners, &boot)?;
+    let street = Street::open(&boot, &ground, &shared)?;
 
     // Each needs the other: a change brings the admin side new tokens, and the admin side looks at the control
     // plane. So control gets a place where the admin side will be.
     let admin_side = AdminSlot::default();
-    let (active, counted) = (live.clone(), metrics.clone());
     let parts = Parts {
         file: options.config.clone(),
         environment,
-        live,
+        live: shared.live.clone(),
         steering: steering.clone(),
-        listeners: listeners.clone(),
+        listeners: street.listeners.clone(),
         builder,
-        names: directory.clone(),
+        names: ground.directory.clone(),
         store: boot.store.clone(),
-        metrics: metrics.clone(),
-        access_log: access_log.clone(),
+        metrics: shared.metrics.clone(),
+        access_log: ground.access_log.clone(),
         admin: tokens_for(admin_side.clone()),
     };
-    let control =
-        Arc::new(Control::new(parts, boot.read.as_deref(), boot.active.clone(), boot.degraded.clone()));
-    if let Err(error) = boot.keep() {
-        control.not_kept(&error);
-    }
-    let observatory = Arc::new(Observatory {
-        control: control.clone(),
-        process,
-        workers: workers.clone(),
-        hearts: hearts.clone(),
-        cores,
-        started,
-        ready: AtomicBool::new(false),
-    });
-    let view: ViewSource = {
-        let observatory = observatory.clone();
-        Arc::new(move || observatory.view())
-    };
-    let state = AdminState::new(metrics, view, &plan.admin)?;
+    let control = take_control(parts, &boot);
+    let observatory = street.observe(&control, &shared);
+    let state = AdminState::new(shared.metrics.clone(), view(&observatory), &boot.active.plan.admin)?;
     // It was empty: nobody else has it.
     let _ = admin_side.set(state.clone());
-
     let (desk, orders) = Desk::open(&control);
-    state.connect(Reach::new(workers, control.clone(), desk));
+    state.connect(Reach::new(street.workers, control.clone(), desk));
+
+    let stop = CancellationToken::new();
     let (wishes, heard) = mpsc::channel(1);
-    let socket_home = plan.admin.socket.then(|| boot.store.directory().to_owned());
+    let socket_home = boot.active.plan.admin.socket.then(|| boot.store.directory().to_owned());
     let beats = Arc::new(AtomicU64::new(0));
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
-    let news = Newsreader { supervisor: supervisor.clone(), observatory: observatory.clone(), admin };
-    let keeper = run_keeper(steering.clone(), boot.store.clone(), stop_rest.clone())?;
-    let admin_thread = serve_admin(admin_socket, socket_home, (state, steering), beating, stop_rest.clone())?;
+    let keeper = run_keeper(steering.clone(), boot.store.clone(), stop.clone())?;
+    let admin_thread = serve_admin(admin_socket, socket_home, (state, steering), beating, stop.clone())?;
     observatory.ready.store(true, Relaxed);
     // Before the background thread, which writes the same file after a change.
-    boot.announce(options, admin, &listeners.bound());
-    let background = run_background(control.clone(), (heard, orders), news.clone(), stop_rest.clone())?;
-    let calls = Outside { directory, live: active, metrics: counted, keyrings: keyrings.clone() };
-    let outside = run_outside(control.clone(), calls, stop_rest.clone())?;
-    let keys = run_keys(keyrings, stop_rest.clone())?;
-    let rest = vec![keeper, admin_thread, background, outside, keys];
-    let feeder = supervisor.feed(Health::new(hearts, beats))?;
+    boot.announce(options, admin, &street.listeners.bound());
+    let news = Newsreader { supervisor: supervisor.clone(), observatory: observatory.clone(), admin };
+    let background = run_background(control.clone(), (heard, orders), news.clone(), stop.clone())?;
+    let outside = run_outside(control.clone(), ground.outside(shared.live), stop.clone())?;
+    let keys = run_keys(ground.keyrings, stop.clone())?;
+    let feeder = supervisor.feed(Health::new(street.hearts, beats))?;
     supervisor.ready(&news.status());
     Ok(Running {
         control,
         observatory,
-        listeners,
-        access_log,
+        listeners: street.listeners,
+        access_log: ground.access_log,
         wishes,
         drain: boot.drain,
         admin,
-        stop_cores,
-        stop_rest,
-        cores: core_threads,
-        rest,
+        stop_cores: street.stop,
+        stop_rest: stop,
+        cores: street.cores,
+        rest: vec![keeper, admin_thread, background, outside, keys],
         supervisor,
-        _watchdog: watchdog,
+        _watchdog: street.watchdog,
         _feeder: feeder,
     })
 }
 
-/// Tells the service manager, and whoever reads `addresses.json`, what came of a change.
-#[derive(Clone)]
-struct Newsreader {
-    supervisor: Supervisor,
-    observatory: Arc<Observatory>,
-    admin: SocketAddr,
+/// The control plane, with what the process starts from on disk.
+fn take_control(parts: Parts, boot: &Boot) -> Arc<Control> {
+    let control = Control::new(parts, boot.read.as_deref(), boot.active.clone(), boot.degraded.clone());
+    if let Err(error) = boot.keep() {
+        control.not_kept(&error);
+    }
+    Arc::new(control)
 }
 
-impl Newsreader {
-    fn status(&self) -> String {
-        let control = &self.observatory.control;
-        supervisor::status_line(&control.active_hash(), &control.bound(), self.admin)
-    }
-
-    fn tell(&self, cause: Cause, outcome: Outcome) {
-        let control = &self.observatory.control;
-        if outcome == Outcome::Applied
-            && let Err(error) = control.store().publish_addresses(self.admin, &control.bound())
-        {
-            tracing::warn!(%error, "addresses.json still has the addresses from before the change");
-        }
-        let mut status = self.status();
-        if outcome == Outcome::Refused {
-            status += ", the last change was refused";
-        }
-        match cause {
-            // Whatever came of it, reloading is over.
-            Cause::Signal => self.supervisor.ready(&status),
-            Cause::Watch if outcome != Outcome::Unchanged => self.supervisor.status(&status),
-            // A refusal is for whoever asked: the line is of what was asked of the process by file and signal.
-            Cause::Api if outcome == Outcome::Applied => self.supervisor.status(&status),
-            Cause::Boot | Cause::Watch | Cause::Api => {}
-        }
-    }
+/// What operators look at.
+fn view(observatory: &Arc<Observatory>) -> ViewSource {
+    let observatory = observatory.clone();
+    Arc::new(move || observatory.view())
 }
 
 /// Binds the address of the operators' side.
@@ -262,28 +186,6 @@ fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
         TcpListener::bind(address).with_context(|| format!("the admin address {address} cannot be bound"))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
-}
-
-/// Watches whether the cores turn, and counts when one does not.
-fn watch_cores(hearts: &Arc<Heartbeats>, metrics: &Arc<Metrics>) -> io::Result<Watchdog> {
-    let metrics = metrics.clone();
-    Watchdog::start(hearts.clone(), move |verdict| {
-        if matches!(verdict, Verdict::Stuck { .. }) {
-            metrics.process().stuck_cores.add(1);
-        }
-    })
-}
-
-/// Opens the street doors of the first plan; its warnings are logged.
-fn open_doors(listeners: &Listeners, boot: &Boot) -> anyhow::Result<()> {
-    let plan = &boot.active.plan;
-    let wanted = &plan.listeners;
-    let opened = if boot.again { listeners.start_again(wanted) } else { listeners.apply(wanted) };
-    let warnings = opened.map_err(|errors| {
-        anyhow::Error::msg(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })?;
-    plan.notices.iter().chain(&warnings).for_each(|notice| tracing::warn!("{notice}"));
-    Ok(())
 }
 
 /// Where the admin side is once it is up.
@@ -296,120 +198,4 @@ fn tokens_for(admin_side: AdminSlot) -> Box<dyn Fn(&AdminSettings) + Send + Sync
             tracing::error!(%error, "the admin tokens stay as they were");
         }
     })
-}
-
-/// The admin thread: nothing that blocks ever runs there.
-fn serve_admin(
-    socket: TcpListener,
-    socket_home: Option<PathBuf>,
-    (state, steering): (Arc<AdminState>, Arc<Steering>),
-    beating: Option<(Duration, Arc<AtomicU64>)>,
-    stop: CancellationToken,
-) -> io::Result<JoinHandle<()>> {
-    let main = move || async move {
-        tokio::task::spawn_local(steer(steering));
-        if let Some((every, beats)) = beating {
-            tokio::task::spawn_local(async move {
-                let mut ticks = tokio::time::interval(every);
-                loop {
-                    ticks.tick().await;
-                    beats.fetch_add(1, Relaxed);
-                }
-            });
-        }
-        match socket_home.map(|home| admin::socket::bind(&home)) {
-            Some(Ok(own)) => {
-                let (state, stop) = (state.clone(), stop.clone());
-                tokio::task::spawn_local(admin::serve(own, state, stop.cancelled_owned()));
-            }
-            Some(Err(error)) => {
-                tracing::warn!(%error, "the admin socket cannot be made; the address can be used")
-            }
-            None => {}
-        }
-        if let Some(records) = stream::receiver() {
-            tokio::task::spawn_local(admin::events::keep(state.clone(), records));
-        }
-        match tokio::net::TcpListener::from_std(socket) {
-            Ok(listener) => admin::serve(listener, state, stop.cancelled_owned()).await,
-            Err(error) => tracing::error!(%error, "the admin side cannot listen"),
-        }
-    };
-    runtime::spawn("admin", main).map(|(_, thread)| thread)
-}
-
-/// Lets ramps take their steps, and references be learned, for as long as the admin thread lives.
-async fn steer(steering: Arc<Steering>) {
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    loop {
-        steering.tick(ticks.tick().await.into_std());
-    }
-}
-
-/// The background thread: files and signals. It may block; nobody waits for it.
-fn run_background(
-    control: Arc<Control>,
-    told: (mpsc::Receiver<()>, mpsc::Receiver<Job>),
-    news: Newsreader,
-    stop: CancellationToken,
-) -> io::Result<JoinHandle<()>> {
-    let main = move || async move {
-        tokio::select! {
-            () = watch(control, told, move |cause, outcome| news.tell(cause, outcome)) => {}
-            () = stop.cancelled() => {}
-        }
-    };
-    runtime::spawn("background", main).map(|(_, thread)| thread)
-}
-
-/// What is asked outside, and for whom.
-struct Outside {
-    directory: Arc<Directory>,
-    live: Arc<Live>,
-    metrics: Arc<Metrics>,
-    keyrings: Arc<Keyrings>,
-}
-
-/// The thread of calls to the outside that nobody's request waits for. A disk that hangs must not hold it up, nor it
-/// a change of the configuration.
-fn run_outside(
-    control: Arc<Control>,
-    Outside { directory, live, metrics, keyrings }: Outside,
-    stop: CancellationToken,
-) -> io::Result<JoinHandle<()>> {
-    let main = move || async move {
-        tokio::task::spawn_local(keep_resolved(directory, Pace::default()));
-        tokio::task::spawn_local(follow_names(control));
-        tokio::task::spawn_local(keep_checked(live, metrics));
-        tokio::task::spawn_local(keyrings.keep_fetched());
-        stop.cancelled().await;
-    };
-    runtime::spawn("outside", main).map(|(_, thread)| thread)
-}
-
-/// The thread of files with keys. They may lie anywhere, and one that hangs must not hold up what is kept of ramps.
-fn run_keys(keyrings: Arc<Keyrings>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
-    let main = move || async move {
-        tokio::select! {
-            () = keyrings.keep_on_disk() => {}
-            () = stop.cancelled() => {}
-        }
-    };
-    runtime::spawn("keys", main).map(|(_, thread)| thread)
-}
-
-/// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither
-/// names nor changes.
-fn run_keeper(steering: Arc<Steering>, store: Store, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
-    let main = move || async move {
-        tokio::task::spawn_local(allocator::give_back());
-        tokio::select! {
-            () = keep(steering.clone(), store.clone()) => {}
-            () = stop.cancelled() => {}
-        }
-        // What was learned since it was last kept.
-        steering.keep_now(&store);
-    };
-    runtime::spawn("keeper", main).map(|(_, thread)| thread)
 }

@@ -12,6 +12,7 @@ pub mod lateness;
 pub mod local;
 pub mod memory;
 pub mod offload;
+pub mod tied;
 pub mod watchdog;
 
 use std::future::Future;

@@ -7,6 +7,7 @@
 //! The watchdog is fed from a thread of its own, and only while every core turns and the operators' side does:
 //! a process that looks alive and serves nobody is ended and started again.
 
+use crate::runtime::tied::Tied;
 use crate::runtime::watchdog::Heartbeats;
 use sd_notify::NotifyState;
 use std::convert::Infallible;
@@ -18,7 +19,6 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// What the end of a process may take beyond its drain: the log's last lines, and threads that end.
@@ -118,8 +118,7 @@ impl Supervisor {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("supervisor".to_owned()).spawn(feed)?;
-        Ok(Some(Feeder { stop: Some(stop), thread: Some(thread) }))
+        Ok(Some(Feeder { _thread: Tied::spawn("supervisor", stop, feed)? }))
     }
 
     /// How often the operators' side should count up what [`Health`] looks at; not at all without a watchdog.
@@ -158,18 +157,7 @@ impl Health {
 /// The thread that feeds. Dropping it ends it.
 #[derive(Debug)]
 pub struct Feeder {
-    stop: Option<mpsc::SyncSender<Infallible>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Feeder {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It can only have panicked, which the panic hook has told.
-            let _ = thread.join();
-        }
-    }
+    _thread: Tied<mpsc::SyncSender<Infallible>>,
 }
 
 /// One line for `systemctl status`: which program, which configuration, where clients and operators connect.

@@ -3,40 +3,34 @@
 //! limit and never forgets what is in flight.
 
 mod auths;
+mod backends;
+mod classes;
 mod names;
 
 use crate::admission;
 use crate::balancing::budget::Budget;
 use crate::balancing::ewma::PeakEwma;
 use crate::balancing::rate::Rate;
-use crate::balancing::settings::{BackendSettings, Health};
 use crate::balancing::shares::Shares;
-use crate::balancing::{Backend, Cluster, Group, Levelled};
+use crate::balancing::{Backend, Cluster, Levelled};
 use crate::config::plan::{Plan, UpstreamPlan};
-use crate::control::build::names::Member;
+use crate::control::build::backends::{Identity, Own};
 use crate::control::keyrings::Keyrings;
 use crate::control::trust::Trusts;
 use crate::filters::forwarded::TrustedProxies;
 use crate::permit::Counter;
-use crate::request::Class;
 use crate::routing::Ambiguity;
 use crate::routing::matcher::Matcher;
-use crate::routing::settings::{Action, RouteSettings};
+use crate::routing::settings::RouteSettings;
 use crate::routing::table::{Route, Table, Upstream};
 use crate::runtime::descriptors::Descriptors;
-use crate::telemetry::metrics::{BackendMetrics, Metrics, Names};
-use crate::upstream::discovery::{AddressSet, Directory};
-use crate::upstream::settings::{Address, Protocol};
+use crate::telemetry::metrics::{Metrics, Names};
+use crate::upstream::discovery::Directory;
 use crate::upstream::tls::TlsClient;
-use crate::upstream::vitals::Vitals;
-use crate::upstream::{BackendTls, Endpoint, Waits};
-use arc_swap::ArcSwap;
-use std::collections::{BTreeSet, HashMap};
+use crate::upstream::{Endpoint, Waits};
+use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::SocketAddr;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
-use tokio::sync::Semaphore;
 
 /// Builds tables, and knows what earlier ones are made of.
 #[derive(Debug)]
@@ -60,21 +54,6 @@ pub struct Builder {
     /// What the table being built wants of endpoints that the active table may share: it becomes true when the
     /// table becomes active, and is forgotten when it does not.
     later: Vec<(Arc<Endpoint>, Waits, u32)>,
-}
-
-/// What a backend's counts belong to: upstream, name, and of a name that was resolved its address.
-type Own = (Arc<str>, Arc<str>, Option<SocketAddr>);
-
-/// What makes a backend's connections and averages its own.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Identity {
-    upstream: Arc<str>,
-    address: Address,
-    /// What the address's name was resolved to.
-    resolved: Option<SocketAddr>,
-    protocol: Protocol,
-    tls: Option<blake3::Hash>,
-    health: Option<Health>,
 }
 
 /// Parts by key, for as long as somebody uses them.
@@ -209,7 +188,7 @@ impl Builder {
             endpoint.follow(waits, connects);
         }
         for (index, upstream) in plan.upstreams.iter().enumerate() {
-            self.metrics.upstream(&upstream.name).use_classes(classes(plan, index));
+            self.metrics.upstream(&upstream.name).use_classes(classes::used(plan, index));
         }
         self.forget_unused(plan);
     }
@@ -292,7 +271,7 @@ impl Builder {
         tls: Option<TlsClient>,
     ) -> Result<Upstream, String> {
         let metrics = self.metrics.upstream(&upstream.name);
-        let classes = classes(plan, index);
+        let classes = classes::used(plan, index);
         let (groups, backends) = self.groups(upstream, tls.as_ref())?;
         let cores = self.cores;
         // Whoever swaps the table in says first what operators' ramps leave.
@@ -308,7 +287,7 @@ impl Builder {
         Ok(Upstream {
             name: upstream.name.clone(),
             gate: names::gate(upstream, cluster.backends.len()),
-            highest: highest(plan, index),
+            highest: classes::highest(plan, index),
             classes,
             shared: self
                 .upstreams
@@ -317,134 +296,6 @@ impl Builder {
             metrics,
         })
     }
-
-    /// The backends of an upstream: each as it is configured, and each of its addresses.
-    fn groups(
-        &mut self,
-        upstream: &UpstreamPlan,
-        tls: Option<&TlsClient>,
-    ) -> Result<(Vec<Group>, Vec<Backend>), String> {
-        let mut backends = Vec::new();
-        let mut groups = Vec::new();
-        for settings in &upstream.balancing.backends {
-            let first = backends.len();
-            let set = self.directory.addresses_of(&settings.address, upstream.on_missing);
-            let found = set.load().clone();
-            let is_name = settings.address.literal().is_none();
-            if is_name && !found.list.is_empty() {
-                for (address, fact) in found.list.iter().zip(&found.facts) {
-                    backends.push(self.backend(upstream, names::member(settings, *address, *fact), tls)?);
-                }
-            } else {
-                backends.push(self.backend(upstream, names::whole(settings, &set), tls)?);
-            }
-            groups.push(Group {
-                settings: settings.clone(),
-                names: is_name.then_some(set),
-                version: found.version,
-                members: first..backends.len(),
-            });
-        }
-        Ok((groups, backends))
-    }
-
-    fn backend(
-        &mut self,
-        upstream: &UpstreamPlan,
-        member: Member<'_>,
-        tls: Option<&TlsClient>,
-    ) -> Result<Backend, String> {
-        let Member { settings, weight, resolved, came, addresses } = member;
-        let identity = Identity {
-            upstream: upstream.name.clone(),
-            address: settings.address.spoken_at(resolved.map_or(0, |address| address.port())),
-            resolved,
-            protocol: upstream.transport.protocol,
-            tls: tls.map(TlsClient::identity),
-            health: upstream.balancing.health.clone(),
-        };
-        let at: Arc<str> = match resolved {
-            Some(address) => address.to_string().into(),
-            None => settings.address.to_string().into(),
-        };
-        let key = (upstream.name.clone(), settings.name.clone(), resolved);
-        let metrics = match resolved {
-            Some(_) => self.metrics.address(&upstream.name, &settings.name, &at),
-            None => self.metrics.backend(&upstream.name, &settings.name),
-        };
-        Ok(Backend {
-            settings: BackendSettings { weight, ..settings.clone() },
-            at,
-            cap: upstream.balancing.max_in_flight_per_backend,
-            max_streams: upstream.balancing.max_streams,
-            resolved: resolved.is_some(),
-            came,
-            in_flight: self.backends.get_or(key.clone(), Counter::default),
-            rate: self.rates.get_or(key.clone(), Rate::default),
-            metrics: metrics.clone(),
-            streams: self.streams.get_or(key, Counter::default),
-            latency: self.latencies.get_or(identity.clone(), PeakEwma::default),
-            endpoint: self.endpoint(upstream, identity, &addresses, tls, metrics)?,
-        })
-    }
-
-    fn endpoint(
-        &mut self,
-        upstream: &UpstreamPlan,
-        identity: Identity,
-        addresses: &Arc<AddressSet>,
-        tls: Option<&TlsClient>,
-        metrics: Arc<BackendMetrics>,
-    ) -> Result<Arc<Endpoint>, String> {
-        let transport = &upstream.transport;
-        let waits = Waits {
-            connect_timeout: transport.connect_timeout,
-            keepalive_idle: transport.keepalive_idle,
-            metrics,
-        };
-        let address = identity.address.clone();
-        let tls = match tls {
-            None => None,
-            Some(client) => {
-                let server_name = client.server_name(&address.host).ok_or_else(|| {
-                    format!("upstream {}: {} is no name that TLS can verify", upstream.name, address.host)
-                })?;
-                Some(BackendTls { config: client.config.clone(), server_name })
-            }
-        };
-        let (descriptors, cores) = (&self.descriptors, self.cores);
-        let endpoint = self.endpoints.get_or(identity, || Endpoint {
-            addresses: addresses.clone(),
-            address,
-            protocol: transport.protocol,
-            waits: ArcSwap::from_pointee(waits.clone()),
-            turn: AtomicU32::new(0),
-            connects: ArcSwap::from_pointee(Semaphore::new(transport.max_connects as usize)),
-            connects_allowed: AtomicU32::new(transport.max_connects),
-            tls,
-            descriptors: descriptors.clone(),
-            vitals: Arc::new(Vitals::new(cores)),
-        });
-        self.later.push((endpoint.clone(), waits, transport.max_connects));
-        Ok(endpoint)
-    }
-}
-
-/// The classes that an upstream's routes use, the last shed first.
-fn classes(plan: &Plan, upstream: usize) -> Vec<Class> {
-    let routes = plan.routes.iter().map(|(_, route)| route);
-    let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
-    let mut classes: BTreeSet<_> = own.flat_map(|route| auths::classes(plan, route)).collect();
-    classes.extend(auths::asks(plan, upstream).then_some(Class::Critical));
-    classes.into_iter().collect()
-}
-
-/// The highest class among the routes that go through an upstream's gate: it may fill all of it.
-fn highest(plan: &Plan, upstream: usize) -> Class {
-    let routes = plan.routes.iter().map(|(_, route)| route).filter(|route| !route.streaming);
-    let own = routes.filter(|route| matches!(route.action, Action::Upstream(index) if index == upstream));
-    let asked = auths::asks(plan, upstream).then_some(Class::Critical);
-    own.map(|route| route.class).chain(asked).min().unwrap_or_default()
 }
 
 /// All names that label a metric.

@@ -12,66 +12,32 @@ pub mod conflict;
 mod crowd;
 pub mod forecast;
 pub mod keep;
+mod order;
 pub mod sight;
 pub mod ward;
 pub mod watchman;
 
+pub use order::{RampOrder, Refusal};
+
 use crate::control::limits::Limits;
-use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Stuck, Target, Then};
+use crate::control::ramp::lever::{Lever, Levers, Signature, Stuck, Target};
 use crate::routing::table::{Live, Table, Upstream};
 use crate::runtime::bells::Bells;
+use crate::runtime::clock::unix_ms;
 use crate::telemetry::events::{Comeback, RampChanged};
 use comeback::{Beside, Came, Comebacks};
 use crowd::Crowd;
 use forecast::Forecast;
+use order::{known, lever, sign, stuck};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use watchman::Watchman;
 
 /// Levers at most; a table has no more backends than fit into a file, but names may come and go.
 const MAX_LEVERS: usize = 10_000;
-/// The longest time to a next step.
-const MAX_AFTER: Duration = Duration::from_secs(30 * 86_400);
-/// The longest reason, in characters.
-const MAX_REASON: usize = 500;
-
-/// What somebody wants of a ramp.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RampOrder {
-    /// 0 to 100.
-    pub percent: f64,
-    /// The next step, and how long until then.
-    pub then: Option<(f64, Duration)>,
-    /// In flight that the percentage is of, in place of what was learned: of the whole upstream, or of the backend.
-    pub reference: Option<f64>,
-    /// Why.
-    pub reason: String,
-}
-
-/// Why nothing was changed.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Refusal {
-    /// The active version has no such upstream or backend.
-    #[error("the active version has no {what} named {name:?}; it has {known}")]
-    Unknown {
-        /// `upstream` or `backend`.
-        what: &'static str,
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: String,
-    },
-    /// A number or text outside its range.
-    #[error("{0}")]
-    Invalid(String),
-    /// There is nothing to move so.
-    #[error("{0}")]
-    Conflict(String),
-}
-
 /// What came of a change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Receipt {
@@ -361,77 +327,6 @@ impl State {
             }
         }
     }
-}
-
-/// The upstream of a target, if the target exists in a table.
-fn known<'a>(table: &'a Table, target: &Target) -> Result<&'a Upstream, Refusal> {
-    let upstream = table.upstreams.iter().find(|upstream| upstream.name == *target.upstream());
-    let upstream = upstream.ok_or_else(|| Refusal::Unknown {
-        what: "upstream",
-        name: target.upstream().to_string(),
-        known: list(table.upstreams.iter().map(|upstream| &*upstream.name)),
-    })?;
-    let backends = || upstream.cluster.groups.iter().map(|group| &group.settings.name);
-    match target.backend() {
-        Some(name) if !backends().any(|known| known == name) => Err(Refusal::Unknown {
-            what: "backend",
-            name: target.to_string(),
-            known: list(backends().map(|name| &**name)),
-        }),
-        _ => Ok(upstream),
-    }
-}
-
-/// Some names, for a sentence.
-fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.take(20).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-fn lever(order: RampOrder, by: &str) -> Result<Lever, Refusal> {
-    let RampOrder { percent, then, reference, reason } = order;
-    let is_percent = |percent: f64| (0.0..=100.0).contains(&percent);
-    if !is_percent(percent) || then.is_some_and(|(percent, _)| !is_percent(percent)) {
-        return Err(Refusal::Invalid("a ramp is a percentage from 0 to 100".to_owned()));
-    }
-    if then.is_some_and(|(_, after)| after < Duration::from_secs(1) || after > MAX_AFTER) {
-        return Err(Refusal::Invalid("the time to the next step is 1 s to 30 days".to_owned()));
-    }
-    if reference.is_some_and(|reference| !is_reference(reference)) {
-        return Err(Refusal::Invalid(
-            "a reference is a number of requests in flight, above 0 and at most 1,000,000".to_owned(),
-        ));
-    }
-    let then = then.map(|(percent, after)| Then { percent, after, due: Due::At(Instant::now() + after) });
-    Ok(Lever { percent, then, reference, signature: sign(&reason, by)? })
-}
-
-fn is_reference(reference: f64) -> bool {
-    reference > 0.0 && reference <= 1e6
-}
-
-fn sign(reason: &str, by: &str) -> Result<Signature, Refusal> {
-    if reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control) {
-        return Err(Refusal::Invalid(format!("a reason is one line of at most {MAX_REASON} characters")));
-    }
-    Ok(Signature { by: by.to_owned(), reason: reason.to_owned(), since_ms: unix_ms() })
-}
-
-fn stuck(target: &Target, why: Stuck) -> Refusal {
-    Refusal::Conflict(match why {
-        Stuck::None => format!("{target} has no ramp"),
-        Stuck::NoStep => {
-            format!("the ramp of {target} has no next step whose clock could stand still or run")
-        }
-        Stuck::Paused => format!("the ramp of {target} is paused already"),
-        Stuck::Running => format!("the ramp of {target} is not paused"),
-    })
-}
-
-/// Milliseconds since 1970.
-fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

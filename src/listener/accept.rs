@@ -9,12 +9,12 @@ use crate::listener::Listener;
 use crate::listener::entrance::{Entrance, Terms};
 use crate::listener::limits::ConnectionPermit;
 use crate::listener::street::{OpenStreet, Street};
+use crate::runtime::tied::Tied;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::thread::{self, JoinHandle};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, Handle};
@@ -65,8 +65,7 @@ pub struct AcceptCounts {
 #[derive(Debug)]
 pub struct Acceptor {
     handle: Handle,
-    stop: Option<oneshot::Sender<Infallible>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Tied<oneshot::Sender<Infallible>>,
 }
 
 impl Acceptor {
@@ -82,8 +81,7 @@ impl Acceptor {
             // Ends when the sender is dropped.
             let _ = runtime.block_on(stopped);
         };
-        let thread = thread::Builder::new().name("acceptor".to_owned()).spawn(run)?;
-        Ok(Acceptor { handle, stop: Some(stop), thread: Some(thread) })
+        Ok(Acceptor { handle, _thread: Tied::spawn("acceptor", stop, run)? })
     }
 
     /// A copy of `socket` that the acceptor can wait on; nothing is accepted yet.
@@ -109,15 +107,5 @@ impl Acceptor {
         cores: Arc<dyn Cores>,
     ) -> OpenStreet {
         Street::open(&self.handle, socket, (listener, entrance), cores)
-    }
-}
-
-impl Drop for Acceptor {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It can only have panicked, which the panic hook has told.
-            let _ = thread.join();
-        }
     }
 }

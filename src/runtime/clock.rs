@@ -2,10 +2,16 @@
 //! with every frame.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often a core ticks: the precision of every sweep (idle, stalls, drain).
 pub const TICK: Duration = Duration::from_millis(100);
+
+/// Milliseconds since 1970 by the wall clock; one that is before that counts as 1970.
+pub fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
 
 /// The coarse time of one core.
 #[derive(Debug)]

@@ -5,13 +5,13 @@
 //! turns again. A core that is busy turns late, but it turns: that is lag, and never a strike. The watchdog
 //! deliberately does nothing about a stuck core but say so; `/readyz` and a person decide.
 
+use crate::runtime::tied::Tied;
 use crate::telemetry::events::CoreStuck;
 use crossbeam_utils::CachePadded;
 use std::convert::Infallible;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// How often a core beats, in milliseconds.
@@ -113,8 +113,7 @@ pub enum Verdict {
 /// The thread that looks. Dropping it ends it.
 #[derive(Debug)]
 pub struct Watchdog {
-    stop: Option<mpsc::SyncSender<Infallible>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Tied<mpsc::SyncSender<Infallible>>,
 }
 
 impl Watchdog {
@@ -137,18 +136,7 @@ impl Watchdog {
                 }
             }
         };
-        let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(watch)?;
-        Ok(Watchdog { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It can only have panicked, which the panic hook has told.
-            let _ = thread.join();
-        }
+        Ok(Watchdog { _thread: Tied::spawn("watchdog", stop, watch)? })
     }
 }
 

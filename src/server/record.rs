@@ -8,6 +8,7 @@ use crate::filters::auth::verdict::Passed;
 use crate::reject::Reason;
 use crate::request::{Class, Holder};
 use crate::routing::view::Chosen;
+use crate::runtime::clock::unix_ms;
 use crate::server::client::Client;
 use crate::server::door::Refusal;
 use crate::server::ledger::Entry;
@@ -23,7 +24,7 @@ use http::{HeaderName, HeaderValue, Method, Uri, Version};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -235,10 +236,9 @@ impl Record {
 
 impl Lines {
     fn of(parts: &Parts, logged: &[HeaderName]) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let header = |name: &HeaderName| parts.headers.get(name).cloned();
         Lines {
-            unix_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+            unix_ms: unix_ms(),
             method: parts.method.clone(),
             uri: parts.uri.clone(),
             version: parts.version,
@@ -266,9 +266,8 @@ pub fn refused_at_the_door(client: &Rc<Client>, id: &HeaderValue, refusal: Refus
     if !station.log.is_on() {
         return;
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     station.log.write(&AccessRecord {
-        unix_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+        unix_ms: unix_ms(),
         request_id: id.to_str().unwrap_or("-"),
         client: Some(client.peer.ip()),
         listener: client.listener.name(),

@@ -4,7 +4,7 @@
 //! backend is dead or only slow, because a fleet under load must not lose its slow backends one after the other. It
 //! knows neither traffic nor how checks are made.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -47,25 +47,17 @@ pub struct Checkup {
     tally: Mutex<Tally>,
     down: AtomicBool,
     ever_well: AtomicBool,
-    downs: AtomicU64,
-    ups: AtomicU64,
 }
 
 impl Checkup {
     /// Takes in one check.
     pub fn record(&self, outcome: &Outcome, now: Instant, proof: Proof) {
         let mut tally = self.tally();
-        let dead = tally.is_dead();
         tally.take_in(outcome, now, proof);
         self.down.store(tally.down.is_some(), Relaxed);
         if *outcome == Outcome::Well {
             self.ever_well.store(true, Relaxed);
         }
-        match (dead, tally.is_dead()) {
-            (false, true) => self.downs.fetch_add(1, Relaxed),
-            (true, false) => self.ups.fetch_add(1, Relaxed),
-            _ => 0,
-        };
     }
 
     /// Why it is down, if it is.
@@ -76,11 +68,6 @@ impl Checkup {
     /// A check has found it well, ever.
     pub fn ever_well(&self) -> bool {
         self.ever_well.load(Relaxed)
-    }
-
-    /// Times that it was taken for dead, and times that it was found alive after that; slowness is not counted.
-    pub fn turns(&self) -> (u64, u64) {
-        (self.downs.load(Relaxed), self.ups.load(Relaxed))
     }
 
     /// It is whole after every step.
@@ -101,10 +88,6 @@ struct Tally {
 }
 
 impl Tally {
-    fn is_dead(&self) -> bool {
-        self.down.as_ref().is_some_and(|down| !down.slow)
-    }
-
     fn take_in(&mut self, outcome: &Outcome, now: Instant, proof: Proof) {
         let (why, slow) = match outcome {
             Outcome::Well => return self.take_in_well(proof),
@@ -166,17 +149,16 @@ mod tests {
             after(&[failed(), failed(), failed(), Outcome::Well, failed()]).down().expect("it is down");
         assert!(!down.slow && &*down.why == "connection refused");
         let up = after(&[failed(), failed(), failed(), Outcome::Well, Outcome::Well]);
-        assert_eq!((up.down(), up.turns()), (None, (1, 1)));
+        assert_eq!(up.down(), None);
     }
 
     #[test]
     fn slowness_alone_is_told_apart_and_is_no_death() {
         let checkup = after(&[slow(), slow(), slow()]);
         assert_eq!(checkup.down().map(|down| (down.slow, down.failures)), Some((true, 3)));
-        assert_eq!(checkup.turns(), (0, 0));
         // What is slow and then dead is dead.
         checkup.record(&failed(), Instant::now(), PROOF);
-        assert_eq!((checkup.down().map(|down| down.slow), checkup.turns()), (Some(false), (1, 0)));
+        assert_eq!(checkup.down().map(|down| down.slow), Some(false));
         assert_eq!(after(&[slow(), failed(), slow()]).down().map(|down| down.slow), Some(false));
     }
 

@@ -113,7 +113,7 @@ fn a_backend_that_breaks_everything_is_not_asked_much_more_for_it() {
     assert!(retries <= most, "{retries} retries, {successes} successes, {seconds} s");
     assert!(retries >= 3.0, "and some are made: {retries}");
     assert!(outcome(&gateway, "no_budget") > 30.0, "the others are told why");
-    let upstream = gateway.admin_get("/v1/upstreams/u").json();
+    let upstream = gateway.upstream("u");
     assert!(upstream["retries"]["outcomes"]["no_budget"].as_u64().is_some_and(|n| n > 30), "{upstream}");
 }
 

@@ -9,9 +9,11 @@
 use crate::control::ramp::lever::{Due, Lever, Levers, Signature, Target, Then};
 use crate::control::ramp::reference::Learner;
 use crate::control::steering::comeback::Running;
+use crate::control::steering::order::{MAX_AFTER, is_reference};
 use crate::control::steering::watchman::Place;
-use crate::control::steering::{MAX_AFTER, MAX_LEVERS, Steering, is_reference, unix_ms};
+use crate::control::steering::{MAX_LEVERS, Steering};
 use crate::control::store::Store;
+use crate::runtime::clock::unix_ms;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};

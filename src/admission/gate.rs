@@ -1,0 +1,74 @@
+//! One upstream's gate: its limits in one version of the configuration, and what a class may fill of them.
+
+use crate::admission::CoreState;
+use crate::admission::adaptive::board::Said;
+use crate::admission::settings::{Mode, Settings};
+use crate::balancing::CoreCluster;
+use crate::reject::Reason;
+use crate::request::Class;
+use crate::telemetry::metrics::UpstreamMetrics;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One upstream's gate on one core, for one version.
+#[derive(Debug)]
+pub struct Gate {
+    pub(super) settings: Settings,
+    pub(super) state: Rc<CoreState>,
+    pub(super) cluster: Rc<CoreCluster>,
+    pub(super) metrics: Arc<UpstreamMetrics>,
+    /// The highest class that the upstream's routes use: it may fill the whole limit.
+    pub(super) highest: Class,
+}
+
+impl Gate {
+    /// A gate before a cluster.
+    pub fn new(
+        settings: Settings,
+        highest: Class,
+        state: Rc<CoreState>,
+        cluster: Rc<CoreCluster>,
+        metrics: Arc<UpstreamMetrics>,
+    ) -> Rc<Self> {
+        Rc::new(Gate { settings, state, cluster, metrics, highest })
+    }
+
+    /// What zombies and requests together may hold: the cap, or what ramps leave of it. Not what the limit finds for
+    /// itself: after a collapse that would let go of all zombies at once, while backends still work on them.
+    pub(super) fn bound(&self) -> u32 {
+        let cap = self.settings.max_in_flight;
+        self.cluster.shares().total.map_or(cap, |total| total.min(cap))
+    }
+
+    /// What the upstream may hold without a ramp: its cap, or what the limit that finds itself leaves of it.
+    pub(super) fn open(&self, said: Said) -> u32 {
+        let cap = self.settings.max_in_flight;
+        if self.settings.adaptive.mode == Mode::Enforce { said.limit().min(cap) } else { cap }
+    }
+
+    /// What is on the board, whether it acts or not.
+    pub(super) fn said(&self) -> Said {
+        self.state.shared.board.said()
+    }
+
+    /// Counts a shed, and tells the log, at most once a second for each reason.
+    pub fn shed(&self, class: Class, reason: Reason) {
+        self.metrics.shed(self.state.core, class, reason);
+        self.state.shared.notices.shed(reason, Instant::now());
+    }
+}
+
+/// What a class may fill of a limit, relative to the highest class in use (`design.md`, "Admission").
+pub fn class_limit(limit: u32, class: Class, highest: Class) -> u32 {
+    if class <= highest {
+        return limit;
+    }
+    let share = u64::from(limit) * u64::from(class.tenths()) / u64::from(highest.tenths());
+    u32::try_from(share).unwrap_or(limit).max(1)
+}
+
+/// While a whole fleet comes back this class stays out; never the highest in use, or nobody would be served.
+pub fn stays_out(class: Class, highest: Class) -> bool {
+    class >= Class::Sheddable && class > highest
+}

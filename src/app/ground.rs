@@ -1,0 +1,75 @@
+//! What everything else stands on: descriptors, metrics, the access log, names and keys; and the first table.
+
+use crate::app::boot::Boot;
+use crate::app::threads::Outside;
+use crate::control::build::Builder;
+use crate::control::keyrings::Keyrings;
+use crate::routing::table::Live;
+use crate::runtime::descriptors::Descriptors;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::logs::Logs;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::discovery::Directory;
+use std::sync::Arc;
+
+/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, acceptor,
+/// signals; and two to spare.
+const OTHER_RUNTIMES: usize = 9;
+
+/// What every part of a gateway uses.
+pub struct Ground {
+    /// How many cores serve.
+    pub cores: usize,
+    /// Descriptors, with those of operators set aside.
+    pub descriptors: Arc<Descriptors>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where requests are written.
+    pub access_log: AccessLog,
+    /// Names of backends.
+    pub directory: Arc<Directory>,
+    /// Keys that tokens are checked with.
+    pub keyrings: Arc<Keyrings>,
+}
+
+impl Ground {
+    /// For the plan that the process starts with.
+    ///
+    /// # Errors
+    /// When the access log cannot have its thread.
+    pub fn lay(boot: &Boot, logs: &Logs) -> anyhow::Result<Self> {
+        let plan = &boot.active.plan;
+        let cores = plan.gateway.workers;
+        let (descriptors, warning) = Descriptors::at_start(cores + OTHER_RUNTIMES);
+        warning.into_iter().for_each(|warning| tracing::warn!("{warning}"));
+        let metrics = Arc::new(Metrics::new(cores));
+        metrics.process().watch_log(logs.dropped());
+        let access_log = AccessLog::start(plan.access_log.target.clone(), metrics.clone())?;
+        let directory = Arc::new(Directory::default());
+        let keyrings = Arc::new(Keyrings::new(Some(boot.store.clone()), directory.clone()));
+        Ok(Ground { cores, descriptors, metrics, access_log, directory, keyrings })
+    }
+
+    /// The table that the process starts with, and who builds the next.
+    ///
+    /// # Errors
+    /// Files of TLS towards backends that cannot be used, unless the version was active before.
+    pub fn first_table(&self, boot: &Boot) -> anyhow::Result<(Builder, Arc<Live>)> {
+        let plan = &boot.active.plan;
+        let (metrics, directory) = (self.metrics.clone(), self.directory.clone());
+        let mut builder = Builder::new(self.cores, metrics, directory, self.descriptors.clone());
+        builder.use_keyrings(self.keyrings.clone());
+        if boot.again {
+            builder.forgive_certificates();
+        }
+        let table = builder.build(plan).map_err(anyhow::Error::msg)?;
+        builder.commit(plan);
+        Ok((builder, Arc::new(Live::new(Arc::new(table)))))
+    }
+
+    /// What is asked outside for `live`.
+    pub fn outside(&self, live: Arc<Live>) -> Outside {
+        let (directory, metrics) = (self.directory.clone(), self.metrics.clone());
+        Outside { directory, live, metrics, keyrings: self.keyrings.clone() }
+    }
+}

@@ -1,0 +1,158 @@
+//! The threads beside the cores: who may block on what, and whom that holds up (nobody who serves).
+//!
+//! Each ends when it is told to stop; none is waited for longer than a second when the process leaves.
+
+use crate::admin::{self, AdminState};
+use crate::app::news::Newsreader;
+use crate::control::Control;
+use crate::control::apply::Job;
+use crate::control::checks::keep_checked;
+use crate::control::keyrings::Keyrings;
+use crate::control::readdress::follow_names;
+use crate::control::steering::Steering;
+use crate::control::steering::keep::keep;
+use crate::control::store::Store;
+use crate::control::watch::watch;
+use crate::routing::table::Live;
+use crate::runtime;
+use crate::runtime::allocator;
+use crate::runtime::clock::TICK;
+use crate::telemetry::events::stream;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::discovery::{Directory, Pace, keep_resolved};
+use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// The admin thread: nothing that blocks ever runs there.
+///
+/// # Errors
+/// When the system gives no thread; so for each of these.
+pub fn serve_admin(
+    socket: TcpListener,
+    socket_home: Option<PathBuf>,
+    (state, steering): (Arc<AdminState>, Arc<Steering>),
+    beating: Option<(Duration, Arc<AtomicU64>)>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::task::spawn_local(steer(steering));
+        if let Some((every, beats)) = beating {
+            tokio::task::spawn_local(async move {
+                let mut ticks = tokio::time::interval(every);
+                loop {
+                    ticks.tick().await;
+                    beats.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        match socket_home.map(|home| admin::socket::bind(&home)) {
+            Some(Ok(own)) => {
+                let (state, stop) = (state.clone(), stop.clone());
+                tokio::task::spawn_local(admin::serve(own, state, stop.cancelled_owned()));
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the admin socket cannot be made; the address can be used")
+            }
+            None => {}
+        }
+        if let Some(records) = stream::receiver() {
+            tokio::task::spawn_local(admin::events::keep(state.clone(), records));
+        }
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(listener) => admin::serve(listener, state, stop.cancelled_owned()).await,
+            Err(error) => tracing::error!(%error, "the admin side cannot listen"),
+        }
+    };
+    runtime::spawn("admin", main).map(|(_, thread)| thread)
+}
+
+/// Lets ramps take their steps, and references be learned, for as long as the admin thread lives.
+async fn steer(steering: Arc<Steering>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        steering.tick(ticks.tick().await.into_std());
+    }
+}
+
+/// The background thread: files and signals. It may block; nobody waits for it.
+pub fn run_background(
+    control: Arc<Control>,
+    told: (mpsc::Receiver<()>, mpsc::Receiver<Job>),
+    news: Newsreader,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = watch(control, told, move |cause, outcome| news.tell(cause, outcome)) => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("background", main).map(|(_, thread)| thread)
+}
+
+/// What is asked outside, and for whom.
+pub struct Outside {
+    /// Names of backends.
+    pub directory: Arc<Directory>,
+    /// Whose backends are checked.
+    pub live: Arc<Live>,
+    /// Where checks are counted.
+    pub metrics: Arc<Metrics>,
+    /// Keys that tokens are checked with.
+    pub keyrings: Arc<Keyrings>,
+}
+
+/// The thread of calls to the outside that nobody's request waits for. A disk that hangs must not hold it up, nor it
+/// a change of the configuration.
+pub fn run_outside(
+    control: Arc<Control>,
+    Outside { directory, live, metrics, keyrings }: Outside,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::task::spawn_local(keep_resolved(directory, Pace::default()));
+        tokio::task::spawn_local(follow_names(control));
+        tokio::task::spawn_local(keep_checked(live, metrics));
+        tokio::task::spawn_local(keyrings.keep_fetched());
+        stop.cancelled().await;
+    };
+    runtime::spawn("outside", main).map(|(_, thread)| thread)
+}
+
+/// The thread of files with keys. They may lie anywhere, and one that hangs must not hold up what is kept of ramps.
+pub fn run_keys(keyrings: Arc<Keyrings>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = keyrings.keep_on_disk() => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("keys", main).map(|(_, thread)| thread)
+}
+
+/// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither
+/// names nor changes.
+pub fn run_keeper(
+    steering: Arc<Steering>,
+    store: Store,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::task::spawn_local(allocator::give_back());
+        tokio::select! {
+            () = keep(steering.clone(), store.clone()) => {}
+            () = stop.cancelled() => {}
+        }
+        // What was learned since it was last kept.
+        steering.keep_now(&store);
+    };
+    runtime::spawn("keeper", main).map(|(_, thread)| thread)
+}

@@ -1,0 +1,175 @@
+//! What `status` prints of a made-up gateway, to the column.
+
+use super::*;
+use crate::control::steering::forecast::Forecast;
+use crate::control::view::{
+    AdaptiveView, KeptView, ListenerView, MoveView, ThenView, VersionView, WorkerView,
+};
+
+fn view() -> GatewayView {
+    let backend = |name: &str, state: &str, in_flight| BackendView {
+        name: name.into(),
+        address: format!("orders-{name}.internal:8080"),
+        state: state.into(),
+        in_flight,
+        cap: 64,
+        streams: in_flight - 12,
+        max_streams: 1000,
+        ewma_ms: Some(12.34),
+        ramp_percent: 100.0,
+        ..Default::default()
+    };
+    GatewayView {
+        version: VersionView {
+            number: 3,
+            hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b".into(),
+            ..Default::default()
+        },
+        degraded: true,
+        reasons: vec!["line 4: unknown key `path_prefx`".into()],
+        ready: true,
+        uptime_seconds: 7_384.0,
+        in_flight: 76,
+        max_in_flight: 8192,
+        streams: 40,
+        max_streams: 8192,
+        workers: vec![WorkerView { connections: 34, ..Default::default() }; 2],
+        listeners: vec![ListenerView {
+            name: "edge".into(),
+            address: "0.0.0.0:8080".into(),
+            connections: 68,
+            max_connections: 10_000,
+            ..Default::default()
+        }],
+        upstreams: vec![UpstreamView {
+            name: "orders".into(),
+            in_flight: 76,
+            limit: 256,
+            max_waiting: 512,
+            queue_depth: 3,
+            zombies: 2,
+            ramp_percent: 100.0,
+            backends: vec![backend("a", "ready", 64), backend("b", "connect_failed \x1b[31m", 12)],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn the_screen_looks_like_this() {
+    let expected = "\
+version 3 (9f86d081884c7d65)  ready, degraded  up 2h 3m
+in flight 76 of 8192  streams 40 of 8192  connections 68  workers 2
+listener edge on 0.0.0.0:8080  connections 68 of 10000
+! line 4: unknown key `path_prefx`
+
+upstream / backend         in flight  limit     queue  ramp  latency  state
+orders                            76    256     3/512  100%           2 zombies
+  a orders-a.internal:8080        64     64            100%   12.3ms  ready
+    streams                       52   1000
+  b orders-b.internal:8080        12     64            100%   12.3ms  connect_f…
+! orders/b connect_failed ?[31m
+";
+    assert_eq!(render(&view()), expected);
+}
+
+#[test]
+fn an_auth_says_whom_it_asks_and_whether_they_answer() {
+    let mut view = view();
+    let kept = Some(KeptView { passed: 1204, ..Default::default() });
+    let session = AuthView {
+        name: "session".into(),
+        upstream: Some("judge".into()),
+        silent: true,
+        in_flight: 64,
+        max_in_flight: 64,
+        kept,
+        ..Default::default()
+    };
+    view.auths = vec![session, AuthView { name: "keys".into(), ..Default::default() }];
+    let expected = "\nauth session asks judge  in flight 64 of 64  kept 1204  silent\n\
+                    auth keys  in flight 0 of 0\n";
+    assert!(render(&view).ends_with(expected), "{}", render(&view));
+}
+
+#[test]
+fn levers_say_who_why_what_next_and_what_it_costs() {
+    let lever = LeverView {
+        kind: "ramp".into(),
+        upstream: "orders".into(),
+        percent: 2.5,
+        then: Some(ThenView { percent: 100.0, in_seconds: 598.0, paused: false }),
+        by: "ops".into(),
+        reason: "cold caches".into(),
+        since: "2026-11-22T19:00:00Z".into(),
+        forecast: Some(Forecast { shed_percent: 75.5, ..Forecast::default() }),
+        ..LeverView::default()
+    };
+    let mut view = view();
+    view.upstreams[0].ramp = Some(lever);
+    view.upstreams[0].backends[0].ramp_percent = 2.5;
+    view.upstreams[0].backends[0].reference = ReferenceView {
+        in_flight: 40.04,
+        source: "learned".into(),
+        age_seconds: Some(63.0),
+        ..Default::default()
+    };
+    let expected = "\nramp orders 2.5%, then 100% in 9m 58s  sheds 75.5% now\n    \
+                    by ops since 2026-11-22T19:00:00Z: cold caches\n    \
+                    orders/a holds 2.5% of 40 in flight (learned, 1m 3s old)\n";
+    assert!(render(&view).ends_with(expected), "{}", render(&view));
+}
+
+#[test]
+fn a_limit_that_holds_somebody_back_says_so_and_why() {
+    let mut view = view();
+    let moved = MoveView {
+        from: 120,
+        to: 84,
+        because: "61 answers took 412 ms on average, and 250 ms is the objective".into(),
+        ..MoveView::default()
+    };
+    let adaptive = AdaptiveView {
+        mode: "shadow".into(),
+        limit: 84,
+        objective_seconds: 0.25,
+        configured_objective_seconds: 0.25,
+        last_move: Some(moved),
+        ..AdaptiveView::default()
+    };
+    view.upstreams[0].max_in_flight = 256;
+    view.upstreams[0].adaptive = Some(adaptive.clone());
+    assert!(!render(&view).contains("objective"), "76 are below it: {}", render(&view));
+    view.upstreams[0].adaptive = Some(AdaptiveView { mode: "enforce".into(), ..adaptive });
+    let expected = "\norders limits itself to 84  objective 250ms\n    \
+                    from 120 to 84: 61 answers took 412 ms on average, and 250 ms is the\n    objective\n";
+    assert!(render(&view).ends_with(expected), "{}", render(&view));
+}
+
+#[test]
+fn a_refused_file_is_told_in_full_lines_and_no_more_than_a_screen_holds() {
+    let mut view = view();
+    let mistakes: Vec<_> = (1..=30).map(|line| format!("line {line}: {}", "wrong ".repeat(12))).collect();
+    view.reasons = vec![format!("the last change was refused: {}", mistakes.join("\n"))];
+    let text = render(&view);
+    assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    assert!(text.contains("line 5:") && !text.contains("line 6:") && text.contains("and 25 more"), "{text}");
+}
+
+#[test]
+fn the_table_fits_80_columns_whatever_the_names() {
+    let mut view = view();
+    view.upstreams[0].name = "u".repeat(200);
+    view.upstreams[0].in_flight = u32::MAX;
+    view.upstreams[0].backends[0].state = "s".repeat(200);
+    view.listeners[0].name = "l".repeat(200);
+    for line in render(&view).lines() {
+        assert!(line.chars().count() <= WIDTH, "{line}");
+    }
+}
+
+#[test]
+fn nothing_from_the_gateway_reaches_the_terminal_as_a_command() {
+    assert!(!render(&view()).contains('\x1b'));
+}
