@@ -91,7 +91,7 @@ impl Listener {
         let caps = Caps {
             connections: settings.max_connections,
             per_source: settings.max_connections_per_source,
-            handshakes: settings.max_handshakes,
+            handshakes: settings.tls.as_ref().map(|_| settings.max_handshakes),
         };
         self.limits.admit(peer, caps)
     }

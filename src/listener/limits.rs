@@ -32,8 +32,9 @@ pub struct Caps {
     pub connections: u32,
     /// From one source: an IPv4 address, or a /64 of IPv6, which is what one subscriber gets.
     pub per_source: u32,
-    /// Accepted, and not past [`ConnectionPermit::handshake_done`].
-    pub handshakes: u32,
+    /// Accepted, and not past [`ConnectionPermit::handshake_done`]; `None` where there are no handshakes: who waits
+    /// for a core in cleartext is bounded by what waits for cores.
+    pub handshakes: Option<u32>,
 }
 
 /// Why a connection was closed before it could carry a request.
@@ -120,15 +121,15 @@ impl Limits {
         let connection = connection.ok_or(Refusal::Connections)?;
         let source = Sources::try_acquire(&self.sources, Source::of(peer), caps.per_source);
         let source = source.ok_or(Refusal::Source)?;
-        let handshake = Permit::try_new(Arc::clone(&self.handshakes), caps.handshakes);
-        let handshake = handshake.ok_or(Refusal::Handshakes)?;
+        let handshake = match caps.handshakes {
+            Some(most) => {
+                let handshake = Permit::try_new(Arc::clone(&self.handshakes), most);
+                Some(handshake.ok_or(Refusal::Handshakes)?)
+            }
+            None => None,
+        };
         let descriptor = self.descriptors.try_accept().ok_or(Refusal::Descriptors)?;
-        Ok(ConnectionPermit {
-            handshake: Some(handshake),
-            _source: source,
-            _descriptor: descriptor,
-            _connection: connection,
-        })
+        Ok(ConnectionPermit { handshake, _source: source, _descriptor: descriptor, _connection: connection })
     }
 
     /// Counts a refusal that was decided elsewhere.
@@ -222,7 +223,7 @@ mod tests {
     }
 
     fn caps(connections: u32, per_source: u32, handshakes: u32) -> Caps {
-        Caps { connections, per_source, handshakes }
+        Caps { connections, per_source, handshakes: Some(handshakes) }
     }
 
     fn ip(text: &str) -> IpAddr {

@@ -18,7 +18,7 @@ pub struct Settings {
     pub max_connections: u32,
     /// Open connections of one source address at most.
     pub max_connections_per_source: u32,
-    /// Handshakes (TLS, or the first byte of a request) in progress at most.
+    /// TLS handshakes in progress at most; in cleartext there are none.
     pub max_handshakes: u32,
     /// From accept to the end of the TLS handshake.
     pub handshake_timeout: Duration,

@@ -164,10 +164,12 @@ fn a_core_that_refuses_is_passed_over_and_when_all_refuse_the_client_hears_at_on
 #[test]
 fn above_a_cap_a_client_is_closed_at_once_and_a_free_place_is_used_again() {
     let street = street(100);
+    let place = tempfile::tempdir().expect("a directory");
+    let pair = handshakes::pair(place.path(), "one", &["one.test"]);
     let capped = [
         Settings { max_connections: 2, ..settings("total") },
         Settings { max_connections_per_source: 2, ..settings("source") },
-        Settings { max_handshakes: 2, ..settings("handshakes") },
+        Settings { max_handshakes: 2, ..handshakes::tls_settings(&[&pair], None) },
     ];
     let reasons = [Refusal::Connections, Refusal::Source, Refusal::Handshakes];
     for (address, reason) in street.open(&capped).into_iter().zip(reasons) {
@@ -180,6 +182,16 @@ fn above_a_cap_a_client_is_closed_at_once_and_a_free_place_is_used_again() {
         street.shelf.holds(1);
         drop(street.shelf.clear());
     }
+}
+
+#[test]
+fn who_waits_for_a_core_in_cleartext_is_no_handshake() {
+    let street = street(100);
+    let address = street.open(&[Settings { max_handshakes: 2, ..settings("clear") }])[0];
+    // No core has looked at any of them yet, as after a pause of the whole machine.
+    let _clients: Vec<_> = (0..8).map(|_| connect(address)).collect();
+    street.shelf.holds(8);
+    assert_eq!(street.refused(Refusal::Handshakes), 0);
 }
 
 #[test]

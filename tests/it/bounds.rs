@@ -38,6 +38,22 @@ fn one_source_cannot_take_all_connections() {
 }
 
 #[test]
+fn those_who_came_during_a_pause_of_the_process_are_answered() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()).listener("max_handshakes = 4"));
+    let mut came = Vec::new();
+    gateway.stopped(|| came = gateway.ask("/", 300));
+    let mut unanswered = 0;
+    for raw in &mut came {
+        // Some may be refused: more came at once than one backend may have in its hands.
+        unanswered += usize::from(raw.try_answer(false).is_err());
+    }
+    assert_eq!(unanswered, 0, "of 300; in cleartext there is no handshake that could be one too many");
+    let refused = gateway.metrics().get("tidegate_connections_refused_total", &[("reason", "handshakes")]);
+    assert_eq!(refused.unwrap_or(0.0), 0.0);
+}
+
+#[test]
 fn connections_beyond_the_listeners_bound_are_closed_whatever_their_source() {
     let origin = Origin::well_behaved();
     let gateway = Gateway::start(&Config::simple(origin.address()).listener("max_connections = 5"));

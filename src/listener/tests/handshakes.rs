@@ -6,7 +6,7 @@ use crate::upstream::tls::TlsClient;
 use rustls::{ClientConnection, HandshakeKind, ServerConnection};
 use std::path::{Path, PathBuf};
 
-fn pair(place: &Path, file: &str, names: &[&str]) -> CertificateFiles {
+pub fn pair(place: &Path, file: &str, names: &[&str]) -> CertificateFiles {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let made = rcgen::generate_simple_self_signed(names).expect("made");
     let (certificate, key) = (place.join(format!("{file}.pem")), place.join(format!("{file}.key")));
@@ -15,7 +15,7 @@ fn pair(place: &Path, file: &str, names: &[&str]) -> CertificateFiles {
     CertificateFiles { certificate, key }
 }
 
-fn tls_settings(certificates: &[&CertificateFiles], client_ca: Option<&CertificateFiles>) -> Settings {
+pub fn tls_settings(certificates: &[&CertificateFiles], client_ca: Option<&CertificateFiles>) -> Settings {
     let certificates = certificates.iter().copied().cloned().collect();
     let client_ca = client_ca.map(|pair| pair.certificate.clone());
     Settings { tls: Some(TlsSettings { certificates, client_ca }), ..settings("secure") }
