@@ -50,6 +50,8 @@ pub struct Auth {
     pub metrics: Arc<AuthMetrics>,
     /// What it judges by, if nobody is asked.
     pub own: Own,
+    /// Requests at most that wait for what others ask: each of them holds a permit of the process.
+    pub max_waiting: u32,
 }
 
 /// What an auth judges by.
@@ -154,11 +156,14 @@ impl Asking<'_> {
             match decisions.find(key, Instant::now()) {
                 Found::Kept(decision) => return Ok(decision),
                 Found::Asked(flight) => {
+                    let Some(_place) = decisions.wait(self.auth.max_waiting) else {
+                        return Err(Undecided::Overload);
+                    };
                     let told = timeout_at(self.deadline.at.into(), decisions::told(flight)).await;
                     match told {
                         Err(_) => return Err(Undecided::Timeout),
                         Ok(Some(Told::Outcome(outcome))) => return outcome,
-                        Ok(Some(Told::NotForOthers)) => return self.ask().await.0,
+                        Ok(Some(Told::NotForOthers)) => break,
                         // Whoever asked has left: somebody else must.
                         Ok(None) => {}
                     }
@@ -172,6 +177,7 @@ impl Asking<'_> {
                 }
             }
         }
+        self.ask().await.0
     }
 
     /// A client that gave itself too little time, or leaves too much behind, says nothing about the service: those

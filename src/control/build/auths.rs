@@ -57,6 +57,7 @@ impl Auths {
             counts: self.counts.get_or(settings.name.clone(), RouteCounts::default),
             metrics: metrics.auth(&settings.name),
             own: own(settings, keyrings, upstreams),
+            max_waiting: (plan.gateway.max_in_flight / 4).max(1),
         })
     }
 
