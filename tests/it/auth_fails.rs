@@ -251,3 +251,18 @@ fn an_auth_that_shares_the_upstream_of_its_route_has_room_of_its_own_there() {
     assert_eq!(both.requests(), 2);
     assert_eq!(Raw::connect(gateway.edge()).ask(get("/guarded")).status(), 401);
 }
+
+#[test]
+fn whoever_gives_itself_too_little_time_does_not_pass_for_that() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::AcceptsAndNeverAnswers));
+    for auth in ["on_error = \"allow\"", "on_error = \"allow\"\ncache = {}"] {
+        let fixed = "[[routes]]\nname = \"fixed\"\npath = \"/fixed\"\nauth = \"session\"\nrespond = { body = \"secret\" }";
+        let gateway = Gateway::start(&guarded(&backend, &judge, auth, "").text(fixed));
+        for path in ["/fixed", "/guarded"] {
+            let hurried = gateway.connect().ask(crate::auth::head("GET", path, "grpc-timeout: 30m\r\n"));
+            assert_eq!((hurried.status(), hurried.reason()), (504, Some("auth_timeout")), "{path}");
+        }
+        assert_eq!((results(&gateway, "allowed_on_error"), results(&gateway, "timeout")), (0.0, 2.0));
+    }
+    assert_eq!(backend.requests(), 0);
+}
