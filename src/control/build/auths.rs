@@ -125,6 +125,16 @@ pub(super) fn classes(plan: &Plan, route: &RouteSettings) -> Vec<Class> {
     rules.chain([route.class]).collect()
 }
 
+/// What any auth judges by: a client that says one thing by the name and another by a name that backends read as the
+/// same one has been judged by something else than what they see.
+pub(super) fn read(plan: &Plan) -> Arc<[HeaderName]> {
+    let mut names: Vec<HeaderName> = plan.auths.iter().flat_map(Settings::read_headers).cloned().collect();
+    names.extend(added(plan).iter().cloned());
+    names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    names.into()
+}
+
 /// What any auth may add to a request.
 pub(super) fn added(plan: &Plan) -> Arc<[HeaderName]> {
     let added = plan.auths.iter().flat_map(Settings::added_headers).cloned();
