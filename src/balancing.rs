@@ -45,6 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Instant;
+use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
 pub use places::{CoreCluster, NoPlace, Place, Seated};
@@ -298,7 +299,10 @@ async fn in_time<G: Guard, T>(
         if timer.is_none() && progress.needs_timer(deadline.at, cx) {
             timer = Some(Box::pin(sleep_until(deadline.at.into())));
         }
-        let late = timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+        // A backend that floods us, with interim answers for example, uses up all that a task may do in its turn, and
+        // timers are part of that: this one must be heard all the same.
+        let is_over = |timer: &mut Pin<Box<Sleep>>| pin!(unconstrained(timer.as_mut())).poll(cx).is_ready();
+        let late = timer.as_mut().is_some_and(is_over);
         if !late {
             return Poll::Pending;
         }
