@@ -45,6 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Instant;
+use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
 pub use places::{CoreCluster, NoPlace, Place, Seated};
@@ -219,7 +220,13 @@ pub async fn send<G: Seated>(
         let result = {
             let (host, freshness) = (&cluster.shared.host, tries.freshness());
             let tried = attempt(&pool, exchanges, progress.clone(), (request, began), host, freshness, guard);
-            in_time(pin!(tried), progress, deadline).await
+            // Whoever brings a short deadline leaves as much behind as whoever goes; a proxy speaks for many.
+            let ends = if deadline.by_client && onward.answer_by.is_none() {
+                Reason::ClientGone
+            } else {
+                Reason::Timeout
+            };
+            in_time(pin!(tried), progress, (deadline.at, ends)).await
         };
         let failure = match result {
             Ok((response, exchange)) => {
@@ -284,25 +291,28 @@ impl<G: Guard> Sent<G> {
 }
 
 /// One try, until the deadline. Dropping it then ends its exchange: the backend's slot stays taken by a zombie
-/// for a while, which must know that it is the deadline's and not the client's.
+/// for a while, which must know by whose doing: `ends` is written down for it.
 async fn in_time<G: Guard, T>(
     mut tried: Pin<&mut impl Future<Output = Result<T, Failure<G>>>>,
     progress: &Progress,
-    deadline: Deadline,
+    (until, ends): (Instant, Reason),
 ) -> Result<T, Failure<G>> {
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         if let Poll::Ready(result) = tried.as_mut().poll(cx) {
             return Poll::Ready(result);
         }
-        if timer.is_none() && progress.needs_timer(deadline.at, cx) {
-            timer = Some(Box::pin(sleep_until(deadline.at.into())));
+        if timer.is_none() && progress.needs_timer(until, cx) {
+            timer = Some(Box::pin(sleep_until(until.into())));
         }
-        let late = timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+        // A backend that floods us, with interim answers for example, uses up all that a task may do in its turn, and
+        // timers are part of that: this one must be heard all the same.
+        let is_over = |timer: &mut Pin<Box<Sleep>>| pin!(unconstrained(timer.as_mut())).poll(cx).is_ready();
+        let late = timer.as_mut().is_some_and(is_over);
         if !late {
             return Poll::Pending;
         }
-        progress.end(Reason::Timeout);
+        progress.end(ends);
         Poll::Ready(Err(Failure::Sent(Reject::new(Reason::Timeout, "the backend did not answer in time"))))
     })
     .await

@@ -8,7 +8,8 @@
 //! free, at most 17 too): an innocent client is refused with a probability below (18 ÷ 2,048)², 1 in 12,900,
 //! and only while the worst that the caps allow is going on. No client costs memory, and nothing is locked.
 //!
-//! It knows nothing of deadlines: only what a client ended itself is begun here.
+//! It knows nothing of routes' deadlines: only what a client ended itself is begun here, by leaving or by a deadline of
+//! its own.
 
 use crate::permit::Counter;
 use crate::request::Source;

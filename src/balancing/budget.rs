@@ -29,7 +29,7 @@ const LIMITED_FOR: u64 = 2 * TICK.as_nanos() as u64;
 #[derive(Debug)]
 pub struct Budget {
     successes: PerCore<Counter>,
-    /// Upper half: what is in the bucket; lower half: the successes that it was last filled for.
+    /// What is in the bucket, and the successes that it was last filled for.
     bucket: AtomicU64,
     /// Upper half: the second; lower half: the retries without a token in it.
     free: AtomicU64,
@@ -114,16 +114,26 @@ impl Budget {
     }
 }
 
-/// What is in the bucket, and for which successes.
+/// What is in the bucket, and for which successes, as one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bucket {
     level: u64,
-    paid: u32,
+    paid: u64,
 }
+
+/// Bits for successes: the rest holds [`MOST`]. It may be long before anybody fails and looks; 32 bits would be full
+/// after half a day of many requests, and new successes be taken for old ones.
+const PAID_BITS: u32 = 46;
+const PAID: u64 = (1 << PAID_BITS) - 1;
+const _: () = assert!(MOST >> (u64::BITS - PAID_BITS) == 0);
 
 impl Bucket {
     fn packed(self) -> u64 {
-        (self.level << 32) | u64::from(self.paid)
+        (self.level << PAID_BITS) | (self.paid & PAID)
+    }
+
+    fn of(packed: u64) -> Self {
+        Bucket { level: packed >> PAID_BITS, paid: packed & PAID }
     }
 }
 
@@ -134,15 +144,14 @@ fn halves(packed: u64) -> (u64, u64) {
 /// The bucket when the successes since its last filling have paid. A core may have summed before another and come
 /// here after it: then there is nothing new.
 fn fill(before: u64, successes: u64, share: f64) -> Bucket {
-    let (level, paid) = halves(before);
-    // Both are counts modulo 2^32: only their distance means something.
-    let (now, paid) = (successes as u32, paid as u32);
-    let more = now.wrapping_sub(paid);
-    if more > u32::MAX / 2 {
+    let Bucket { level, paid } = Bucket::of(before);
+    // Both are counts modulo 2^46: only their distance means something.
+    let more = successes.wrapping_sub(paid) & PAID;
+    if more > PAID / 2 {
         return Bucket { level, paid };
     }
     let credit = (share.min(1.0) * TOKEN as f64).round() as u64;
-    Bucket { level: (level + u64::from(more) * credit).min(MOST), paid: now }
+    Bucket { level: level.saturating_add(more.saturating_mul(credit)).min(MOST), paid: successes & PAID }
 }
 
 #[cfg(test)]
@@ -206,6 +215,13 @@ mod tests {
         assert!(budget.is_limited(9 * tick) && budget.is_limited(12 * tick) && !budget.is_limited(13 * tick));
     }
 
+    #[test]
+    fn successes_of_a_day_without_a_look_pay_too() {
+        for successes in [1 << 31, 3_000_000_000, 1 << 32, 1 << 40] {
+            assert_eq!(fill(0, successes, 0.1), Bucket { level: MOST, paid: successes }, "{successes}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -226,11 +242,11 @@ mod tests {
         }
 
         #[test]
-        fn a_sum_that_is_older_than_the_last_pays_for_nothing(paid in any::<u32>(), older in 1_u32..1_000_000) {
+        fn a_sum_that_is_older_than_the_last_pays_for_nothing(paid in 0..=PAID, older in 1_u64..1_000_000) {
             let before = Bucket { level: 5, paid }.packed();
-            prop_assert_eq!(fill(before, u64::from(paid.wrapping_sub(older)), 0.1), Bucket { level: 5, paid });
-            let more = fill(before, u64::from(paid.wrapping_add(older)), 0.1);
-            prop_assert_eq!(more.level, (5 + u64::from(older) * 100).min(MOST));
+            prop_assert_eq!(fill(before, paid.wrapping_sub(older) & PAID, 0.1), Bucket { level: 5, paid });
+            let more = fill(before, paid.wrapping_add(older), 0.1);
+            prop_assert_eq!(more.level, (5 + older * 100).min(MOST));
         }
     }
 }

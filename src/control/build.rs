@@ -246,6 +246,7 @@ impl Builder {
             routes: plan.routes.iter().map(|(_, settings)| self.route(settings)).collect(),
             upstreams,
             auth_headers: auths::added(plan),
+            auth_names: auths::read(plan),
             auths: auths.into(),
             max_in_flight: plan.gateway.max_in_flight,
             max_streams: plan.gateway.max_in_flight_streams,

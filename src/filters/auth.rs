@@ -23,8 +23,8 @@ use crate::filters::auth::ask::Question;
 use crate::filters::auth::breaker::Breaker;
 use crate::filters::auth::decisions::{Decisions, Found, Told};
 use crate::filters::auth::jwt::ring::Ring;
-use crate::filters::auth::settings::{Kind, Settings};
-use crate::filters::auth::verdict::{Judgement, Outcome, Undecided};
+use crate::filters::auth::settings::{Kind, OnError, Settings};
+use crate::filters::auth::verdict::{Judgement, Outcome, Passed, Undecided};
 use crate::request::{Deadline, Holder};
 use crate::runtime::clock::Clock;
 use crate::telemetry::cells::CoreId;
@@ -50,6 +50,8 @@ pub struct Auth {
     pub metrics: Arc<AuthMetrics>,
     /// What it judges by, if nobody is asked.
     pub own: Own,
+    /// Requests at most that wait for what others ask: each of them holds a permit of the process.
+    pub max_waiting: u32,
 }
 
 /// What an auth judges by.
@@ -116,14 +118,13 @@ struct Asking<'a> {
 impl Asking<'_> {
     /// The judgement, and whether it was waited for.
     async fn judge(&self, now: Instant) -> (Judgement, bool) {
-        let Settings { name, on_error, cache, kind, .. } = &self.auth.settings;
+        let Settings { name, cache, kind, .. } = &self.auth.settings;
         if let (Kind::ApiKey(keys), Own::List(list)) = (kind, &self.auth.own) {
             return (Judgement::of(api_key::judge(name, keys, list, self.question)), false);
         }
         let (Some(decisions), Some(cache)) = (&self.auth.known.decisions, cache) else {
-            let outcome = self.ask().await.0;
-            let judgement = outcome.map(Judgement::of);
-            return (judgement.unwrap_or_else(|why| Judgement::without(why, *on_error, name, None)), true);
+            let judgement = self.ask().await.0.map(Judgement::of);
+            return (judgement.unwrap_or_else(|why| self.without(why, None)), true);
         };
         let key = match kind {
             Kind::External(external) => Some(ask::key(decisions.secret(), external, cache, self.question)),
@@ -133,7 +134,7 @@ impl Asking<'_> {
         // Whoever shows nothing is nobody, and need not be remembered.
         let Some(key) = key else {
             let judgement = self.ask().await.0.map(Judgement::of);
-            return (judgement.unwrap_or_else(|why| Judgement::without(why, *on_error, name, None)), false);
+            return (judgement.unwrap_or_else(|why| self.without(why, None)), false);
         };
         if let Some(kept) = decisions.fresh(&key, now) {
             return (Judgement::kept(kept), false);
@@ -142,10 +143,18 @@ impl Asking<'_> {
             Ok(decision) => Judgement::of(decision),
             Err(why) => {
                 let stale = decisions.stale(&key, Instant::now());
-                Judgement::without(why, *on_error, name, stale)
+                self.without(why, stale)
             }
         };
         (judgement, true)
+    }
+
+    /// Without a decision. A client whose own time is over is refused by every rule: it could choose otherwise not to
+    /// be judged.
+    fn without(&self, why: Undecided, stale: Option<Arc<Passed>>) -> Judgement {
+        let Settings { name, on_error, .. } = &self.auth.settings;
+        let hurried = self.deadline.by_client && Instant::now() >= self.deadline.at;
+        Judgement::without(why, if hurried { OnError::Deny } else { *on_error }, name, stale)
     }
 
     /// Asks, or waits for whoever asks the same just now.
@@ -154,11 +163,14 @@ impl Asking<'_> {
             match decisions.find(key, Instant::now()) {
                 Found::Kept(decision) => return Ok(decision),
                 Found::Asked(flight) => {
+                    let Some(_place) = decisions.wait(self.auth.max_waiting) else {
+                        return Err(Undecided::Overload);
+                    };
                     let told = timeout_at(self.deadline.at.into(), decisions::told(flight)).await;
                     match told {
                         Err(_) => return Err(Undecided::Timeout),
                         Ok(Some(Told::Outcome(outcome))) => return outcome,
-                        Ok(Some(Told::NotForOthers)) => return self.ask().await.0,
+                        Ok(Some(Told::NotForOthers)) => break,
                         // Whoever asked has left: somebody else must.
                         Ok(None) => {}
                     }
@@ -172,6 +184,7 @@ impl Asking<'_> {
                 }
             }
         }
+        self.ask().await.0
     }
 
     /// A client that gave itself too little time, or leaves too much behind, says nothing about the service: those

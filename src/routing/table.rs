@@ -34,6 +34,8 @@ pub struct Table {
     pub auths: Arc<[Auth]>,
     /// What any of them may tell backends: taken out of what clients send, on every route.
     pub auth_headers: Arc<[HeaderName]>,
+    /// These, and what any of them judges by: other spellings of them are taken out likewise.
+    pub auth_names: Arc<[HeaderName]>,
     /// Requests in the process at most.
     pub max_in_flight: u32,
     /// Tunnels in the process at most.

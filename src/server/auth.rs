@@ -82,7 +82,7 @@ pub fn sign(headers: &mut HeaderMap, fields: Fields, chosen: &Chosen, passed: Op
         return;
     }
     if fields.has(Fields::ALIAS) {
-        forwarded::drop_aliases(headers, only_auths);
+        forwarded::drop_aliases(headers, &chosen.table().auth_names);
     }
     for name in only_auths.iter() {
         headers.remove(name);

@@ -74,6 +74,25 @@ fn a_client_that_keeps_leaving_is_refused_while_others_are_served() {
 }
 
 #[test]
+fn a_client_whose_own_deadlines_leave_work_behind_is_one_that_keeps_leaving() {
+    let origin = Origin::start(WORKS);
+    let gateway = gateway(&origin, "");
+    let hurried = |from, line: &str| {
+        let mut raw = Raw::connect_from(from, gateway.edge());
+        let request = format!("GET / HTTP/1.1\r\nHost: edge.test\r\n{line}\r\n\r\n");
+        let asked: Vec<_> = (0..20).map(|_| raw.ask(&request).status()).collect();
+        asked.iter().filter(|status| **status == 429).count()
+    };
+    let (hurries, stays, proxy) = ([127, 0, 0, 2], [127, 0, 0, 3], [127, 0, 0, 9]);
+    assert!(hurried(hurries, "grpc-timeout: 40m") >= 10);
+    assert!(zombies(&gateway) <= 3.0, "two are free");
+    assert_eq!(hurried(proxy, "x-request-deadline: 40"), 0, "a proxy speaks for many");
+    origin.switch(Behaviour::WellBehaved);
+    assert_eq!(ask(&gateway, stays).status(), 200);
+    gateway.settles(ZOMBIES_END);
+}
+
+#[test]
 fn behind_a_trusted_proxy_it_is_the_client_that_counts() {
     let origin = Origin::start(WORKS);
     let gateway = gateway(&origin, "");

@@ -125,6 +125,18 @@ fn what_only_an_auth_may_say_is_taken_out_of_every_clients_requests() {
 }
 
 #[test]
+fn nobody_says_one_thing_to_the_judge_and_another_to_the_backend() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
+    let reads = "headers = [\"authorization\", \"x-team\"]";
+    let gateway = Gateway::start(&guarded(&backend, &judge, reads, ""));
+    // As CGI, WSGI and PHP read them, the two are one.
+    let forged = "Authorization: Bearer ada\r\nX-Team: mine\r\nX_Team: yours\r\nx_other: 1\r\n";
+    let echo = gateway.connect().ask(head("GET", "/guarded", forged)).json();
+    assert_eq!((seen(&echo, "x-team"), seen(&echo, "x_team")), (vec!["mine"], vec![]));
+    assert_eq!(seen(&echo, "x_other"), ["1"], "what nobody judges by passes");
+}
+
+#[test]
 fn nor_may_a_client_say_it_after_the_body() {
     let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
     let gateway = Gateway::start(&guarded(&backend, &judge, COPIES, ""));

@@ -167,3 +167,22 @@ fn there_are_never_more_decisions_than_may_be_kept() {
         |kind| gateway.metrics().value("tidegate_auth_decisions", &[("auth", "session"), ("kind", kind)]);
     assert_eq!(gauge("passed"), 10.0);
 }
+
+#[test]
+fn those_who_wait_for_the_same_answer_leave_the_rest_of_the_process_to_others() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::AcceptsAndNeverAnswers));
+    let config = guarded(&backend, &judge, &format!("{}\ntimeout = \"30s\"", keeps("")), "");
+    let gateway = Gateway::start(&config.gateway("max_in_flight = 40"));
+    let mut clients: Vec<Raw> = (0..60).map(|_| gateway.connect()).collect();
+    clients.iter_mut().for_each(|raw| raw.send(head("GET", "/guarded", "Authorization: Bearer ada\r\n")));
+    wait_until(PATIENCE, "each of them waits or is refused", || {
+        gateway.status()["in_flight"].as_u64() == Some(60 - gateway.access_log().len() as u64)
+    });
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/public").status(), 200);
+    }
+    assert_eq!(gateway.status()["in_flight"], 11, "one who asks, and a quarter of the process");
+    assert_eq!((judge.requests(), results(&gateway, "overload")), (1, 49.0));
+    drop(clients);
+    gateway.settles(Duration::from_secs(20));
+}

@@ -251,3 +251,38 @@ fn an_auth_that_shares_the_upstream_of_its_route_has_room_of_its_own_there() {
     assert_eq!(both.requests(), 2);
     assert_eq!(Raw::connect(gateway.edge()).ask(get("/guarded")).status(), 401);
 }
+
+#[test]
+fn whoever_gives_itself_too_little_time_does_not_pass_for_that() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::AcceptsAndNeverAnswers));
+    for auth in ["on_error = \"allow\"", "on_error = \"allow\"\ncache = {}"] {
+        let fixed = "[[routes]]\nname = \"fixed\"\npath = \"/fixed\"\nauth = \"session\"\nrespond = { body = \"secret\" }";
+        let gateway = Gateway::start(&guarded(&backend, &judge, auth, "").text(fixed));
+        for path in ["/fixed", "/guarded"] {
+            let hurried = gateway.connect().ask(crate::auth::head("GET", path, "grpc-timeout: 30m\r\n"));
+            assert_eq!((hurried.status(), hurried.reason()), (504, Some("auth_timeout")), "{path}");
+        }
+        assert_eq!((results(&gateway, "allowed_on_error"), results(&gateway, "timeout")), (0.0, 2.0));
+    }
+    assert_eq!(backend.requests(), 0);
+}
+
+#[test]
+fn those_who_give_up_at_once_do_not_keep_a_service_silent_that_answers_again() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::AcceptsAndNeverAnswers));
+    let gateway = Gateway::start(&guarded(&backend, &judge, "timeout = \"2s\"", ""));
+    let mut events = Listener::open(gateway.admin(), "?kinds=auth", &[]).expect("the stream opens");
+    let load = Load::closed(gateway.edge(), "/guarded", 8);
+    events.until("it is silent", |event| event["what"] == "silent");
+    load.stop().only(&[503, 504]);
+    judge.switch(Behaviour::JudgesAfter(Duration::from_millis(150)));
+    // Each of their questions might be the one that finds out, and none of them waits for the answer.
+    let hurried = crate::auth::head("GET", "/guarded", "Authorization: Bearer ada\r\ngrpc-timeout: 5m\r\n");
+    let (mut flood, started) = (gateway.connect(), Instant::now());
+    let mut served = false;
+    while !served && started.elapsed() < Duration::from_millis(2_200) {
+        (0..20).for_each(|_| drop(flood.ask(&hurried)));
+        served = get_as(&gateway, "ada", "/guarded").status() == 200;
+    }
+    assert!(served, "nobody was let through to find out");
+}

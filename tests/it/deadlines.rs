@@ -77,6 +77,18 @@ fn neither_a_dial_nor_a_failed_try_delays_a_deadline() {
     comes_in_time(&gateway, &get("/"), Duration::from_millis(600));
 }
 
+#[test]
+fn a_backend_that_floods_interim_answers_does_not_delay_a_deadline() {
+    let origin = Origin::start(Behaviour::FloodsHints(Duration::from_secs(8)));
+    let gateway = with_timeout(&[origin.address()], "600ms", "");
+    let mut raw = gateway.connect();
+    let started = Instant::now();
+    raw.send(get("/"));
+    let last = (0..1_000_000).find_map(|_| raw.head().ok().filter(|head| head.status != 103));
+    assert_eq!(last.map(|head| head.status), Some(504));
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+}
+
 /// One route over a trusted proxy's connection, or a stranger's.
 fn behind(origin: &Origin, trusted: bool) -> Gateway {
     let proxies = if trusted { "trusted_proxies = [\"127.0.0.1/32\"]" } else { "" };

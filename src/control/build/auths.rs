@@ -57,6 +57,7 @@ impl Auths {
             counts: self.counts.get_or(settings.name.clone(), RouteCounts::default),
             metrics: metrics.auth(&settings.name),
             own: own(settings, keyrings, upstreams),
+            max_waiting: (plan.gateway.max_in_flight / 4).max(1),
         })
     }
 
@@ -122,6 +123,16 @@ pub(super) fn classes(plan: &Plan, route: &RouteSettings) -> Vec<Class> {
     let auth = route.auth.and_then(|index| plan.auths.get(index)).and_then(Settings::grants);
     let rules = auth.iter().flat_map(|grants| &grants.classes).map(|rule| rule.class.max(route.class));
     rules.chain([route.class]).collect()
+}
+
+/// What any auth judges by: a client that says one thing by the name and another by a name that backends read as the
+/// same one has been judged by something else than what they see.
+pub(super) fn read(plan: &Plan) -> Arc<[HeaderName]> {
+    let mut names: Vec<HeaderName> = plan.auths.iter().flat_map(Settings::read_headers).cloned().collect();
+    names.extend(added(plan).iter().cloned());
+    names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    names.into()
 }
 
 /// What any auth may add to a request.

@@ -12,6 +12,9 @@ const IN_A_ROW: u32 = 5;
 /// How long nobody asks after the first silence, and at most.
 const FIRST: Duration = Duration::from_millis(250);
 const MOST: Duration = Duration::from_secs(1);
+/// After a question that was to find out and was given up, the next one comes this long after it: its client left, or
+/// gave itself too little time. Such clients, one after another, could keep everybody out otherwise.
+const GIVEN_UP: Duration = Duration::from_millis(20);
 
 /// The silence of one service, noticed by all cores.
 #[derive(Debug, Default)]
@@ -36,22 +39,42 @@ struct Silence {
     probe: Option<Instant>,
 }
 
-/// The right to ask; which moment it was taken at.
-#[derive(Clone, Copy, Debug)]
-pub struct Turn(Instant);
+/// The right to ask. Dropped without a word on what came of it, it is somebody else's soon.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    breaker: &'a Breaker,
+    /// When it was taken.
+    at: Instant,
+    /// It is the one that finds out.
+    probe: bool,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if !self.probe {
+            return;
+        }
+        if let Some(silence) = &mut self.breaker.state().silent
+            && silence.probe == Some(self.at)
+        {
+            *silence = Silence { next: silence.next.min(self.at + GIVEN_UP), probe: None, ..*silence };
+        }
+    }
+}
 
 impl Breaker {
     /// May a question be asked that takes at most `timeout`? While the service is silent the one who may is the only
-    /// one for that long, whatever becomes of it.
-    pub fn turn(&self, now: Instant, timeout: Duration) -> Option<Turn> {
+    /// one for that long, unless it is given up.
+    pub fn turn(&self, now: Instant, timeout: Duration) -> Option<Turn<'_>> {
         let mut state = self.state();
+        let probe = state.silent.is_some();
         if let Some(silence) = &mut state.silent {
             if now < silence.next {
                 return None;
             }
             *silence = Silence { next: now + timeout + silence.pause, probe: Some(now), ..*silence };
         }
-        Some(Turn(now))
+        Some(Turn { breaker: self, at: now, probe })
     }
 
     /// The service answered, whatever it said. True if it had been silent.
@@ -60,13 +83,13 @@ impl Breaker {
     }
 
     /// It did not answer in time. True if it is held for silent from now on and was not before.
-    pub fn timed_out(&self, turn: Turn, now: Instant, timeout: Duration) -> bool {
+    pub fn timed_out(&self, turn: Turn<'_>, now: Instant, timeout: Duration) -> bool {
         let mut state = self.state();
         state.in_a_row = state.in_a_row.saturating_add(1);
-        let since = *state.since.get_or_insert(turn.0);
+        let since = *state.since.get_or_insert(turn.at);
         if let Some(silence) = &mut state.silent {
             // The others asked before, and say nothing new.
-            if silence.probe == Some(turn.0) {
+            if silence.probe == Some(turn.at) {
                 let pause = (silence.pause * 2).min(MOST);
                 *silence = Silence { next: now + pause, pause, probe: None };
             }
@@ -105,7 +128,7 @@ mod tests {
         let turns: Vec<_> =
             (0..8).map(|_| breaker.turn(start, TIMEOUT).expect("it is not silent yet")).collect();
         let told: Vec<_> =
-            turns.iter().map(|turn| breaker.timed_out(*turn, at(start, 200), TIMEOUT)).collect();
+            turns.into_iter().map(|turn| breaker.timed_out(turn, at(start, 200), TIMEOUT)).collect();
         assert_eq!(told.iter().filter(|first| **first).count(), 1, "said once");
         breaker
     }
@@ -145,12 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_whose_client_left_does_not_shut_the_door_for_ever() {
+    fn a_probe_that_is_given_up_is_somebody_elses_soon() {
         let start = Instant::now();
         let breaker = silent(start);
-        breaker.turn(at(start, 450), TIMEOUT).expect("a probe that is never heard of again");
-        assert!(breaker.turn(at(start, 899), TIMEOUT).is_none());
-        assert!(breaker.turn(at(start, 900), TIMEOUT).is_some());
+        drop(breaker.turn(at(start, 450), TIMEOUT).expect("a probe that is never heard of again"));
+        assert!(breaker.turn(at(start, 469), TIMEOUT).is_none());
+        let heard = breaker.turn(at(start, 470), TIMEOUT).expect("its turn");
+        assert!(!breaker.timed_out(heard, at(start, 670), TIMEOUT));
+        assert!(breaker.turn(at(start, 1_169), TIMEOUT).is_none(), "what it found out stands");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Decisions that are kept, for all cores: looked up by the key of a question, and asked for once however many
 //! want the same one at the same time.
 //!
-//! Everything has a bound: entries, bytes, and (through the requests that wait) questions on their way. What lets
+//! Everything has a bound: entries, bytes, those who wait, and (through the requests that wait) questions on their way. What lets
 //! pass and what refuses are kept apart, so that a flood of made-up credentials cannot push out those of people who
 //! are at work. Locks are short, and split by key.
 
@@ -10,6 +10,7 @@ mod book;
 use crate::filters::auth::decisions::book::Book;
 use crate::filters::auth::settings::CacheSettings;
 use crate::filters::auth::verdict::{Decision, Outcome, Passed, Refused};
+use crate::permit::{Counter, Permit};
 use hashbrown::HashMap;
 use http::{HeaderName, HeaderValue};
 use rustls::crypto::aws_lc_rs;
@@ -38,6 +39,8 @@ pub struct Decisions {
     refused_ttl: Duration,
     stale: Duration,
     parts: Box<[Mutex<Part>]>,
+    /// Requests that wait for what others ask.
+    waiting: Arc<Counter>,
 }
 
 #[derive(Debug)]
@@ -129,6 +132,7 @@ impl Decisions {
             refused_ttl: settings.refused_ttl,
             stale: settings.stale,
             parts: (0..parts).map(part).collect(),
+            waiting: Arc::default(),
         })
     }
 
@@ -154,6 +158,11 @@ impl Decisions {
         let (tell, flight) = watch::channel(None);
         part.asked.insert(key, flight);
         Found::Nobody(Lead { decisions: self.clone(), key, tell })
+    }
+
+    /// The right to wait for what somebody else asks, if fewer than `most` do.
+    pub fn wait(&self, most: u32) -> Option<Permit<Arc<Counter>>> {
+        Permit::try_new(self.waiting.clone(), most)
     }
 
     /// The last decision that let pass, also when it is no longer fresh, as long as it may stand in.

@@ -194,6 +194,15 @@ impl Settings {
         }
     }
 
+    /// The client's headers that it judges by.
+    pub fn read_headers(&self) -> &[HeaderName] {
+        match &self.kind {
+            Kind::External(external) => &external.headers,
+            Kind::Jwt(jwt) => std::slice::from_ref(&jwt.header),
+            Kind::ApiKey(keys) => std::slice::from_ref(&keys.header),
+        }
+    }
+
     /// The headers that it may add to a request: nobody else may send them.
     pub fn added_headers(&self) -> Vec<&HeaderName> {
         match &self.kind {

@@ -50,6 +50,8 @@ pub enum Behaviour {
     ClosesIdleConnections,
     /// Two informational answers before the final one.
     SendsEarlyHints,
+    /// Informational answers, as many as it can for so long, and no final one.
+    FloodsHints(Duration),
     /// Reads the body only after it has sent `100 Continue`.
     ExpectsContinue,
     /// Refuses with 417 what expects `100 Continue`, without reading the body.

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use socket2::SockRef;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
@@ -129,6 +129,14 @@ impl Wire {
                 self.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n").await?;
                 self.send(b"HTTP/1.1 103 Early Hints\r\nLink: </b.js>; rel=preload\r\n\r\n").await?;
                 self.answer_well(head).await
+            }
+            Behaviour::FloodsHints(time) => {
+                let hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n".repeat(500);
+                let until = Instant::now() + time;
+                while Instant::now() < until {
+                    self.send(&hints).await?;
+                }
+                Ok(Next::Close)
             }
             Behaviour::ExpectsContinue => {
                 if head.get("expect").is_none() {
