@@ -78,8 +78,8 @@ impl Running {
 #[derive(Debug, Default)]
 struct Watched {
     detector: Detector,
-    /// Connects that failed, as of the second before.
-    undialled: Option<u64>,
+    /// Connects that were refused, as of the second before.
+    refused: Option<u64>,
     /// Times that it was ejected, as of the second before.
     ejections: Option<u64>,
     /// When the address came to its name that this is the backend of.

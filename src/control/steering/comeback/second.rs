@@ -108,8 +108,8 @@ impl Comebacks {
             [0, 1, 2].map(|index: usize| now[index].saturating_sub(before[index]));
         let second = Second { well, failed, latency_ns, in_flight: u64::from(backend.in_flight.get()) };
         let signs = backend.endpoint.vitals.signs();
-        let undialled = signs.refused + signs.unreachable;
-        let nobody = signs.established == 0 && watched.undialled.replace(undialled) != Some(undialled);
+        let refuses = watched.refused.replace(signs.refused) != Some(signs.refused);
+        let nobody = signs.established == 0 && refuses;
         if watched.detector.is_away() || nobody {
             // Failures count as slow answers, and its peers would be preferred for a minute. Somebody has to find out
             // whether it is back; who is refused goes elsewhere.
