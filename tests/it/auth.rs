@@ -137,6 +137,23 @@ fn nobody_says_one_thing_to_the_judge_and_another_to_the_backend() {
 }
 
 #[test]
+fn a_parameter_in_the_path_leads_round_no_auth() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
+    let gateway = Gateway::start(&guarded(&backend, &judge, COPIES, "").route("all", "/", "u", ""));
+    // Servlet containers read them all as something below `/guarded`.
+    for path in ["/guarded;a=1/x", "/guarded;/x", "/;a/guarded/x", "/guarded;", "/;/;/guarded"] {
+        let answer = gateway.get(path);
+        assert_eq!((answer.status(), answer.reason()), (400, Some("bad_request")), "{path}");
+    }
+    assert_eq!(backend.requests(), 0);
+    for path in ["/public;a=1/x", "/public/x;b", "/x;a/guarded", "/free;a"] {
+        assert_eq!(gateway.get(path).status(), 200, "{path}");
+    }
+    assert_eq!(gateway.get("/guarded/x;a=1").status(), 401);
+    assert_eq!(get_as(&gateway, "ada", "/guarded/x;a=1").status(), 200);
+}
+
+#[test]
 fn nor_may_a_client_say_it_after_the_body() {
     let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
     let gateway = Gateway::start(&guarded(&backend, &judge, COPIES, ""));
