@@ -134,6 +134,12 @@ fn nobody_says_one_thing_to_the_judge_and_another_to_the_backend() {
     let echo = gateway.connect().ask(head("GET", "/guarded", forged)).json();
     assert_eq!((seen(&echo, "x-team"), seen(&echo, "x_team")), (vec!["mine"], vec![]));
     assert_eq!(seen(&echo, "x_other"), ["1"], "what nobody judges by passes");
+    let twice = "Authorization: Bearer ada\r\nAuthorization: Bearer bob\r\n";
+    assert_eq!(gateway.connect().ask(head("GET", "/guarded", twice)).status(), 400);
+    let hidden = "Authorization: Bearer ada\r\nX-Team: mine\r\nConnection: keep-alive, X-Team\r\n";
+    let answer = gateway.connect().ask(head("GET", "/guarded", hidden));
+    assert_eq!((answer.status(), answer.reason()), (400, Some("bad_request")));
+    assert_eq!(gateway.connect().ask(head("GET", "/public", hidden)).status(), 200, "nobody is asked there");
 }
 
 #[test]
