@@ -38,6 +38,13 @@ pub fn response(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>) {
     }
 }
 
+/// Whether `Connection` nominates one of these fields, so that the next hop would not see it.
+pub fn nominates(headers: &HeaderMap, names: &[HeaderName]) -> bool {
+    let values = headers.get_all(CONNECTION).iter();
+    let mut tokens = values.flat_map(|v| v.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii);
+    tokens.any(|token| names.iter().any(|name| token.eq_ignore_ascii_case(name.as_str().as_bytes())))
+}
+
 /// Removes what is there; removing costs a hash for each name.
 fn strip(headers: &mut HeaderMap, fields: Fields, nominated: Vec<HeaderName>, upgrade: Option<&HeaderValue>) {
     if fields.has(Fields::CONNECTION) {

@@ -95,6 +95,14 @@ impl<'a> Arrival<'a> {
         if self.path.encoded_slash && !chosen.route().settings.keep_encoded_slash {
             return Err(bad("the path contains an encoded slash"));
         }
+        let auth = chosen.route().settings.auth;
+        let names = |path: &str| matcher.find(listener, host, path, &parts.method, &parts.headers);
+        if self.path.path.contains(';')
+            && let Ok(other) = names(&without_parameters(&self.path.path))
+            && view.table.routes[other].settings.auth.is_some_and(|other| auth != Some(other))
+        {
+            return Err(bad("the path has parameters (`;`) without which another route would judge it"));
+        }
         match &client.tls {
             Some(tls) if !tls.door.covers(tls.server_name.as_deref(), &self.names.host) => Err(Reject::new(
                 Reason::Misdirected,
@@ -108,6 +116,21 @@ impl<'a> Arrival<'a> {
     pub fn into_path(self) -> Cow<'a, str> {
         self.path.path
     }
+}
+
+/// The path as servlet containers read it, which cut `;` and what follows off every segment: who may pass must not
+/// depend on which of the two a backend is.
+fn without_parameters(path: &str) -> String {
+    let mut names = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    let mut kept = String::with_capacity(path.len());
+    for name in names.clone().filter(|name| !name.is_empty()) {
+        kept.push('/');
+        kept.push_str(name);
+    }
+    if names.next_back() == Some("") {
+        kept.push('/');
+    }
+    kept
 }
 
 /// The door measures HTTP/1 heads before they are parsed; HTTP/2 heads are measured here, by the same limits.
@@ -202,4 +225,23 @@ pub fn shed(client: &Client, chosen: &Chosen, reason: Reason, detail: &'static s
     let mut reject = Reject::new(reason, detail);
     reject.retry_after = Some(fastrand::u8(1..=3));
     reject
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_cut_off_every_segment() {
+        for (path, kept) in [
+            ("/a;x/b;y=1;z", "/a/b"),
+            ("/;/;v/a", "/a"),
+            ("/a/;x", "/a/"),
+            ("/;", "/"),
+            ("/a;", "/a"),
+            ("/a/b/", "/a/b/"),
+        ] {
+            assert_eq!(without_parameters(path), kept, "{path}");
+        }
+    }
 }

@@ -7,23 +7,24 @@ use crate::filters::auth::ask::Question;
 use crate::filters::auth::verdict::Passed;
 use crate::filters::auth::{self, Lent};
 use crate::filters::fields::Fields;
-use crate::filters::forwarded;
+use crate::filters::{forwarded, hop_by_hop};
 use crate::reject::{Reason, Reject};
 use crate::request::Deadline;
 use crate::routing::view::Chosen;
-use crate::server::arrival;
+use crate::server::arrival::{self, bad};
 use crate::server::client::Client;
 use crate::server::ledger::Entry;
 use crate::server::own;
 use crate::server::record::Record;
 use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use std::sync::Arc;
 
 /// Lets the request pass, or not. Costs nothing on routes without an auth.
 ///
 /// # Errors
-/// 401, 403; 503 and 504 when nobody can say.
+/// 401, 403; 503 and 504 when nobody can say; 400 where the backend would see less than whoever judges.
 pub async fn pass(
     client: &Client,
     chosen: &Chosen,
@@ -32,6 +33,14 @@ pub async fn pass(
     deadline: Deadline,
 ) -> Result<Option<Arc<Passed>>, Reject> {
     let Some((auth, gate)) = chosen.auth() else { return Ok(None) };
+    if hop_by_hop::nominates(&parts.headers, auth.settings.read_headers()) {
+        return Err(bad("Connection nominates what this request is judged by"));
+    }
+    // A service and a backend might each look at another one; tokens and keys count two as none.
+    let asks = auth.settings.upstream().is_some();
+    if asks && parts.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+        return Err(bad("more than one Authorization"));
+    }
     let question = question(client, chosen, parts, path, record);
     let station = &client.station;
     let lent = Lent {

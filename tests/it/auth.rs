@@ -134,6 +134,29 @@ fn nobody_says_one_thing_to_the_judge_and_another_to_the_backend() {
     let echo = gateway.connect().ask(head("GET", "/guarded", forged)).json();
     assert_eq!((seen(&echo, "x-team"), seen(&echo, "x_team")), (vec!["mine"], vec![]));
     assert_eq!(seen(&echo, "x_other"), ["1"], "what nobody judges by passes");
+    let twice = "Authorization: Bearer ada\r\nAuthorization: Bearer bob\r\n";
+    assert_eq!(gateway.connect().ask(head("GET", "/guarded", twice)).status(), 400);
+    let hidden = "Authorization: Bearer ada\r\nX-Team: mine\r\nConnection: keep-alive, X-Team\r\n";
+    let answer = gateway.connect().ask(head("GET", "/guarded", hidden));
+    assert_eq!((answer.status(), answer.reason()), (400, Some("bad_request")));
+    assert_eq!(gateway.connect().ask(head("GET", "/public", hidden)).status(), 200, "nobody is asked there");
+}
+
+#[test]
+fn a_parameter_in_the_path_leads_round_no_auth() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
+    let gateway = Gateway::start(&guarded(&backend, &judge, COPIES, "").route("all", "/", "u", ""));
+    // Servlet containers read them all as something below `/guarded`.
+    for path in ["/guarded;a=1/x", "/guarded;/x", "/;a/guarded/x", "/guarded;", "/;/;/guarded"] {
+        let answer = gateway.get(path);
+        assert_eq!((answer.status(), answer.reason()), (400, Some("bad_request")), "{path}");
+    }
+    assert_eq!(backend.requests(), 0);
+    for path in ["/public;a=1/x", "/public/x;b", "/x;a/guarded", "/free;a"] {
+        assert_eq!(gateway.get(path).status(), 200, "{path}");
+    }
+    assert_eq!(gateway.get("/guarded/x;a=1").status(), 401);
+    assert_eq!(get_as(&gateway, "ada", "/guarded/x;a=1").status(), 200);
 }
 
 #[test]
