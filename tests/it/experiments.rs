@@ -292,7 +292,7 @@ fn e6_one_backend_that_restarts_cold_is_hardly_noticed_and_gets_its_percentage()
 
 #[test]
 fn e7_a_fleet_that_restarts_cold_comes_back_by_steps_and_serves_everybody_again() {
-    let outcome = undisturbed(|| experiments::fleet_restarts(&QUICK, restart(10)));
+    let outcome = undisturbed(|| experiments::fleet_restarts(&QUICK, restart(13)));
     assert_eq!(least_percent(&outcome), 25.0, "{outcome:#?}");
     assert!(outcome.goodput > 0.95 && outcome.reasons.get("ramp").is_some_and(|n| *n > 50), "{outcome:#?}");
     assert!(outcome.control_served >= 0.97, "{outcome:#?}");
