@@ -12,13 +12,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 /// Names, addresses and routes, and some lines for the upstream; everything else is a default.
-struct Tidegate {
+pub struct Tidegate {
     setting: &'static str,
     lines: &'static str,
 }
 
 const UNTUNED: Tidegate = Tidegate { setting: "untuned", lines: "" };
-const ENFORCED: Tidegate = Tidegate { setting: "enforce", lines: "adaptive_limit = \"enforce\"" };
+pub const ENFORCED: Tidegate = Tidegate { setting: "enforce", lines: "adaptive_limit = \"enforce\"" };
 
 /// The same with dwells that a short form has the time for.
 const QUICK: Tidegate = Tidegate {
@@ -52,6 +52,13 @@ impl Contender for Tidegate {
         let config = if street.judged { judged(street) } else { config(street, self.lines) };
         let gateway = Gateway::launch(&config, launch);
         Box::new(Running { gateway, street: street.clone(), lines: self.lines, _unread: unread })
+    }
+}
+
+/// What is judged is judged after it has ended: it tells in any case.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.gateway.tell();
     }
 }
 
@@ -115,8 +122,26 @@ impl Proxy for Running {
     }
 }
 
-/// What holds in every experiment; a figure that does not hold is shown with all the others.
-fn neighbour_is_served(outcome: &Outcome) {
+/// A machine that stands still for longer than this, in milliseconds, or on which the origin alone cannot do its 400 a
+/// second, says nothing of the gateway.
+const STILL_MS: f64 = 250.0;
+
+/// An experiment on a machine that runs; one that was disturbed is made again, twice at most.
+fn undisturbed(make: impl Fn() -> Outcome) -> Outcome {
+    for _ in 0..2 {
+        let outcome = make();
+        show(&outcome);
+        if outcome.stood_still_ms < STILL_MS && outcome.capacity > 300.0 {
+            return outcome;
+        }
+        eprintln!("  made again: the machine stood still for {:.0} ms", outcome.stood_still_ms);
+    }
+    let outcome = make();
+    show(&outcome);
+    outcome
+}
+
+fn show(outcome: &Outcome) {
     let Outcome { experiment, title, setting, seed, goodput, admitted, refused, timeouts, .. } = outcome;
     eprintln!(
         "{experiment}, {title}, {setting}, seed {seed}: goodput {:.1} %, admitted {:.0} / {:.0} ms, refused {}, left unserved {timeouts}",
@@ -125,23 +150,30 @@ fn neighbour_is_served(outcome: &Outcome) {
         admitted.p99_ms,
         refused.n
     );
+    for Check { what, seen, bar, .. } in &outcome.checks {
+        eprintln!("  {what}: {seen:.3}, bar {bar:.3}");
+    }
+}
+
+/// What holds in every experiment; a figure that does not hold is shown with all the others.
+fn neighbour_is_served(outcome: &Outcome) {
     assert!(outcome.capacity > 300.0, "the origin can do its 400 a second: {outcome:#?}");
     assert!(outcome.control_served >= 0.97, "the neighbour is served: {outcome:#?}");
     assert!(outcome.skipped == 0 && outcome.errors == 0, "no connection broke: {outcome:#?}");
 }
 
-fn short() -> Scale {
+pub fn short() -> Scale {
     Scale::short(1)
 }
 
 /// Eight backends that can do 800 a second together.
-fn eight() -> Scale {
+pub fn eight() -> Scale {
     Scale { backends: 8, workers: 2, ..short() }
 }
 
 #[test]
 fn e1_a_hung_upstream_holds_no_more_than_its_cap_and_serves_again_when_it_is_well() {
-    let outcome = experiments::hung_upstream(&UNTUNED, short());
+    let outcome = undisturbed(|| experiments::hung_upstream(&UNTUNED, short()));
     neighbour_is_served(&outcome);
     assert!(outcome.slots_held <= outcome.slots_limit, "{outcome:#?}");
     assert!(outcome.refused.n > 50, "they are refused: {outcome:#?}");
@@ -151,7 +183,9 @@ fn e1_a_hung_upstream_holds_no_more_than_its_cap_and_serves_again_when_it_is_wel
 
 #[test]
 fn e2_an_upstream_ten_times_slower_keeps_to_its_cap_and_serves_again_when_it_is_well() {
-    let outcome = experiments::slow_upstream(&UNTUNED, Scale { during: Duration::from_secs(2), ..short() });
+    let outcome = undisturbed(|| {
+        experiments::slow_upstream(&UNTUNED, Scale { during: Duration::from_secs(2), ..short() })
+    });
     neighbour_is_served(&outcome);
     assert!(outcome.slots_held <= outcome.slots_limit, "{outcome:#?}");
     assert!(outcome.refused.n > 50 && outcome.refused.p50_ms < 30.0, "refused at once: {outcome:#?}");
@@ -160,7 +194,7 @@ fn e2_an_upstream_ten_times_slower_keeps_to_its_cap_and_serves_again_when_it_is_
 
 #[test]
 fn e3_a_flash_crowd_of_five_times_costs_hardly_an_answer() {
-    let outcome = experiments::flash_crowd(&UNTUNED, short(), 5.0);
+    let outcome = undisturbed(|| experiments::flash_crowd(&UNTUNED, short(), 5.0));
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.85, "{outcome:#?}");
     assert!(outcome.refused.n > 1_000, "{outcome:#?}");
@@ -168,7 +202,7 @@ fn e3_a_flash_crowd_of_five_times_costs_hardly_an_answer() {
 
 #[test]
 fn e4_a_retry_storm_is_over_when_its_cause_is() {
-    let outcome = experiments::retry_storm(&UNTUNED, short());
+    let outcome = undisturbed(|| experiments::retry_storm(&UNTUNED, short()));
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
 }
@@ -176,7 +210,7 @@ fn e4_a_retry_storm_is_over_when_its_cause_is() {
 /// Four backends of which one goes bad: what is lost of the requests once two seconds are over.
 fn lost_to_a_bad_one(bad: Bad) -> (f64, Outcome) {
     let scale = Scale { backends: 4, workers: 2, during: Duration::from_millis(3_500), ..short() };
-    let outcome = experiments::bad_one(&UNTUNED, scale, bad);
+    let outcome = undisturbed(|| experiments::bad_one(&UNTUNED, scale, bad));
     assert!(outcome.control_served >= 0.97, "the neighbour is served: {outcome:#?}");
     (1.0 - outcome.goodput, outcome)
 }
@@ -209,7 +243,7 @@ fn e5d_one_of_four_that_resets_costs_next_to_nothing() {
 fn e8_a_name_server_that_is_silent_or_denies_its_names_is_not_noticed() {
     // Names are asked for every 5 s or so, and once a second or two when that failed.
     let scale = Scale { during: Duration::from_secs(9), ..short() };
-    let outcome = experiments::name_server_outage(&UNTUNED, scale);
+    let outcome = undisturbed(|| experiments::name_server_outage(&UNTUNED, scale));
     // What names can break, and a busy machine cannot: it runs for longer than the others, beside all of them.
     assert!(outcome.errors == 0, "no connection broke: {outcome:#?}");
     assert!(!outcome.reasons.contains_key("no_backend"), "nobody's address was taken away: {outcome:#?}");
@@ -220,7 +254,9 @@ fn e8_a_name_server_that_is_silent_or_denies_its_names_is_not_noticed() {
 
 #[test]
 fn e9_a_service_that_falls_silent_is_not_waited_for_and_is_asked_again_when_it_is_well() {
-    let outcome = experiments::silent_auth(&UNTUNED, Scale { after: Duration::from_secs(4), ..short() });
+    let outcome = undisturbed(|| {
+        experiments::silent_auth(&UNTUNED, Scale { after: Duration::from_secs(4), ..short() })
+    });
     neighbour_is_served(&outcome);
     assert!(outcome.slots_held <= outcome.slots_limit, "{outcome:#?}");
     assert!(outcome.refused.n > 50 && outcome.refused.p50_ms < 30.0, "refused at once: {outcome:#?}");
@@ -247,7 +283,8 @@ fn least_percent(outcome: &Outcome) -> f64 {
 
 #[test]
 fn e6_one_backend_that_restarts_cold_is_hardly_noticed_and_gets_its_percentage() {
-    let outcome = experiments::one_restarts(&QUICK, Scale { backends: 8, workers: 1, ..restart(6) });
+    let outcome =
+        undisturbed(|| experiments::one_restarts(&QUICK, Scale { backends: 8, workers: 1, ..restart(6) }));
     assert!(outcome.goodput > 0.95, "{outcome:#?}");
     let share = outcome.checks.iter().find(|check| check.what.contains("its share")).expect("it is judged");
     assert!(share.seen < 0.6, "about a quarter of what a peer got: {outcome:#?}");
@@ -255,7 +292,7 @@ fn e6_one_backend_that_restarts_cold_is_hardly_noticed_and_gets_its_percentage()
 
 #[test]
 fn e7_a_fleet_that_restarts_cold_comes_back_by_steps_and_serves_everybody_again() {
-    let outcome = experiments::fleet_restarts(&QUICK, restart(10));
+    let outcome = undisturbed(|| experiments::fleet_restarts(&QUICK, restart(13)));
     assert_eq!(least_percent(&outcome), 25.0, "{outcome:#?}");
     assert!(outcome.goodput > 0.95 && outcome.reasons.get("ramp").is_some_and(|n| *n > 50), "{outcome:#?}");
     assert!(outcome.control_served >= 0.97, "{outcome:#?}");
@@ -263,7 +300,7 @@ fn e7_a_fleet_that_restarts_cold_comes_back_by_steps_and_serves_everybody_again(
 
 #[test]
 fn e7b_a_fleet_that_fails_again_under_load_is_taken_back() {
-    let outcome = experiments::fails_after_restart(&QUICK, restart(8), 1);
+    let outcome = undisturbed(|| experiments::fails_after_restart(&QUICK, restart(8), 1));
     let backs = outcome.checks.iter().find(|check| check.what.contains("taken back")).expect("it is judged");
     assert!(backs.seen >= 1.0 && outcome.control_served >= 0.97, "{outcome:#?}");
 }
@@ -273,35 +310,36 @@ fn e10_a_log_that_nobody_reads_is_not_noticed() {
     // It is measured twice, with a log that is read and with one that is not.
     let part = Duration::from_millis(250);
     let scale = Scale { calm: part, before: part, during: 2 * part, after: part, ..short() };
-    let outcome = experiments::hung_log_sink(&UNTUNED, scale);
+    let outcome = undisturbed(|| experiments::hung_log_sink(&UNTUNED, scale));
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.97, "{outcome:#?}");
 }
 
 #[test]
 fn e11_more_latency_is_not_taken_for_overload() {
-    let outcome = experiments::latency_shift(&UNTUNED, short());
+    let outcome = undisturbed(|| experiments::latency_shift(&UNTUNED, short()));
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.95, "{outcome:#?}");
 }
 
 #[test]
 fn e12_backends_that_come_are_used() {
-    let outcome = experiments::scale_out(&UNTUNED, Scale { after: Duration::from_secs(2), ..short() });
+    let outcome =
+        undisturbed(|| experiments::scale_out(&UNTUNED, Scale { after: Duration::from_secs(2), ..short() }));
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
 }
 
 #[test]
 fn e14_steady_load_below_what_is_possible_is_served() {
-    let outcome = experiments::steady(&UNTUNED, short());
+    let outcome = undisturbed(|| experiments::steady(&UNTUNED, short()));
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.97 && outcome.refused.n < 5, "{outcome:#?}");
 }
 
 #[test]
 fn e15_clients_that_leave_leave_nothing_behind() {
-    let outcome = experiments::aborts(&UNTUNED, short());
+    let outcome = undisturbed(|| experiments::aborts(&UNTUNED, short()));
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.95, "{outcome:#?}");
     assert!(outcome.checks.iter().any(|c| c.what.contains("returned to zero") && c.reached), "{outcome:#?}");
@@ -310,7 +348,7 @@ fn e15_clients_that_leave_leave_nothing_behind() {
 #[test]
 fn e2_enforced_a_fleet_ten_times_slower_serves_what_it_can() {
     let scale = Scale { during: Duration::from_secs(5), ..eight() };
-    let outcome = experiments::slow_upstream(&ENFORCED, scale);
+    let outcome = undisturbed(|| experiments::slow_upstream(&ENFORCED, scale));
     neighbour_is_served(&outcome);
     // Untuned it is nothing: what the cap lets in takes longer than clients wait.
     // Without it next to nothing: what the cap lets in takes longer than clients wait.
@@ -320,7 +358,7 @@ fn e2_enforced_a_fleet_ten_times_slower_serves_what_it_can() {
 
 #[test]
 fn e3_enforced_a_flash_crowd_is_admitted_no_faster_than_it_is_served() {
-    let outcome = experiments::flash_crowd(&ENFORCED, short(), 5.0);
+    let outcome = undisturbed(|| experiments::flash_crowd(&ENFORCED, short(), 5.0));
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.85, "{outcome:#?}");
     assert!(outcome.refused.n > 1_000, "{outcome:#?}");
@@ -330,14 +368,15 @@ fn e3_enforced_a_flash_crowd_is_admitted_no_faster_than_it_is_served() {
 #[test]
 fn e11_enforced_more_latency_is_not_taken_for_overload() {
     let scale = Scale { during: Duration::from_secs(4), ..eight() };
-    let outcome = experiments::latency_shift(&ENFORCED, scale);
+    let outcome = undisturbed(|| experiments::latency_shift(&ENFORCED, scale));
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.7, "{outcome:#?}");
 }
 
 #[test]
 fn e12_enforced_backends_that_come_are_used() {
-    let outcome = experiments::scale_out(&ENFORCED, Scale { after: Duration::from_secs(2), ..short() });
+    let outcome =
+        undisturbed(|| experiments::scale_out(&ENFORCED, Scale { after: Duration::from_secs(2), ..short() }));
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
 }
@@ -345,7 +384,7 @@ fn e12_enforced_backends_that_come_are_used() {
 #[test]
 fn e13_enforced_two_gateways_before_one_fleet_keep_it_busy_and_share_it() {
     let scale = Scale { during: Duration::from_secs(3), ..short() };
-    let outcome = experiments::replicas(&ENFORCED, scale, 2);
+    let outcome = undisturbed(|| experiments::replicas(&ENFORCED, scale, 2));
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.85 && outcome.admitted.p50_ms < 500.0, "{outcome:#?}");
     let unfair = outcome.checks.iter().find(|check| check.what.contains("share, off")).expect("judged");
@@ -354,7 +393,7 @@ fn e13_enforced_two_gateways_before_one_fleet_keep_it_busy_and_share_it() {
 
 #[test]
 fn e14_enforced_steady_load_below_what_is_possible_is_served() {
-    let outcome = experiments::steady(&ENFORCED, short());
+    let outcome = undisturbed(|| experiments::steady(&ENFORCED, short()));
     neighbour_is_served(&outcome);
     assert!(outcome.goodput > 0.9, "{outcome:#?}");
 }

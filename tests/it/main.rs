@@ -54,6 +54,7 @@ mod refusals;
 mod retries;
 mod roles;
 mod secrets;
+mod seeds;
 mod sick;
 mod slow;
 mod strain;

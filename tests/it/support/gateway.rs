@@ -332,6 +332,17 @@ impl Gateway {
         fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
     }
 
+    /// Its last log lines, and how it ended if it did, into the output of the test, which is seen when that fails.
+    pub fn tell(&mut self) {
+        match self.child.try_wait() {
+            Ok(Some(status)) => println!("the gateway ended with {status}; its last log lines:"),
+            _ => println!("the gateway's last log lines:"),
+        }
+        let log = self.log();
+        let last: Vec<&str> = log.lines().rev().take(30).collect();
+        last.iter().rev().for_each(|line| println!("  {line}"));
+    }
+
     /// Waits until nothing is in flight, neither at the process nor at any upstream or backend.
     pub fn settles(&self, deadline: Duration) {
         wait_until(deadline, "nothing is in flight", || {
@@ -383,14 +394,11 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
-            let log = self.log();
-            let last: Vec<&str> = log.lines().rev().take(30).collect();
-            println!("the gateway's last log lines:");
-            last.iter().rev().for_each(|line| println!("  {line}"));
-        }
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Run {
     /// The most slots that were held at a look, and the limit then.
     pub slots: Option<Slots>,
     pub origin: knobs::Seen,
+    /// The longest that the machine kept this rig from running after it should have woken.
+    pub stood_still: Duration,
 }
 
 impl Arena {
@@ -164,7 +166,7 @@ impl Arena {
         let plan = Plan::new(end, self.scale.seed).slice(self.scale.slice);
         let load = Load::start(plan, [clients, self.control_streams()].concat());
         let (started, mut slots) = (load.started(), None::<Slots>);
-        let mut look = LOOK;
+        let (mut look, mut stood_still) = (LOOK, Duration::ZERO);
         while started.elapsed() < end {
             if let Some((_, act)) = acts.next_if(|(at, _)| started.elapsed() >= *at) {
                 act(&mut self.main, self.proxy.as_mut());
@@ -177,6 +179,7 @@ impl Arena {
             }
             let next = acts.peek().map_or(look, |(at, _)| look.min(*at));
             std::thread::park_timeout(next.saturating_sub(started.elapsed()));
+            stood_still = stood_still.max(started.elapsed().saturating_sub(next));
         }
         let mut report = load.finish();
         let (each, mut rest): (Vec<_>, Vec<_>) =
@@ -185,7 +188,7 @@ impl Arena {
         each[1..].iter().for_each(|more| all.add(more));
         rest.insert(0, all);
         report.streams = rest;
-        Run { report, each, slots, origin: self.main.seen_together() }
+        Run { report, each, slots, origin: self.main.seen_together(), stood_still }
     }
 
     /// Waits until nothing is in flight, at the origin and by the contender's account; false if that never came.

@@ -49,6 +49,7 @@ pub fn judge(name: (&str, &str), contender: &dyn Contender, arena: &Arena, run: 
         control_direct: ok(&direct),
         control_served: control.ok as f64 / control.tries().max(1) as f64,
         recovery_s: recovery(main, scale.healed(), run.report.slice),
+        stood_still_ms: run.stood_still.as_secs_f64() * 1e3,
         slots_held: run.slots.map(|slots| slots.held),
         slots_limit: run.slots.map(|slots| slots.limit),
         origin_peak: run.origin.peak,

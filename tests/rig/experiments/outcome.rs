@@ -37,6 +37,10 @@ pub struct Outcome {
     pub control_served: f64,
     /// From the end of the trouble until 95 % of those who ask are served; none if that never came.
     pub recovery_s: Option<f64>,
+    /// The longest that the machine stood still for the rig itself: whatever is longer than a client's patience says
+    /// nothing of the contender.
+    #[serde(default)]
+    pub stood_still_ms: f64,
     /// The most requests that the contender held for the upstream.
     pub slots_held: Option<f64>,
     pub slots_limit: Option<f64>,
