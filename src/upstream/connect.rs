@@ -42,7 +42,7 @@ pub(super) enum Dialled {
 pub(super) struct Undialled {
     /// For the client.
     pub(super) reject: Reject,
-    /// For the backend's vitals; nothing if it was not even tried.
+    /// For the backend's vitals; nothing if it says nothing of them.
     pub(super) how: Option<Dial>,
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn dial(endpoint: &Endpoint, outbox: &Rc<Outbox>) -> Result<Dia
     let failed = |what: &str| {
         let detail = format!("{what} for a connection to the backend");
         let reject = Reject::new(Reason::ConnectFailed, Cow::Owned(detail));
-        Undialled { reject, how: Some(Dial::Unreachable) }
+        Undialled { reject, how: None }
     };
     let turn = endpoint.turn.fetch_add(1, Relaxed) as usize;
     let Some(address) = endpoint.socket_address(turn) else {
@@ -68,8 +68,7 @@ pub(super) async fn dial(endpoint: &Endpoint, outbox: &Rc<Outbox>) -> Result<Dia
     })?;
     let socket = TcpStream::connect(address).await.map_err(|error| {
         let refused = error.kind() == io::ErrorKind::ConnectionRefused;
-        let how = if refused { Dial::Refused } else { Dial::Unreachable };
-        Undialled { how: Some(how), ..failed(&error.kind().to_string()) }
+        Undialled { how: refused.then_some(Dial::Refused), ..failed(&error.kind().to_string()) }
     })?;
     let _ = socket.set_nodelay(true);
     keep_little_unsent(&socket);

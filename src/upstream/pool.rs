@@ -91,10 +91,7 @@ impl Pool {
         // Boxed: most requests find a connection, and should not carry the room that making one takes.
         match tokio::time::timeout(timeout, Box::pin(self.wait_or_dial())).await {
             Ok(result) => result,
-            Err(_) => {
-                self.endpoint.vitals.dialled(Dial::Unreachable);
-                Err(Reject::new(Reason::ConnectFailed, "connecting to the backend took too long"))
-            }
+            Err(_) => Err(Reject::new(Reason::ConnectFailed, "connecting to the backend took too long")),
         }
     }
 

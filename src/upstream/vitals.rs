@@ -22,7 +22,6 @@ pub struct Vitals {
     last_failure: AtomicU32,
     connected: AtomicU64,
     refused: AtomicU64,
-    unreachable: AtomicU64,
     established: AtomicU32,
     lost_at_work: AtomicU64,
     lost_idle: AtomicU64,
@@ -53,15 +52,14 @@ pub enum Blame {
     Reason(Reason),
 }
 
-/// How an attempt to connect ended.
+/// How an attempt to connect ended, if that says whether somebody listens. What was not answered, not routed or no TLS
+/// does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dial {
     /// With a connection, TLS and handshake included.
     Connected,
     /// The host is there and nobody listens (ECONNREFUSED).
     Refused,
-    /// In any other way: no answer, no route, no TLS.
-    Unreachable,
 }
 
 /// The signs at one moment.
@@ -83,8 +81,6 @@ pub struct Signs {
     pub connected: u64,
     /// Connects refused, ever.
     pub refused: u64,
-    /// Connects that failed otherwise, ever.
-    pub unreachable: u64,
     /// Connections that are open now.
     pub established: u32,
     /// Connections that ended while a request was in flight on them, ever.
@@ -157,7 +153,6 @@ impl Vitals {
         let count = match dial {
             Dial::Connected => &self.connected,
             Dial::Refused => &self.refused,
-            Dial::Unreachable => &self.unreachable,
         };
         count.fetch_add(1, Relaxed);
     }
@@ -197,7 +192,6 @@ impl Vitals {
             health_ups,
             connected: self.connected.load(Relaxed),
             refused: self.refused.load(Relaxed),
-            unreachable: self.unreachable.load(Relaxed),
             established: self.established.load(Relaxed),
             lost_at_work: self.lost_at_work.load(Relaxed),
             lost_idle: self.lost_idle.load(Relaxed),
