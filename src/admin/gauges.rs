@@ -228,13 +228,11 @@ fn limits(view: &GatewayView) -> Vec<Family> {
         of().for_each(|(upstream, limit)| family.set(&[("upstream", &upstream)], value(&limit)));
         family
     };
-    let mut moves = Family::counter(
-        "tidegate_upstream_adaptive_moves_total",
-        "Moves of the limit that finds itself, by reason.",
-    );
+    let mut moves =
+        Family::counter("tidegate_upstream_adaptive_moves_total", "Moves of the adaptive limit, by reason.");
     let mut sheds = Family::counter(
         "tidegate_upstream_shadow_shed_total",
-        "Requests let in above a limit that finds itself and does not act: at most so many it would have refused.",
+        "Requests let in above an adaptive limit that does not act: at most so many it would have refused.",
     );
     for (upstream, limit) in of() {
         let name = ("upstream", upstream.as_str());
@@ -244,15 +242,17 @@ fn limits(view: &GatewayView) -> Vec<Family> {
     vec![
         gauge(
             "tidegate_upstream_adaptive_limit",
-            "In flight that the limit that finds itself allows, whether it acts or not.",
+            "In flight that the adaptive limit allows, whether it acts or not.",
             |limit| f64::from(limit.limit),
         ),
-        gauge("tidegate_upstream_adaptive_enforced", "1 if that limit refuses, 0 in shadow.", |limit| {
-            flag(limit.mode == "enforce")
-        }),
+        gauge(
+            "tidegate_upstream_adaptive_enforced",
+            "1 if the adaptive limit refuses, 0 in shadow.",
+            |limit| flag(limit.mode == "enforce"),
+        ),
         gauge(
             "tidegate_upstream_adaptive_at_floor",
-            "1 while that limit has been as low as it goes for ten seconds, in somebody's way.",
+            "1 while the adaptive limit has been as low as it goes for ten seconds, in somebody's way.",
             |limit| flag(limit.at_floor),
         ),
         gauge(

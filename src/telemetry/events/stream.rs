@@ -28,7 +28,7 @@ pub enum Kind {
     Shed,
     /// Ramps and drains: set, cleared, paused, resumed, stepped, in conflict with a version, drained, ready.
     Ramp,
-    /// Backends: ejected, on trial, back; down and up by their checks.
+    /// Backends: ejected, probing (on trial), returned; down and up by their checks.
     Ejection,
     /// Limits that find themselves: moved by much, objective raised, at the floor.
     Limit,
