@@ -72,7 +72,7 @@ fn names_are_resolved_and_one_that_is_not_leaves_its_neighbours_alone() {
     }
     assert_eq!(gateway.metrics().value("tidegate_backend_up", &[("upstream", "lost")]), 0.0);
     wait_until(PATIENCE, "operators see why", || {
-        let lost = gateway.admin_get("/v1/upstreams/lost").json();
+        let lost = gateway.upstream("lost");
         lost["backends"][0]["state"]
             .as_str()
             .is_some_and(|why| why.starts_with("the name has not resolved: "))

@@ -97,7 +97,7 @@ fn service(origins: &[Origin]) -> Config {
 }
 
 fn cohort(gateway: &Gateway) -> Value {
-    gateway.admin_get("/v1/upstreams/u").json()["cohort"].clone()
+    gateway.upstream("u")["cohort"].clone()
 }
 
 #[test]

@@ -327,7 +327,7 @@ fn holds_a_quarter(gateway: &Gateway, checkout: &Origin) {
 fn recovery_every_command_in_its_comments_does_what_it_says() {
     let (checkout, catalogue) = (Origin::well_behaved(), Origin::well_behaved());
     let gateway = recovery(&checkout, &catalogue);
-    let upstream = || gateway.admin_get("/v1/upstreams/checkout").json();
+    let upstream = || gateway.upstream("checkout");
     let mut done = Vec::new();
     for words in commands("recovery") {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();

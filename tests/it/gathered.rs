@@ -157,7 +157,7 @@ fn a_drain_waits_for_what_is_being_gathered() {
 fn whoever_leaves_while_something_is_buffered_for_them_costs_nothing_any_more() {
     let origin = Origin::well_behaved();
     let gateway = Gateway::start(&Config::simple(origin.address()));
-    let buffered = || gateway.metrics().value("tidegate_buffered_bytes", &[]);
+    let buffered = || gateway.buffered();
     let mut reads = narrow_raw(gateway.edge());
     reads.send(get("/bytes/1000000"));
     assert_eq!(reads.head().expect("a head").status, 200);

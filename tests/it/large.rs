@@ -25,14 +25,6 @@ fn config(origin: &Origin) -> Config {
     )
 }
 
-fn in_flight(gateway: &Gateway) -> f64 {
-    gateway.metrics().value("tidegate_upstream_inflight", &[("upstream", "u")])
-}
-
-fn buffered(gateway: &Gateway) -> f64 {
-    gateway.metrics().value("tidegate_buffered_bytes", &[])
-}
-
 fn large() -> String {
     get(&format!("/bytes/{LARGE}"))
 }
@@ -60,7 +52,7 @@ fn a_large_answer_passes_whole_through_a_pipe_that_is_used_again() {
     );
     assert_eq!(origin.accepted(), 1, "the backend's connection is kept");
     gateway.settles(PATIENCE);
-    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    wait_until(PATIENCE, "every byte is given back", || gateway.buffered() == 0.0);
 }
 
 #[test]
@@ -121,9 +113,9 @@ fn the_backend_is_let_go_while_its_client_does_not_read_and_nothing_is_lost() {
         let mut raw = narrow_raw(gateway.edge());
         raw.send(get(&format!("/bytes/{size}")));
         let head = raw.head().expect("a head");
-        wait_until(PATIENCE, "its permits are free", || in_flight(&gateway) == 0.0);
+        wait_until(PATIENCE, "its permits are free", || gateway.in_flight("u") == 0.0);
         assert_eq!(gateway.get("/").status(), 200, "the only place is free");
-        wait_until(PATIENCE, "what is kept for it is counted", || buffered(&gateway) > 100_000.0);
+        wait_until(PATIENCE, "what is kept for it is counted", || gateway.buffered() > 100_000.0);
         assert_eq!(gateway.status()["in_flight"], 1, "its right to be in the process it keeps");
         assert!(gateway.access_log().iter().all(|line| line["bytes_out"] != size), "and has no line yet");
         let answer = raw.body_of(head, false).expect("the whole answer");
@@ -132,7 +124,7 @@ fn the_backend_is_let_go_while_its_client_does_not_read_and_nothing_is_lost() {
         assert_eq!(raw.ask(get("/")).status(), 200, "and the connection goes on");
     }
     gateway.settles(PATIENCE);
-    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    wait_until(PATIENCE, "every byte is given back", || gateway.buffered() == 0.0);
 }
 
 #[test]
@@ -142,7 +134,7 @@ fn small_pieces_of_a_large_answer_are_kept_and_given_in_order() {
     let mut raw = narrow_raw(gateway.edge());
     raw.send(get("/pieces/700000"));
     let head = raw.head().expect("a head");
-    wait_until(PATIENCE, "its permits are free", || in_flight(&gateway) == 0.0);
+    wait_until(PATIENCE, "its permits are free", || gateway.in_flight("u") == 0.0);
     let answer = raw.body_of(head, false).expect("the whole answer");
     assert!(answer.body == pattern(700_000), "it arrives unharmed");
     assert!(raw.ask(get("/pieces/700000")).body == pattern(700_000), "also to one that reads");
@@ -177,7 +169,7 @@ fn a_client_that_never_reads_is_too_slow_and_takes_its_pipe_along() {
     let line = gateway.logged_within(Duration::from_secs(40), "its line", |line| line["status"] == 200);
     assert_eq!((&line["reason"], &line["end"]), (&"client_too_slow".into(), &"cut".into()));
     gateway.settles(Duration::from_secs(20));
-    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    wait_until(PATIENCE, "every byte is given back", || gateway.buffered() == 0.0);
     assert_eq!(gateway.pipes(), before, "what was left in its pipe is for nobody");
 }
 
@@ -234,7 +226,7 @@ fn a_large_answer_has_its_time_like_any() {
     let line = gateway.logged("its line", |line| line["status"] == 200);
     assert_eq!((&line["reason"], &line["end"]), (&"timeout".into(), &"cut".into()));
     gateway.settles(Duration::from_secs(20));
-    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    wait_until(PATIENCE, "every byte is given back", || gateway.buffered() == 0.0);
 }
 
 #[test]
@@ -330,7 +322,7 @@ fn a_client_that_leaves_in_the_middle_leaves_nothing_behind() {
     assert!(gateway.access_log().iter().all(|line| line["end"] == "client_gone"));
     assert_eq!(gateway.pipes(), before, "what was left in their pipes is for nobody");
     assert!(gateway.get(&format!("/bytes/{LARGE}")).body == pattern(LARGE));
-    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    wait_until(PATIENCE, "every byte is given back", || gateway.buffered() == 0.0);
 }
 
 #[test]

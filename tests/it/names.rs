@@ -41,7 +41,7 @@ fn ip(origin: &Origin) -> Ipv4Addr {
 }
 
 fn backend(gateway: &Gateway, upstream: &str) -> Value {
-    gateway.admin_get(&format!("/v1/upstreams/{upstream}")).json()["backends"][0].clone()
+    gateway.upstream(upstream)["backends"][0].clone()
 }
 
 fn resolved(gateway: &Gateway, upstream: &str) -> Vec<String> {

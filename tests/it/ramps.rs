@@ -35,7 +35,7 @@ fn told(gateway: &Gateway, arguments: &[&str]) -> String {
 }
 
 fn upstream(gateway: &Gateway) -> Value {
-    gateway.admin_get("/v1/upstreams/u").json()
+    gateway.upstream("u")
 }
 
 fn ramp_of(gateway: &Gateway, backend: &str) -> f64 {

@@ -33,7 +33,7 @@ fn service(origins: &[Origin], lines: &str) -> Config {
 }
 
 fn upstream(gateway: &Gateway) -> Value {
-    gateway.admin_get("/v1/upstreams/u").json()
+    gateway.upstream("u")
 }
 
 fn backend(gateway: &Gateway, index: usize) -> Value {

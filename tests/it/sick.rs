@@ -24,8 +24,7 @@ fn service(origins: &[Origin], lines: &str, route: &str) -> Config {
 }
 
 fn backends(gateway: &Gateway, upstream: &str) -> Vec<Value> {
-    let view: Value = gateway.admin_get(&format!("/v1/upstreams/{upstream}")).json();
-    view["backends"].as_array().expect("its backends").clone()
+    gateway.upstream(upstream)["backends"].as_array().expect("its backends").clone()
 }
 
 fn states(gateway: &Gateway) -> Vec<String> {

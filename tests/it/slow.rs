@@ -26,14 +26,6 @@ fn patient(origin: &Origin, max_in_flight: u32) -> Config {
     )
 }
 
-fn in_flight(gateway: &Gateway) -> f64 {
-    gateway.metrics().value("tidegate_upstream_inflight", &[("upstream", "u")])
-}
-
-fn buffered(gateway: &Gateway) -> f64 {
-    gateway.metrics().value("tidegate_buffered_bytes", &[])
-}
-
 fn too_slow(gateway: &Gateway, reason: &str) -> f64 {
     gateway.metrics().value("tidegate_refusals_total", &[("reason", reason)])
 }
@@ -49,14 +41,18 @@ fn five_hundred_that_drip_and_five_hundred_that_read_a_byte_a_second_leave_their
         let mut more: Vec<_> = (0..10).map(|_| Slow::reads(gateway.edge(), "/bytes/300000")).collect();
         assert!(more.iter_mut().all(Slow::is_served), "there is room for them");
         crowd.extend(more);
-        wait_until(PATIENCE, "those who do not read let the backend go", || in_flight(&gateway) <= 2.0);
+        wait_until(PATIENCE, "those who do not read let the backend go", || gateway.in_flight("u") <= 2.0);
     }
     crowd.extend((0..500).map(|_| Slow::drips(gateway.edge(), "/")));
     wait_until(PATIENCE, "they are all inside", || {
         gateway.status()["in_flight"].as_u64().is_some_and(|inside| inside >= 600)
     });
-    assert!(in_flight(&gateway) <= 4.0, "a drip holds nothing of the upstream: {}", in_flight(&gateway));
-    assert!(buffered(&gateway) > 500.0 * 100_000.0, "the readers' answers were read ahead");
+    assert!(
+        gateway.in_flight("u") <= 4.0,
+        "a drip holds nothing of the upstream: {}",
+        gateway.in_flight("u")
+    );
+    assert!(gateway.buffered() > 500.0 * 100_000.0, "the readers' answers were read ahead");
     let refused = gateway.sheds("u");
 
     beat_until(&mut crowd, Duration::from_secs(60), |crowd| {
@@ -78,7 +74,7 @@ fn five_hundred_that_drip_and_five_hundred_that_read_a_byte_a_second_leave_their
     assert!(others.percentile(200, 99) < Duration::from_secs(2), "{:?}", others.percentile(200, 99));
     assert_eq!(gateway.sheds("u"), refused);
     gateway.settles(PATIENCE);
-    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    wait_until(PATIENCE, "every byte is given back", || gateway.buffered() == 0.0);
     assert_eq!(too_slow(&gateway, "client_too_slow"), 1_000.0);
     let log = gateway.access_log();
     let lines = |status: u64, end: &str| {
@@ -136,7 +132,7 @@ fn a_backend_that_does_not_read_an_upload_is_too_slow() {
     let line = gateway.logged("its line", |line| line["status"] == 504);
     assert_eq!(line["reason"], "backend_too_slow");
     gateway.settles(Duration::from_secs(20));
-    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    wait_until(PATIENCE, "every byte is given back", || gateway.buffered() == 0.0);
 }
 
 #[test]
@@ -162,9 +158,9 @@ fn a_client_that_does_not_read_lets_the_backend_go_and_loses_nothing() {
         let mut raw = narrow_raw(gateway.edge());
         raw.send(format!("GET {path} HTTP/1.1\r\nHost: edge.test\r\nTE: trailers\r\n\r\n"));
         let head = raw.head().expect("a head");
-        wait_until(PATIENCE, "its permits are free", || in_flight(&gateway) == 0.0);
+        wait_until(PATIENCE, "its permits are free", || gateway.in_flight("u") == 0.0);
         assert_eq!(gateway.get("/").status(), 200, "the only place is free");
-        assert!(buffered(&gateway) > 100_000.0);
+        assert!(gateway.buffered() > 100_000.0);
         let answer = raw.body_of(head, false).expect("the whole answer");
         assert!(answer.body == pattern(LARGE), "{path} arrives unharmed");
         if path.starts_with("/chunked") {
@@ -172,7 +168,7 @@ fn a_client_that_does_not_read_lets_the_backend_go_and_loses_nothing() {
         }
         assert_eq!(raw.ask(get("/")).status(), 200, "and the connection goes on");
     }
-    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    wait_until(PATIENCE, "every byte is given back", || gateway.buffered() == 0.0);
 }
 
 #[test]
@@ -188,12 +184,12 @@ fn an_http2_client_that_does_not_read_lets_the_backend_go_and_loses_nothing() {
         while client.get("/").await.expect("an answer").status != 200 {
             assert!(started.elapsed() < PATIENCE, "the only place comes free");
         }
-        assert!(buffered(&gateway) > 100_000.0);
+        assert!(gateway.buffered() > 100_000.0);
         let body = held.into_body().collect().await.expect("the whole answer").to_bytes();
         assert!(body == pattern(2_900_000), "it arrives unharmed");
     });
     gateway.settles(Duration::from_secs(20));
-    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    wait_until(PATIENCE, "every byte is given back", || gateway.buffered() == 0.0);
 }
 
 #[test]
@@ -204,7 +200,7 @@ fn an_answer_that_breaks_off_is_read_ahead_to_its_break_and_no_further() {
     raw.send(get("/"));
     let head = raw.head().expect("a head");
     assert_eq!(head.get("content-length"), Some("1000000"));
-    wait_until(PATIENCE, "the backend is gone", || in_flight(&gateway) == 0.0);
+    wait_until(PATIENCE, "the backend is gone", || gateway.in_flight("u") == 0.0);
     // The engine drops what it holds itself when an answer breaks off, read ahead or not.
     let came: Vec<u8> = std::iter::from_fn(|| raw.exactly(1_000).ok()).flatten().collect();
     assert!((300_000..=500_000).contains(&came.len()), "{} bytes", came.len());
@@ -223,7 +219,7 @@ fn at_the_budget_new_requests_are_refused_and_everything_recovers() {
         let mut raw = gateway.connect();
         raw.send("POST /up HTTP/1.1\r\nHost: edge.test\r\nContent-Length: 62000\r\n\r\n");
         raw.send(vec![b'x'; 61_000]);
-        wait_until(PATIENCE, "it is buffered", || buffered(&gateway) >= 61_000.0 * (before + 1) as f64);
+        wait_until(PATIENCE, "it is buffered", || gateway.buffered() >= 61_000.0 * (before + 1) as f64);
         raw
     };
     // Seventeen fit.
@@ -245,7 +241,7 @@ fn at_the_budget_new_requests_are_refused_and_everything_recovers() {
         assert_eq!(raw.answer(false).status(), 200, "what was let in is served");
     }
     leave.into_iter().for_each(|(_, raw)| raw.abort());
-    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    wait_until(PATIENCE, "every byte is given back", || gateway.buffered() == 0.0);
     wait_until(PATIENCE, "it serves again", || gateway.serves("/"));
     gateway.settles(Duration::from_secs(20));
 }
@@ -263,7 +259,7 @@ fn those_who_ask_for_leave_to_send_and_then_drip_take_a_quarter_of_a_route_at_mo
     for raw in &mut asked {
         assert_eq!(raw.head().expect("leave to send").status, 100);
     }
-    assert_eq!(in_flight(&gateway), 4.0, "the others wait outside with their beginnings");
+    assert_eq!(gateway.in_flight("u"), 4.0, "the others wait outside with their beginnings");
     for raw in &mut asked {
         raw.send("hello");
         assert_eq!(raw.answer(false).json()["body_bytes"], 5);
@@ -280,14 +276,14 @@ fn whoever_does_not_take_the_rest_of_an_answer_is_ended_though_its_backend_is_do
     // It fits into what the engine holds.
     tail.send(get("/bytes/120000"));
     assert_eq!(tail.head().expect("a head").status, 200);
-    wait_until(PATIENCE, "the backend is done", || origin.requests() > 0 && in_flight(&gateway) == 0.0);
+    wait_until(PATIENCE, "the backend is done", || origin.requests() > 0 && gateway.in_flight("u") == 0.0);
     assert_eq!(gateway.status()["in_flight"], 1, "it still has its right to be in the process");
-    wait_until(PATIENCE, "what it has not taken is counted", || buffered(&gateway) > 50_000.0);
+    wait_until(PATIENCE, "what it has not taken is counted", || gateway.buffered() > 50_000.0);
     wait_until(Duration::from_secs(25), "it is ended", || gateway.status()["in_flight"] == 0);
     assert!(started.elapsed() > Duration::from_secs(10));
     let line = gateway.logged("its line", |line| line["end"] == "cut");
     assert_eq!((&line["reason"], &line["status"]), (&"client_too_slow".into(), &200.into()));
-    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    wait_until(PATIENCE, "every byte is given back", || gateway.buffered() == 0.0);
     assert_ne!(tail.end(PATIENCE), End::Open);
 }
 
@@ -311,7 +307,7 @@ fn a_grpc_call_may_be_silent_and_another_upload_over_http2_may_not() {
         assert_eq!(upload.response.status(), 408);
         assert_eq!(upload.response.headers()["x-tidegate-reason"], "client_too_slow");
         assert!(started.elapsed() > Duration::from_secs(10));
-        assert_eq!(in_flight(&gateway), 1.0, "only the call was the upstream's business");
+        assert_eq!(gateway.in_flight("u"), 1.0, "only the call was the upstream's business");
         assert!(call.exchange(b"after").await.ends_with(b"after"), "it was silent for as long");
     });
     gateway.settles(PATIENCE);
@@ -331,14 +327,14 @@ fn an_http2_client_with_a_closed_window_is_counted_with_what_it_does_not_take() 
         let mut held = Vec::new();
         for _ in 0..30 {
             held.push(client.begin(client.request("GET", "/bytes/100000")).await.expect("a head"));
-            wait_until(PATIENCE, "the backend is done", || in_flight(&gateway) == 0.0);
+            wait_until(PATIENCE, "the backend is done", || gateway.in_flight("u") == 0.0);
         }
         let inside = gateway.status()["in_flight"].as_u64();
         assert_eq!(inside, Some(30), "each still has its right to be in the process");
         let counted = 30.0 * 60_000.0;
-        wait_until(PATIENCE, "they are counted", || buffered(&gateway) > counted);
+        wait_until(PATIENCE, "they are counted", || gateway.buffered() > counted);
         drop(held);
     });
     gateway.settles(Duration::from_secs(20));
-    wait_until(PATIENCE, "every byte is given back", || buffered(&gateway) == 0.0);
+    wait_until(PATIENCE, "every byte is given back", || gateway.buffered() == 0.0);
 }

@@ -249,6 +249,11 @@ impl Gateway {
         self.admin_get("/v1/upstreams").json()["items"].as_array().expect("a list of items").clone()
     }
 
+    /// `/v1/upstreams/NAME`.
+    pub fn upstream(&self, name: &str) -> Value {
+        self.admin_get(&format!("/v1/upstreams/{name}")).json()
+    }
+
     /// The hash of the active version.
     pub fn hash(&self) -> String {
         self.status()["version"]["hash"].as_str().expect("the active hash").to_owned()
@@ -336,6 +341,16 @@ impl Gateway {
             let quiet = gauges.iter().all(|gauge| metrics.get(gauge, &[]).unwrap_or(0.0) == 0.0);
             quiet && self.status()["in_flight"].as_u64() == Some(0)
         });
+    }
+
+    /// Requests in flight at an upstream, zombies included.
+    pub fn in_flight(&self, upstream: &str) -> f64 {
+        self.metrics().value("tidegate_upstream_inflight", &[("upstream", upstream)])
+    }
+
+    /// Bytes buffered in the process.
+    pub fn buffered(&self) -> f64 {
+        self.metrics().value("tidegate_buffered_bytes", &[])
     }
 
     /// How many requests were refused for want of room, for an upstream.
