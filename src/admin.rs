@@ -147,16 +147,6 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
-    fn settings(tokens: Vec<Token>) -> Settings {
-        Settings {
-            address: ([127, 0, 0, 1], 0).into(),
-            state_dir: "/nowhere".into(),
-            socket: false,
-            tokens,
-            metrics_token: None,
-        }
-    }
-
     fn view() -> GatewayView {
         GatewayView {
             ready: true,
@@ -172,7 +162,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("has an address");
         let source: ViewSource = Arc::new(move || view.clone());
-        let state = AdminState::new(Arc::new(Metrics::new(1)), source, &settings(tokens)).expect("builds");
+        let state =
+            AdminState::new(Arc::new(Metrics::new(1)), source, &Settings::of(tokens)).expect("builds");
         tokio::spawn(serve(listener, state, std::future::pending()));
         address
     }

@@ -299,13 +299,8 @@ mod tests {
 
     #[test]
     fn a_hash_that_is_none_is_an_error_and_not_an_open_door() {
-        let settings = Settings {
-            address: ([127, 0, 0, 1], 0).into(),
-            state_dir: "/nowhere".into(),
-            socket: false,
-            tokens: vec![Token { name: "ops".into(), role: Role::Admin, hash: "hunter2".into() }],
-            metrics_token: None,
-        };
+        let settings =
+            Settings::of(vec![Token { name: "ops".into(), role: Role::Admin, hash: "hunter2".into() }]);
         assert_eq!(Access::new(&settings).expect_err("no hash").name, "ops");
     }
 }

@@ -167,13 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_herd_of_scrapers_is_told_to_come_again() {
-        let settings = Settings {
-            address: ([127, 0, 0, 1], 0).into(),
-            state_dir: "/nowhere".into(),
-            socket: false,
-            tokens: vec![],
-            metrics_token: None,
-        };
+        let settings = Settings::of(vec![]);
         let view: ViewSource = Arc::new(GatewayView::default);
         let state = AdminState::new(Arc::new(Metrics::new(1)), view, &settings).expect("builds");
         let scrapes = (0..MAX_SCRAPES + 4).map(|_| metrics(State(Arc::clone(&state))));

@@ -21,6 +21,20 @@ pub struct Settings {
     pub metrics_token: Option<String>,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// A door on any free port, as the tests of this house have it: no state, no socket.
+    pub fn of(tokens: Vec<Token>) -> Self {
+        Settings {
+            address: ([127, 0, 0, 1], 0).into(),
+            state_dir: "/nowhere".into(),
+            socket: false,
+            tokens,
+            metrics_token: None,
+        }
+    }
+}
+
 /// A token by its hash; the token itself is never stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {

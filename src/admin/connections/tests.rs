@@ -32,13 +32,7 @@ async fn a_peer_that_takes_a_little_at_a_time_does_not() {
 }
 
 fn state() -> Arc<AdminState> {
-    let settings = Settings {
-        address: ([127, 0, 0, 1], 0).into(),
-        state_dir: "/nowhere".into(),
-        socket: false,
-        tokens: vec![],
-        metrics_token: None,
-    };
+    let settings = Settings::of(vec![]);
     let view: ViewSource = Arc::new(GatewayView::default);
     AdminState::new(Arc::new(Metrics::new(1)), view, &settings).expect("builds")
 }
@@ -127,13 +121,7 @@ async fn a_change_of_tokens_ends_the_streams_of_the_old_ones() {
     let state = state();
     let (mut listening, task) = asking(&state, "/v1/events", Duration::from_millis(1)).await;
     read_until(&mut listening, "retry:").await;
-    let settings = Settings {
-        address: ([127, 0, 0, 1], 0).into(),
-        state_dir: "/nowhere".into(),
-        socket: false,
-        tokens: vec![],
-        metrics_token: None,
-    };
+    let settings = Settings::of(vec![]);
     state.set_access(&settings).expect("the same");
     happens(&state);
     read_until(&mut listening, "it happened").await;
