@@ -61,6 +61,12 @@ fn verb(gateway: &Gateway, arguments: &[&str]) -> String {
     text
 }
 
+/// Connects to `u0` that failed.
+fn refused(gateway: &Gateway) -> f64 {
+    let labels = [("upstream", "u"), ("backend", "u0"), ("outcome", "failed")];
+    gateway.metrics().get("tidegate_backend_connects_total", &labels).unwrap_or(0.0)
+}
+
 /// Waits until every backend is known: it has a reference, and one boot id for long enough.
 fn learned(gateway: &Gateway) {
     wait_until(PATIENCE, "a reference was learned", || {
@@ -79,10 +85,7 @@ fn one_of_four_that_restarts_comes_back_by_percentage_and_nobody_else_fails() {
     learned(&gateway);
     // It really ends: its connections break, its port is closed, and later somebody else listens there.
     let address = origins.remove(0).die();
-    wait_until(PATIENCE, "somebody was refused", || {
-        let labels = [("upstream", "u"), ("backend", "u0"), ("outcome", "failed")];
-        gateway.metrics().get("tidegate_backend_connects_total", &labels).unwrap_or(0.0) > 0.0
-    });
+    wait_until(PATIENCE, "somebody was refused", || refused(&gateway) > 0.0);
     assert_eq!(percent(&gateway, "u0"), 100.0, "it is not back yet");
     let reborn = Origin::at(address, process(2));
     wait_until(PATIENCE, "it is ramped", || percent(&gateway, "u0") == 25.0);
@@ -280,10 +283,7 @@ fn a_listener_that_moved_in_the_same_process_is_no_restart() {
     let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(10));
     learned(&gateway);
     let address = origins.remove(0).die();
-    let labels = [("upstream", "u"), ("backend", "u0"), ("outcome", "failed")];
-    wait_until(PATIENCE, "somebody was refused", || {
-        gateway.metrics().get("tidegate_backend_connects_total", &labels).unwrap_or(0.0) > 0.0
-    });
+    wait_until(PATIENCE, "somebody was refused", || refused(&gateway) > 0.0);
     // By its boot id it is who it was, which its first answer says.
     let same = Origin::at(address, process(1));
     wait_until(PATIENCE, "it is taken back", || told(&gateway, "withdrawn") == 1);
@@ -299,17 +299,13 @@ fn a_backend_that_is_gone_again_on_its_way_back_waits_for_it_and_begins_lower() 
     let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(10));
     learned(&gateway);
     let address = origins.remove(0).die();
-    let refused = || {
-        let labels = [("upstream", "u"), ("backend", "u0"), ("outcome", "failed")];
-        gateway.metrics().get("tidegate_backend_connects_total", &labels).unwrap_or(0.0)
-    };
-    wait_until(PATIENCE, "somebody was refused", || refused() > 0.0);
+    wait_until(PATIENCE, "somebody was refused", || refused(&gateway) > 0.0);
     let first = Origin::at(address, process(2));
     wait_until(PATIENCE, "it is ramped", || percent(&gateway, "u0") == 25.0);
     wait_until(PATIENCE, "it has answered", || first.requests() > 3);
-    let before = refused();
+    let before = refused(&gateway);
     let address = first.die();
-    wait_until(PATIENCE, "somebody was refused again", || refused() > before + 1.0);
+    wait_until(PATIENCE, "somebody was refused again", || refused(&gateway) > before + 1.0);
     assert_eq!(percent(&gateway, "u0"), 25.0, "what is away is not judged");
     let _second = Origin::at(address, process(3));
     wait_until(PATIENCE, "it begins lower", || percent(&gateway, "u0") == 12.5);
