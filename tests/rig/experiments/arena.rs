@@ -4,7 +4,7 @@ use super::super::load::report::{Report, Row, Seen};
 use super::super::load::stream::Stream;
 use super::super::load::{Load, Plan, stream};
 use super::super::origin::Fleet;
-use super::super::origin::knobs::{self, Knobs, Service};
+use super::super::origin::knobs::{self, Knobs, Manner, Service};
 use super::{Contender, Proxy, Scale, Slots, Street};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -44,6 +44,13 @@ struct Special {
 
 /// Something that is done at a moment of a run.
 pub type Act<'a> = (Duration, Box<dyn FnOnce(&mut Fleet, &mut dyn Proxy) + 'a>);
+
+/// All of the fleet accepts and never answers from one moment on, and is well again from another.
+pub fn hangs_until(hangs: Duration, heals: Duration) -> Vec<Act<'static>> {
+    let all =
+        |manner| move |fleet: &mut Fleet, _: &mut dyn Proxy| fleet.set_all(|knobs| knobs.manner = manner);
+    vec![(hangs, Box::new(all(Manner::Hangs))), (heals, Box::new(all(Manner::Serves)))]
+}
 
 /// What a run saw.
 pub struct Run {

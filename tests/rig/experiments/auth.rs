@@ -1,7 +1,6 @@
 //! E9: the service that says who may pass accepts and never answers, then is well again.
 
-use super::super::origin::knobs::Manner;
-use super::arena::Arena;
+use super::arena::{Arena, hangs_until};
 use super::judge::{Part, at_once, judge, shed};
 use super::outcome::Outcome;
 use super::{Contender, Scale};
@@ -18,13 +17,7 @@ pub fn silent_auth(contender: &dyn Contender, scale: Scale) -> Outcome {
     let mut arena = Arena::judged(contender, scale);
     let (hangs, heals) = (scale.before, scale.healed());
     let rate = 0.6 * arena.capacity;
-    let run = arena.run(
-        arena.clients(rate),
-        vec![
-            (hangs, Box::new(|fleet, _| fleet.set_all(|knobs| knobs.manner = Manner::Hangs))),
-            (heals, Box::new(|fleet, _| fleet.set_all(|knobs| knobs.manner = Manner::Serves))),
-        ],
-    );
+    let run = arena.run(arena.clients(rate), hangs_until(hangs, heals));
     let part = Part::asked(&run, heals + Duration::from_secs(3).min(scale.after / 2), scale.end());
     let mut outcome = judge(("E9", "silent auth"), contender, &arena, &run, part);
     let main = run.report.stream("main");

@@ -1,7 +1,6 @@
 //! E1: every backend of one upstream accepts and never answers, then is well again.
 
-use super::super::origin::knobs::Manner;
-use super::arena::Arena;
+use super::arena::{Arena, hangs_until};
 use super::judge::{Part, at_once, judge, shed};
 use super::outcome::Outcome;
 use super::{Contender, Scale};
@@ -13,13 +12,7 @@ pub fn hung_upstream(contender: &dyn Contender, scale: Scale) -> Outcome {
     let mut arena = Arena::open(contender, scale, false);
     let (hangs, heals) = (scale.before, scale.healed());
     let rate = 0.6 * arena.capacity;
-    let run = arena.run(
-        arena.clients(rate),
-        vec![
-            (hangs, Box::new(|fleet, _| fleet.set_all(|knobs| knobs.manner = Manner::Hangs))),
-            (heals, Box::new(|fleet, _| fleet.set_all(|knobs| knobs.manner = Manner::Serves))),
-        ],
-    );
+    let run = arena.run(arena.clients(rate), hangs_until(hangs, heals));
     let part = Part::asked(&run, heals + Duration::from_secs(3).min(scale.after / 2), scale.end());
     let mut outcome = judge(("E1", "hung upstream"), contender, &arena, &run, part);
     // Refusals are those of the trouble, once it is known.
