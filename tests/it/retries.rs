@@ -213,6 +213,21 @@ fn nothing_is_tried_again_while_a_backend_is_ramped_and_a_drain_is_no_ramp() {
 }
 
 #[test]
+fn what_was_not_sent_goes_elsewhere_also_while_a_backend_is_ramped() {
+    let (good, held) = (Origin::well_behaved(), Origin::well_behaved());
+    let gateway = over(&[refused(), good.address(), held.address()], "");
+    let ramp = json!({ "percent": 50, "reference": 100, "reason": "test" });
+    let set = change(gateway.admin(), "PUT", "/v1/upstreams/u/backends/u2/ramp", &ramp);
+    assert_eq!(set.status(), 200, "{}", set.text());
+    // As in a deploy that takes one after the other: one is gone while the one before it is on its way back.
+    wait_until(PATIENCE, "the one that is gone was asked", || {
+        assert_eq!(gateway.get("/x").status(), 200);
+        made(&gateway) > 0.0
+    });
+    assert_eq!(outcome(&gateway, "ramp"), 0.0);
+}
+
+#[test]
 fn nothing_is_tried_again_while_the_upstream_is_limited() {
     let (hole, good) = (SynBlackHole::start(), Origin::well_behaved());
     let bounds = "max_in_flight = 1\nqueue = { max_waiting = 0 }\nconnect_timeout = \"300ms\"";
