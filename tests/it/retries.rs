@@ -46,13 +46,12 @@ fn an_idempotent_request_without_a_body_survives_a_backend_that_breaks_off() {
             bad.requests() > 0 || asked > 50
         });
         assert_eq!(made(&gateway), bad.requests() as f64, "{broken:?}");
+        // It may begin at the bad one itself, and then it is our own word that is passed on.
         let echo =
-            gateway.connect().ask("DELETE /x HTTP/1.1\r\nHost: edge.test\r\nx-tidegate-attempt: 1\r\n\r\n");
-        assert_eq!(
-            header_seen(&echo.json(), "x-tidegate-attempt"),
-            None,
-            "strangers' words are not passed on"
-        );
+            gateway.connect().ask("DELETE /x HTTP/1.1\r\nHost: edge.test\r\nx-tidegate-attempt: 7\r\n\r\n");
+        let seen = echo.json();
+        let attempt = header_seen(&seen, "x-tidegate-attempt");
+        assert!(matches!(attempt, None | Some("1")), "strangers' words are not passed on: {attempt:?}");
     }
 }
 
