@@ -101,6 +101,26 @@ fn one_of_four_that_restarts_comes_back_by_percentage_and_nobody_else_fails() {
 }
 
 #[test]
+fn whoever_restarts_on_its_way_back_goes_back_once_for_it() {
+    let mut origins = fleet(3);
+    let gateway = Gateway::start(&service(&origins, LONG));
+    let _load = Load::paced(gateway.edge(), "/", 8, Duration::from_millis(15));
+    learned(&gateway);
+    origins[0].switch(process(2));
+    wait_until(PATIENCE, "it is ramped", || percent(&gateway, "u0") == 25.0);
+    // Whoever is gone fails, and is ejected for that; but it is one accident.
+    let address = origins.remove(0).die();
+    wait_until(PATIENCE, "it was ejected", || {
+        let labels = [("upstream", "u"), ("backend", "u0")];
+        gateway.metrics().value("tidegate_backend_ejections_total", &labels) > 0.0
+    });
+    let _reborn = Origin::at(address, process(3));
+    wait_until(PATIENCE, "its restart was noticed", || incarnations(&gateway) == 2.0);
+    wait_until(PATIENCE, "it went back", || percent(&gateway, "u0") < 25.0);
+    assert_eq!((percent(&gateway, "u0"), told(&gateway, "back_off")), (12.5, 1), "{}", gateway.log());
+}
+
+#[test]
 fn a_whole_fleet_that_restarts_is_let_up_together_and_low_classes_wait() {
     let origins = fleet(4);
     let addresses: Vec<SocketAddr> = origins.iter().map(Origin::address).collect();
