@@ -2,10 +2,12 @@
 //!
 //! What was provably not sent goes to another backend at once. What may have been received goes there only if doing it
 //! twice does no harm, and after a moment drawn between 25 and 250 ms, or all that failed together would come
-//! together. Either must be afforded (`balancing::budget`), in time, and wanted: while anything of the upstream is
-//! ramped or its limit refuses others, a second try would take the place of a first one. A connection that had died
-//! while nobody used it is replaced by a new one to the same backend, once and for nothing: nobody was asked yet.
-//! Refusals, a backend's own included, and timeouts never come here: they are answers.
+//! together. Either must be afforded (`balancing::budget`), in time, and wanted: while the upstream's limit refuses
+//! others, or anything of it is ramped, a second try would take the place of a first one. (Under a ramp what was not
+//! sent does go on, to a place that ramps leave: it asked nobody for anything, and in a deploy that takes one backend
+//! after the other somebody is always ramped while the next one ends.) A connection that had died while nobody used it
+//! is replaced by a new one to the same backend, once and for nothing: nobody was asked yet. Refusals, a backend's own
+//! included, and timeouts never come here: they are answers.
 
 use crate::balancing::{Bound, CoreCluster, Place, Seated};
 use crate::permit::{Counter, Permit};
@@ -130,12 +132,12 @@ impl Tries {
             Reached::Nothing => Duration::ZERO,
             Reached::Closed | Reached::Perhaps => Duration::from_millis(fastrand::u64(PAUSE)),
         };
-        may_retry(cluster, pause, deadline)?;
+        may_retry(cluster, reached, pause, deadline)?;
         let retrying = budget.enter(cluster.shared.in_flight(), share).ok_or(RetryOutcome::NoBudget)?;
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
             // What made it fail may be known by now, and may be a restart.
-            may_retry(cluster, Duration::ZERO, deadline)?;
+            may_retry(cluster, reached, Duration::ZERO, deadline)?;
         }
         let place = cluster.reserve(from.bound, Some(from.index)).map_err(|_| RetryOutcome::NoBackend)?;
         // Last, so that a token is only taken for a try that is made.
@@ -149,11 +151,17 @@ impl Tries {
 }
 
 /// A second try after `pause` takes nobody's place and has the time that an answer typically takes.
-fn may_retry(cluster: &CoreCluster, pause: Duration, deadline: Deadline) -> Result<(), RetryOutcome> {
+fn may_retry(
+    cluster: &CoreCluster,
+    reached: Reached,
+    pause: Duration,
+    deadline: Deadline,
+) -> Result<(), RetryOutcome> {
     if cluster.shared.backends.len() < 2 {
         return Err(RetryOutcome::NoBackend);
     }
-    if cluster.shares().of.iter().any(|share| share.ramped.is_some()) {
+    let is_ramped = || cluster.shares().of.iter().any(|share| share.ramped.is_some());
+    if reached != Reached::Nothing && is_ramped() {
         return Err(RetryOutcome::Ramp);
     }
     if cluster.shared.budget.is_limited(cluster.clock.coarse_nanos()) {

@@ -278,7 +278,9 @@ impl GuardedRamp {
             return Some(Hold::Slow(*verdict));
         }
         let seen = well.saturating_add(failed);
-        let patient = self.lasted < dwell.saturating_mul(PATIENCE);
+        // Its next step is tried once a minute then, however little it is asked.
+        let patience = if self.alerts() { 1 } else { PATIENCE };
+        let patient = self.lasted < dwell.saturating_mul(patience);
         (seen < ENOUGH && patient && !on_watch).then_some(Hold::FewOutcomes(seen))
     }
 

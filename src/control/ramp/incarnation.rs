@@ -45,7 +45,7 @@ pub enum Health {
     Up,
     /// It is down.
     Down,
-    /// It is down only because its answers were late: whoever is slow has not restarted.
+    /// It is down only because its answers were late or did not come: whoever is slow or hangs has not restarted.
     Late,
 }
 
@@ -201,7 +201,12 @@ impl Detector {
     /// It refuses to be connected to, or its last connections broke, and nobody has been let in since.
     pub fn is_away(&self) -> bool {
         let is_cut_off = self.is_broken && self.before.is_some_and(|signs| signs.established == 0);
-        is_cut_off || self.away.is_some_and(|away| away.accepted.is_none())
+        is_cut_off || self.refuses()
+    }
+
+    /// It refuses to be connected to, and nobody has been let in since.
+    pub fn refuses(&self) -> bool {
+        self.away.is_some_and(|away| away.accepted.is_none())
     }
 
     /// Boot ids take turns: several servers share the address, and boot ids are ignored.

@@ -89,12 +89,13 @@ impl Comebacks {
         }
     }
 
-    /// It was ejected since this was last asked.
+    /// It was ejected since this was last asked, and not because it is gone: that it restarts will be noticed, and is
+    /// one step back, not two.
     fn was_ejected(&mut self, upstream: &Upstream, backend: &Backend) -> bool {
         let now = backend.metrics.ejections.get();
         let watched = self.watched.entry(place(upstream, backend)).or_default();
         let before = watched.ejections.replace(now);
-        before.is_some_and(|before| now > before)
+        before.is_some_and(|before| now > before) && !watched.detector.refuses()
     }
 
     /// The second of a backend that has just ended; what is usual of it is learned while it is not ramped.
