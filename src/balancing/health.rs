@@ -62,7 +62,11 @@ impl Subject {
                 let was_slow = || vitals.checkup.down().is_some_and(|down| down.slow);
                 let why = format!("timeout after {limit:?}").into();
                 let serves = connected.get() && (vitals.ok() > answered || was_slow());
-                if serves { Outcome::Slow(why) } else { Outcome::Failed(why) }
+                match connected.get() {
+                    _ if serves => Outcome::Slow(why),
+                    true => Outcome::Silent(why),
+                    false => Outcome::Failed(why),
+                }
             }
         })
     }

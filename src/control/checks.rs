@@ -137,7 +137,7 @@ async fn check(case: &Case, slots: &Semaphore, metrics: &Metrics) {
     drop(slot);
     case.metrics.checked(match &outcome {
         Some(Outcome::Well) => CheckOutcome::Ok,
-        Some(Outcome::Failed(_)) => CheckOutcome::Failed,
+        Some(Outcome::Failed(_) | Outcome::Silent(_)) => CheckOutcome::Failed,
         Some(Outcome::Slow(_)) => CheckOutcome::Slow,
         None => CheckOutcome::Skipped,
     });

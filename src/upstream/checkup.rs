@@ -15,6 +15,8 @@ pub enum Outcome {
     Well,
     /// It is not, and this is why.
     Failed(Arc<str>),
+    /// It accepted the connection and did not answer in time, and nothing else of it was answered either.
+    Silent(Arc<str>),
     /// It did not answer in time, but it accepted the connection, and requests were answered meanwhile.
     Slow(Arc<str>),
 }
@@ -28,6 +30,8 @@ pub struct Down {
     pub failures: u32,
     /// It is slow, and nothing worse was seen of it.
     pub slow: bool,
+    /// It was silent or slow all the time: it may hang, and nothing says that it ended.
+    pub silent: bool,
     /// What the last of them saw.
     pub why: Arc<str>,
 }
@@ -84,27 +88,33 @@ struct Tally {
     /// That failed, and whether all of these were only slow.
     failed: u32,
     slow: bool,
+    /// And whether all of them were accepted.
+    silent: bool,
     down: Option<Down>,
 }
 
 impl Tally {
     fn take_in(&mut self, outcome: &Outcome, now: Instant, proof: Proof) {
-        let (why, slow) = match outcome {
+        let (why, slow, silent) = match outcome {
             Outcome::Well => return self.take_in_well(proof),
-            Outcome::Failed(why) => (why, false),
-            Outcome::Slow(why) => (why, true),
+            Outcome::Failed(why) => (why, false, false),
+            Outcome::Silent(why) => (why, false, true),
+            Outcome::Slow(why) => (why, true, true),
         };
         self.well = 0;
         self.slow = slow && (self.failed == 0 || self.slow);
+        self.silent = silent && (self.failed == 0 || self.silent);
         self.failed = self.failed.saturating_add(1);
         match &mut self.down {
             Some(down) => {
                 (down.failures, down.why) = (down.failures.saturating_add(1), why.clone());
                 down.slow &= slow;
+                down.silent &= silent;
             }
             None if self.failed >= proof.unhealthy => {
                 let why = why.clone();
-                self.down = Some(Down { since: now, failures: self.failed, slow: self.slow, why });
+                let (slow, silent) = (self.slow, self.silent);
+                self.down = Some(Down { since: now, failures: self.failed, slow, silent, why });
             }
             None => {}
         }
@@ -160,6 +170,17 @@ mod tests {
         checkup.record(&failed(), Instant::now(), PROOF);
         assert_eq!(checkup.down().map(|down| down.slow), Some(false));
         assert_eq!(after(&[slow(), failed(), slow()]).down().map(|down| down.slow), Some(false));
+    }
+
+    #[test]
+    fn who_accepts_and_is_silent_is_dead_and_may_be_the_same_process_until_somebody_is_refused() {
+        let silent = || Outcome::Silent("timeout after 1s".into());
+        let seen = |checkup: &Checkup| checkup.down().map(|down| (down.slow, down.silent));
+        let checkup = after(&[silent(), slow(), silent()]);
+        assert_eq!(seen(&checkup), Some((false, true)));
+        checkup.record(&failed(), Instant::now(), PROOF);
+        assert_eq!(seen(&checkup), Some((false, false)));
+        assert_eq!(seen(&after(&[failed(), silent(), silent()])), Some((false, false)));
     }
 
     proptest! {

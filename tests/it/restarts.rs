@@ -77,6 +77,16 @@ fn learned(gateway: &Gateway) {
     });
 }
 
+/// Waits until every backend was found well by its checks.
+fn learned_of_checks(gateway: &Gateway) {
+    wait_until(PATIENCE, "all were checked", || {
+        let labels = |backend| [("upstream", "u"), ("backend", backend), ("outcome", "ok")];
+        ["u0", "u1"]
+            .iter()
+            .all(|it| gateway.metrics().get("tidegate_health_checks_total", &labels(it)).unwrap_or(0.0) > 0.0)
+    });
+}
+
 #[test]
 fn one_of_four_that_restarts_comes_back_by_percentage_and_nobody_else_fails() {
     let mut origins = fleet(4);
@@ -118,6 +128,25 @@ fn whoever_restarts_on_its_way_back_goes_back_once_for_it() {
     wait_until(PATIENCE, "its restart was noticed", || incarnations(&gateway) == 2.0);
     wait_until(PATIENCE, "it went back", || percent(&gateway, "u0") < 25.0);
     assert_eq!((percent(&gateway, "u0"), told(&gateway, "back_off")), (12.5, 1), "{}", gateway.log());
+}
+
+#[test]
+fn a_backend_that_accepts_and_is_silent_for_a_while_has_not_restarted() {
+    let origins = fleet(2);
+    let checked =
+        "health = { kind = \"http\", path = \"/healthz\", interval = \"100ms\", timeout = \"100ms\" }";
+    let gateway = Gateway::start(&service(&origins, &format!("{checked}\n{LONG}")));
+    learned_of_checks(&gateway);
+    origins[0].switch(Behaviour::AcceptsAndNeverAnswers);
+    wait_until(PATIENCE, "it is down", || told(&gateway, "down") == 1);
+    origins[0].switch(process(1));
+    wait_until(PATIENCE, "it is up again", || told(&gateway, "up") == 1);
+    wait_until(PATIENCE, "it serves", || {
+        let before = origins[0].requests();
+        (0..10).for_each(|_| drop(gateway.get("/")));
+        origins[0].requests() > before
+    });
+    assert_eq!((incarnations(&gateway), percent(&gateway, "u0")), (0.0, 100.0), "{}", gateway.log());
 }
 
 #[test]

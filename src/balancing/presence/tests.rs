@@ -42,7 +42,7 @@ impl Fleet {
     }
 
     fn down(&mut self, index: usize, slow: bool) {
-        let down = Down { since: self.now, failures: 3, slow, why: "no answer".into() };
+        let down = Down { since: self.now, failures: 3, slow, silent: slow, why: "no answer".into() };
         self.facts[index].down = Some(down);
     }
 

@@ -45,7 +45,7 @@ pub enum Health {
     Up,
     /// It is down.
     Down,
-    /// It is down only because its answers were late: whoever is slow has not restarted.
+    /// It is down only because its answers were late or did not come: whoever is slow or hangs has not restarted.
     Late,
 }
 

@@ -366,7 +366,8 @@ pub fn course(upstream: &Upstream) -> Course<'_> {
 /// as if it had come back.
 fn health(checkup: &Checkup) -> Option<Health> {
     match checkup.down() {
-        Some(down) if down.slow => Some(Health::Late),
+        // A process that hangs accepts connections, for its kernel does; one that ended refuses them.
+        Some(down) if down.slow || down.silent => Some(Health::Late),
         Some(_) => Some(Health::Down),
         None => checkup.ever_well().then_some(Health::Up),
     }
