@@ -96,9 +96,16 @@ impl Results {
         let taken = |name: &str| sections.contains(&name);
         self.sections.retain(|section| !taken(&section.name));
         self.sections.extend(part.sections);
-        if taken("overload") {
-            self.overload = part.overload;
-        }
+        // Of the experiments, only those of whoever took part.
+        let again = |old: &crate::outcome::Outcome| {
+            let same = |new: &crate::outcome::Outcome| {
+                (&old.experiment, &old.title, &old.contender, &old.setting)
+                    == (&new.experiment, &new.title, &new.contender, &new.setting)
+            };
+            part.overload.iter().any(same)
+        };
+        self.overload.retain(|old| !again(old));
+        self.overload.extend(part.overload);
         if taken("restart") {
             self.restart = part.restart;
         }
