@@ -111,6 +111,29 @@ fn one_of_four_that_restarts_comes_back_by_percentage_and_nobody_else_fails() {
 }
 
 #[test]
+fn a_quiet_service_is_not_held_to_a_quarter_of_one_request() {
+    let mut origins = fleet(1);
+    let gateway = Gateway::start(&service(&origins, LONG));
+    let _load = Load::paced(gateway.edge(), "/", 1, Duration::from_millis(400));
+    learned(&gateway);
+    let address = origins.remove(0).die();
+    wait_until(PATIENCE, "somebody was refused", || refused(&gateway) > 0.0);
+    let reborn = Origin::at(address, process(2));
+    wait_until(PATIENCE, "it is served again", || reborn.requests() > 2 && incarnations(&gateway) >= 1.0);
+    assert_eq!(
+        (percent(&gateway, "u0"), told(&gateway, "incarnation") > 0),
+        (100.0, true),
+        "{}",
+        gateway.log()
+    );
+    // Those that come together all find room.
+    let clients = gateway.ask("/x", 3);
+    wait_until(PATIENCE, "all are served", || reborn.requests() > 5);
+    drop(clients);
+    assert_eq!(gateway.sheds("u"), 0.0);
+}
+
+#[test]
 fn whoever_restarts_on_its_way_back_goes_back_once_for_it() {
     let mut origins = fleet(3);
     let gateway = Gateway::start(&service(&origins, LONG));

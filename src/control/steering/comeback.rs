@@ -29,6 +29,9 @@ const SECOND: Duration = Duration::from_secs(1);
 /// How long a ramp is kept whose backend the active version does not have: its name may not have resolved yet.
 const KEPT: Duration = Duration::from_secs(600);
 
+/// Requests in flight and a second, while it had any, below both of which a backend comes back without a ramp.
+const QUIET: (f64, f64) = (1.0, 10.0);
+
 /// All automatic ramps, and what notices that there must be one.
 #[derive(Debug, Default)]
 pub struct Comebacks {
@@ -236,7 +239,7 @@ impl Comebacks {
                 // How fast the process before it answered, or how it failed, says nothing of this one.
                 backend.latency.forget();
                 let course = course(upstream);
-                let ramps = ramps && !is_off(&course);
+                let ramps = ramps && !is_off(&course) && !self.is_quiet(beside, upstream, backend);
                 came.tell(incarnation(&target, cause, ramps || self.running.contains_key(&key)));
                 if let Some(running) = self.running.get_mut(&key) {
                     let turn = running.ramp.back_off(&course, Setback::Restarted);
@@ -258,6 +261,16 @@ impl Comebacks {
                 came.tell(Comeback::new("shared", &target, why));
             }
         }
+    }
+
+    /// So little is asked of it that nothing can overwhelm it, and that its guard would see fifty outcomes after
+    /// minutes: a quarter of one request at a time would only refuse two of three that come together.
+    fn is_quiet(&self, beside: Beside<'_>, upstream: &Upstream, backend: &Backend) -> bool {
+        let found = beside.watchman.references(upstream, beside.levers, self);
+        let mut all = upstream.cluster.backends.iter().zip(&found);
+        let own = all.find(|(it, _)| it.at == backend.at).map(|(_, found)| (found.in_flight, found.rate));
+        // A guess is no proof of quiet.
+        own.is_some_and(|(in_flight, rate)| in_flight < QUIET.0 && rate.is_some_and(|rate| rate < QUIET.1))
     }
 
     pub(super) fn begin(
