@@ -89,6 +89,7 @@ fn one(session: &Session, kind: Kind, template: (&str, &str), course: Course) ->
     let list = backends.addresses().iter().enumerate();
     let list: Vec<_> = list.map(|(i, at)| format!("{{ name = \"b{i}\", address = \"{at}\" }}")).collect();
     values.set("backends", list.join(", ")).set("log", "off").set("cap", cap);
+    values.set("resolver", "").set("adaptive_limit", "shadow");
     values.set("cap_each", cap / BACKENDS).set("control", backends.addresses()[0]);
     values.set("control_port", backends.addresses()[0].port());
     let templates = vec![(template.0.to_owned(), template.1.to_owned())];

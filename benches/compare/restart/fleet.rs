@@ -88,8 +88,9 @@ impl Drop for Processes {
     }
 }
 
-/// Keeps one backend alive until it is all over.
-fn keep(slot: &Slot, stop: &AtomicBool, core: usize, orders: Orders) {
+/// Keeps one backend alive until it is all over. Its first process is warm.
+fn keep(slot: &Slot, stop: &AtomicBool, core: usize, cold: Orders) {
+    let mut orders = Orders { cold: 0, ..cold };
     while !stop.load(Relaxed) {
         if let Ok(mut role) = Role::on(core, backend::NAME, Some(&orders)) {
             *slot.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(role.id());
@@ -100,6 +101,7 @@ fn keep(slot: &Slot, stop: &AtomicBool, core: usize, orders: Orders) {
             *slot.process.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         slot.in_flight.store(0, Relaxed);
+        orders = cold;
         let was_up = slot.up.swap(false, Relaxed);
         if was_up && !slot.killed.swap(false, Relaxed) && !stop.load(Relaxed) {
             slot.crashes.fetch_add(1, Relaxed);
