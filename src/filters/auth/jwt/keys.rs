@@ -45,7 +45,7 @@ pub enum BadSet {
     /// More than [`MAX_BYTES`].
     #[error("it has more than {MAX_BYTES} bytes")]
     TooLarge,
-    /// More than [`MAX_KEYS`].
+    /// More than the bound of keys in one set.
     #[error("it has {0} keys, and at most {MAX_KEYS} are read")]
     TooMany(usize),
     /// Nothing in it can be used.
