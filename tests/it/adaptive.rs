@@ -30,8 +30,9 @@ fn gauge(gateway: &Gateway, name: &str) -> f64 {
 }
 
 fn moves(gateway: &Gateway, reason: &str) -> f64 {
-    let labels = [U[0], ("reason", reason)];
-    gateway.metrics().value("tidegate_upstream_adaptive_moves_total", &labels)
+    let (name, labels) = ("tidegate_upstream_adaptive_moves_total", [U[0], ("reason", reason)]);
+    // As with a gauge: nothing stands there until a limit was first worked out.
+    wait_for(PATIENCE, name, || gateway.metrics().get(name, &labels))
 }
 
 fn events(gateway: &Gateway) -> Vec<Value> {
