@@ -10,6 +10,7 @@ pub mod fields;
 pub mod interpolate;
 pub mod operators;
 pub mod plan;
+pub mod policy;
 mod scalar;
 pub mod schema;
 mod suggest;

@@ -10,3 +10,4 @@ pub mod family;
 pub mod logs;
 pub mod metrics;
 pub mod settings;
+pub mod tally;

@@ -122,7 +122,7 @@ pub static ROOT: [Field; 9] = [
     .high(),
     field("auth", Kind::List(&auth::AUTH, 0), EMPTY, "Who may pass; routes refer to it by name.").high(),
     field("routes", Kind::List(&routes::ROUTE, 0), EMPTY, "What requests match, and where they go.").high(),
-    field("rollout", Kind::Table(&changes::ROLLOUT), Need::Optional, "How a change reaches clients.")
+    field("rollout", Kind::Table(&changes::ROLLOUT), Need::Default("{}"), "How a change reaches clients.")
         .high()
         .not_yet("an accepted change is active at once"),
     field("notify", Kind::List(&changes::NOTIFY, 0), EMPTY, "Who hears of events.")

@@ -3,6 +3,7 @@
 use crate::admission::settings::Settings as GateSettings;
 use crate::balancing::settings::Settings as BalancingSettings;
 use crate::config::operators::Settings as AdminSettings;
+use crate::config::policy::Policy;
 use crate::filters::auth::settings::Settings as AuthSettings;
 use crate::listener::settings::Settings as ListenerSettings;
 use crate::routing::matcher::RouteKey;
@@ -31,6 +32,8 @@ pub struct Plan {
     pub auths: Vec<AuthSettings>,
     /// Routes and what they match, in the order of the file (which decides nothing).
     pub routes: Vec<(RouteKey, RouteSettings)>,
+    /// How its successor reaches clients.
+    pub rollout: Policy,
     /// The access log.
     pub access_log: AccessLogSettings,
     /// What a person should know though it is no error: warnings, and accepted keys that do not act yet.

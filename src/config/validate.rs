@@ -34,7 +34,8 @@ pub fn plan(
     let upstreams = upstreams::all(root, gateway.as_ref(), &mut check);
     let auths = auth::all(root, &upstreams, &mut check);
     let routes = routes::all(root, gateway.as_ref(), &upstreams, &mut check);
-    changes::all(root, &mut check);
+    changes::notify(root, &mut check);
+    let rollout = root.table("rollout").and_then(|table| changes::rollout(table, &mut check));
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return None;
     }
@@ -52,6 +53,7 @@ pub fn plan(
         upstreams: upstreams.into_iter().collect::<Option<_>>()?,
         auths: auths.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
+        rollout: rollout?,
         access_log: access_log?,
         notices: Vec::new(),
     })

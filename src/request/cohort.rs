@@ -28,6 +28,8 @@ pub enum Fact {
 pub enum Purpose {
     /// Whom a ramped upstream serves.
     Ramp,
+    /// Whom the candidate of a rollout serves.
+    Rollout,
 }
 
 /// A hash of a client's fact: the same for the same client everywhere.
@@ -88,6 +90,7 @@ impl Purpose {
     const fn as_str(self) -> &'static str {
         match self {
             Purpose::Ramp => "ramp",
+            Purpose::Rollout => "rollout",
         }
     }
 }

@@ -1,20 +1,51 @@
-//! Rollouts and notices: references and shape. They act later.
+//! Rollouts and notices.
 
 use super::Check;
+use crate::config::fields::Risk;
+use crate::config::policy::{Guard, Policy, PromoteFrom};
 use crate::config::value::{Data, Table, Value};
 use crate::request::cohort::Fact;
 use http::Uri;
 
-/// Everything that does not act yet, checked as if it did.
-pub fn all(root: &Table, check: &mut Check<'_>) {
+/// `[[notify]]`, which does not act yet, checked as if it did.
+pub fn notify(root: &Table, check: &mut Check<'_>) {
     check.distinct("notify sinks", root.tables("notify").map(|sink| sink.get("name")));
     for sink in root.tables("notify") {
         url(sink, check);
     }
-    if let Some(rollout) = root.table("rollout") {
-        ascending(rollout, "stages", check);
-        cohort(rollout, check);
-    }
+}
+
+/// `[rollout]`.
+pub fn rollout(table: &Table, check: &mut Check<'_>) -> Option<Policy> {
+    ascending(table, "stages", check);
+    let guard = table.table("guard")?;
+    let stages = table.list("stages").iter().filter_map(|stage| match stage.data {
+        Data::Number(percent) => Some(percent / 100.0),
+        _ => None,
+    });
+    Some(Policy {
+        required: table.bool("required")?,
+        stages: stages.collect(),
+        bake: table.duration("bake")?,
+        cohort: cohort(table, check)?,
+        guard: Guard {
+            max_error_increase: guard.number("max_error_increase")? / 100.0,
+            max_latency_ratio: guard.number("max_latency_ratio")?,
+            min_requests: guard.integer("min_requests")?,
+        },
+        approve: match table.text("approve")? {
+            "high" => Some(Risk::High),
+            "medium" => Some(Risk::Medium),
+            _ => None,
+        },
+        environment: table.text("environment").map(str::to_owned),
+        promote_from: table.table("promote_from").and_then(|from| {
+            Some(PromoteFrom {
+                environment: from.text("environment")?.to_owned(),
+                public_key: from.text("public_key")?.to_owned(),
+            })
+        }),
+    })
 }
 
 /// Reports shares that do not rise to 100 %.
