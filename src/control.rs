@@ -6,9 +6,11 @@
 
 mod activate;
 pub mod apply;
+pub mod audit;
 pub mod build;
 pub mod certificates;
 pub mod checks;
+pub mod history;
 pub mod keyrings;
 pub mod limits;
 pub mod observe;

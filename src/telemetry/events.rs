@@ -4,6 +4,7 @@
 //! Rooms say what happened; how it looks, and how often it may be said, is decided here. Counting is done by
 //! the metrics, so that a line left out loses nothing.
 
+mod audits;
 mod auths;
 mod certificates;
 mod ejections;
@@ -14,6 +15,7 @@ mod ramps;
 mod sheds;
 pub mod stream;
 
+pub use audits::{AuditRecorded, AuditUnavailable};
 pub use auths::AuthSilence;
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
 pub use ejections::{BackendJudged, ChecksDoubted};

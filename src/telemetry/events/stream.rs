@@ -42,13 +42,15 @@ pub enum Kind {
     Name,
     /// Services that judge requests: silent, answering again.
     Auth,
+    /// Who did what: rows of the audit, and whether they can be recorded.
+    Audit,
     /// Records are missing here.
     Gap,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Config,
         Kind::Shed,
         Kind::Ramp,
@@ -59,6 +61,7 @@ impl Kind {
         Kind::Listener,
         Kind::Name,
         Kind::Auth,
+        Kind::Audit,
         Kind::Gap,
     ];
 
@@ -75,6 +78,7 @@ impl Kind {
             Kind::Listener => "listener",
             Kind::Name => "name",
             Kind::Auth => "auth",
+            Kind::Audit => "audit",
             Kind::Gap => "gap",
         }
     }
