@@ -17,6 +17,8 @@ use crate::admin::{AdminState, ViewSource};
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::Desk;
+use crate::control::audit::Audit;
+use crate::control::history::History;
 use crate::control::observe::Observatory;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::Kept;
@@ -73,6 +75,7 @@ struct Running {
     observatory: Arc<Observatory>,
     listeners: Arc<Listeners>,
     access_log: AccessLog,
+    history: History,
     wishes: mpsc::Sender<()>,
     drain: boot::DrainTimes,
     admin: SocketAddr,
@@ -129,6 +132,8 @@ fn start(
     // It was empty: nobody else has it.
     let _ = admin_side.set(state.clone());
     let (desk, orders) = Desk::open(&control);
+    let history = History::open(boot.store.directory());
+    state.audit_in(Audit::of(&history));
     state.connect(Reach::new(street.workers, control.clone(), desk));
 
     let stop = CancellationToken::new();
@@ -152,6 +157,7 @@ fn start(
         observatory,
         listeners: street.listeners,
         access_log: ground.access_log,
+        history,
         wishes,
         drain: boot.drain,
         admin,

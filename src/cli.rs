@@ -5,6 +5,7 @@
 //! gateway: `run` and `demo` call the app, the rest reads files or asks the admin side.
 
 mod apply;
+mod audit;
 mod check;
 pub mod client;
 mod events;
@@ -91,6 +92,8 @@ enum Verb {
     Apply(apply::ApplyArgs),
     /// Print what happened lately, or what happens (--follow).
     Events(events::EventsArgs),
+    /// Show who did what, or verify that nobody changed it since (--verify).
+    Audit(audit::AuditArgs),
     /// Move and show ramps: how much an upstream or a backend may carry.
     Ramp {
         #[command(subcommand)]
@@ -147,6 +150,10 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
         Verb::Permits(wanted) => permits::permits(&globals.client()?, &wanted, globals.json),
         Verb::Apply(wanted) => apply::apply(&globals.client()?, &wanted, globals.json),
         Verb::Events(wanted) => events::events(&globals.client()?, &wanted, globals.json),
+        Verb::Audit(wanted) => match &*wanted.file {
+            [] => audit::audit(&globals.client()?, &wanted, globals.json),
+            files => audit::offline(files, &wanted, globals.json),
+        },
         Verb::Ramp { verb } => ramp::ramp(&globals.client()?, verb, globals.json),
         Verb::Drain { target, reason } => {
             ramp::drain(&globals.client()?, &target, true, &reason, globals.json)

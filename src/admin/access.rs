@@ -87,6 +87,11 @@ impl Access {
         }
     }
 
+    /// Who asks, whatever they may do; nothing if that is not known.
+    pub fn who<B>(&self, request: &Request<B>, peer: Peer) -> Option<Caller> {
+        self.caller(request, peer).ok()
+    }
+
     /// Whether a caller who came by a token may still change something by it under other settings.
     pub fn is_kept(&self, caller: &Caller, next: &Settings) -> bool {
         let own = self.tokens.iter().find(|known| known.name == caller.name);

@@ -1,9 +1,10 @@
 //! What the admin side answers at which path, and the layers around it.
 //!
 //! Layers from the outside in: problem objects for bare errors, security headers, a deadline for each
-//! request, the check of who asks, and a bound on bodies. Handlers read the view,
+//! request, the check of who asks, and a bound on bodies; the witness for the audit stands before the deadline. Handlers read the view,
 //! or move levers; none waits for more than the disk, and for that only briefly.
 
+mod audit;
 pub mod config;
 pub mod events;
 pub mod health;
@@ -16,6 +17,7 @@ pub mod versions;
 
 use super::access::Peer;
 use super::problem::{self, Problem};
+use super::witness::{Note, witness};
 use super::{AdminState, scrape};
 use crate::control::view::{AuthView, GatewayView};
 use axum::extract::{Extension, Request, State};
@@ -55,6 +57,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .layer(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(X_FRAME_OPTIONS, "DENY"))
         .layer(fixed(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), witness))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .layer(middleware::from_fn_with_state(Arc::clone(&state), check))
         .layer(RequestBodyLimitLayer::new(MAX_BODY));
@@ -70,6 +73,8 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/v1/auths", get(auths))
         .route("/v1/config:check", post(config::check))
         .route("/v1/versions", post(versions::apply))
+        .route("/v1/audit", get(audit::list))
+        .route("/v1/audit:verify", get(audit::verify))
         .route("/v1/levers", get(ramps::levers))
         .merge(levers("/v1/upstreams/{upstream}"))
         .merge(levers("/v1/upstreams/{upstream}/backends/{backend}"))
@@ -98,7 +103,13 @@ async fn check(
     next: Next,
 ) -> Response {
     request.extensions_mut().insert(state.sources.events.reign());
-    let caller = state.access.load().check(&request, peer);
+    let access = state.access.load();
+    let caller = access.check(&request, peer);
+    if let Some(note) = request.extensions().get::<Note>() {
+        let known = caller.as_ref().ok().cloned().or_else(|| access.who(&request, peer));
+        note.caller(known, caller.is_ok());
+    }
+    drop(access);
     match caller {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -120,6 +131,6 @@ async fn auths(State(state): State<Arc<AdminState>>) -> Json<Items<AuthView>> {
 
 async fn nothing() -> Problem {
     const DETAIL: &str = "There is nothing at this path. hint: /v1/status, /v1/upstreams, /v1/auths, /v1/levers, \
-                          /v1/permits, /v1/events, /readyz and /metrics are there to read";
+                          /v1/permits, /v1/events, /v1/audit, /readyz and /metrics are there to read";
     Problem::new(StatusCode::NOT_FOUND, DETAIL)
 }

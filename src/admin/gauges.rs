@@ -1,5 +1,6 @@
 //! The gateway's view as gauges: names, labels and help texts of what comes and goes.
 
+pub(super) mod audit;
 mod auths;
 mod keys;
 

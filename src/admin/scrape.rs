@@ -72,6 +72,9 @@ impl Collector for Gateway {
         let mut families = self.sources.metrics.families();
         families.extend(gauges::families(&view).into_iter().map(Family::finish));
         families.extend(self.sources.events.families().into_iter().map(Family::finish));
+        if let Some(audit) = self.sources.audit.get() {
+            families.extend(gauges::audit::families(&audit.view()).into_iter().map(Family::finish));
+        }
         families.extend(process::families(self.start).into_iter().map(Family::finish));
         families
     }

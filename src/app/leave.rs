@@ -15,6 +15,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long the access log may take to write what it has.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long the history may take to write what waits.
+const HISTORY_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Listens to signals. Opened before anything else: a HUP that nobody listens to ends the process.
 pub struct Ears {
     runtime: Runtime,
@@ -91,6 +94,8 @@ impl Running {
         self.stop_rest.cancel();
         self.control.store().forget_addresses();
         join(self.rest);
+        // Last, so that what the others did on their way out is in it.
+        self.history.end(HISTORY_PATIENCE);
         ExitCode::SUCCESS
     }
 }

@@ -6,6 +6,7 @@ use crate::admin::AdminState;
 use crate::admin::caller::Caller;
 use crate::admin::problem::Problem;
 use crate::admin::settings::Role;
+use crate::admin::witness::Effect;
 use crate::control::apply::{Busy, Order, Receipt, Unapplied, is_named};
 use crate::control::origin::MAX_REASON;
 use axum::Json;
@@ -148,7 +149,7 @@ fn expected(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 
 fn applied(receipt: Receipt, by: &str, reason: Option<&str>) -> Response {
     let Receipt { number, hash, changed, persisted, notices } = receipt;
-    Json(json!({
+    let answer = json!({
         "state": "active",
         "version": { "number": number, "hash": hash },
         "changed": changed,
@@ -156,8 +157,13 @@ fn applied(receipt: Receipt, by: &str, reason: Option<&str>) -> Response {
         "reason": reason,
         "persisted": persisted,
         "notices": notices,
-    }))
-    .into_response()
+    });
+    let effect = Effect {
+        version: Some(number),
+        saying: (!changed).then(|| "it was active already".to_owned()),
+        ..Effect::default()
+    };
+    (Extension(effect), Json(answer)).into_response()
 }
 
 /// It goes on, in a file or a socket that does not answer; `/v1/status` will say what came of it.

@@ -14,9 +14,9 @@ const KINDS: usize = 256;
 const SHORT: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Rows at once for strangers, and how often there is one more.
-const STRANGERS: u32 = 100;
-const ONE_MORE: Duration = Duration::from_secs(60);
+/// Rows at once for strangers and for those who are known, and how often there is one more.
+const STRANGERS: Purse = Purse { full: 100, one_more: Duration::from_secs(60) };
+const KNOWN: Purse = Purse { full: 500, one_more: Duration::from_secs(12) };
 
 /// What makes refusals alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,9 +47,8 @@ pub struct Refusals {
 #[derive(Debug, Default)]
 struct Counts {
     kinds: HashMap<Kind, Count>,
-    /// Rows at once that strangers have used up, and since when that is so.
-    used: u32,
-    since: Option<Instant>,
+    strangers: Spent,
+    known: Spent,
 }
 
 impl Refusals {
@@ -68,7 +67,12 @@ impl Refusals {
             count.last = entry;
             return None;
         }
-        let has_room = counts.kinds.len() < KINDS && (!is_stranger || counts.may_be_told(now));
+        let (spent, purse) = match is_stranger {
+            true => (&mut counts.strangers, STRANGERS),
+            false => (&mut counts.known, KNOWN),
+        };
+        let may_be_told = spent.spend(purse, now);
+        let has_room = may_be_told && counts.kinds.len() < KINDS;
         if has_room {
             let count = Count { last: entry.clone(), times: 0, until: now + SHORT, window: SHORT };
             counts.kinds.insert(own, count);
@@ -110,17 +114,32 @@ impl Refusals {
     }
 }
 
-impl Counts {
-    /// Is there a row at once left for strangers? Addresses cost nothing.
-    fn may_be_told(&mut self, now: Instant) -> bool {
+/// How many rows there may be at once, and how soon there may be one more. Addresses and names cost nothing, and rows
+/// push out older ones.
+#[derive(Clone, Copy, Debug)]
+struct Purse {
+    full: u32,
+    one_more: Duration,
+}
+
+/// What was taken from a purse, and since when that is so.
+#[derive(Debug, Default)]
+struct Spent {
+    rows: u32,
+    since: Option<Instant>,
+}
+
+impl Spent {
+    /// Takes one, if there is one.
+    fn spend(&mut self, purse: Purse, now: Instant) -> bool {
         let since = *self.since.get_or_insert(now);
-        let back = now.saturating_duration_since(since).as_secs() / ONE_MORE.as_secs();
+        let back = now.saturating_duration_since(since).as_secs() / purse.one_more.as_secs();
         if back > 0 {
-            self.used = self.used.saturating_sub(u32::try_from(back).unwrap_or(u32::MAX));
+            self.rows = self.rows.saturating_sub(u32::try_from(back).unwrap_or(u32::MAX));
             self.since = Some(now);
         }
-        let is_left = self.used < STRANGERS;
-        self.used += u32::from(is_left);
+        let is_left = self.rows < purse.full;
+        self.rows += u32::from(is_left);
         is_left
     }
 }
@@ -193,6 +212,18 @@ mod tests {
         assert!(rows.len() < 2_000, "{} rows in a day", rows.len());
         let counted: u64 = rows.iter().chain(&refusals.all()).map(|row| row.times).sum();
         assert_eq!(counted, 2 * 86_400, "and every one is counted");
+    }
+
+    #[test]
+    fn a_script_that_is_refused_ever_other_things_does_not_fill_the_audit() {
+        let (refusals, start) = (Refusals::default(), Instant::now());
+        let mut rows = 0;
+        for n in 0..86_400_u32 {
+            let now = start + Duration::from_secs(u64::from(n));
+            let entry = Entry::new("ops", "drain").to(format!("orders/{n}")).refused("unknown");
+            rows += usize::from(refusals.take(entry, false, now).is_some()) + refusals.due(now).len();
+        }
+        assert!(rows < 10_000, "{rows} rows in a day");
     }
 
     #[test]

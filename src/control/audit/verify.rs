@@ -34,6 +34,19 @@ pub enum What {
     Truncated,
 }
 
+impl What {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            What::Changed => "changed",
+            What::Removed => "removed",
+            What::Inserted => "inserted",
+            What::Reordered => "reordered",
+            What::Truncated => "truncated",
+        }
+    }
+}
+
 /// A row and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
