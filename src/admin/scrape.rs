@@ -114,7 +114,7 @@ mod tests {
             ..Default::default()
         };
         let view: ViewSource = Arc::new(move || view.clone());
-        Scrape::new(Sources { metrics, view, events: Arc::default() }).expect("builds")
+        Scrape::new(Sources { metrics, view, events: Arc::default(), audit: Arc::default() }).expect("builds")
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod admin;
 mod answers;
 mod applied;
 mod apply;
+mod audit;
 mod auth;
 mod auth_cache;
 mod auth_fails;

@@ -139,6 +139,7 @@ impl Keeper {
         self.pending.extend(rest.into_iter().map(unasked));
         self.retry_at = None;
         self.settle();
+        self.ship();
     }
 
     /// Looks after the database although nothing is to be written: what is wrong is known before somebody needs it.

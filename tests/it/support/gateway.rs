@@ -154,8 +154,14 @@ impl Gateway {
 
     /// Kills it and starts it again on what is there now.
     pub fn restart(self, launch: Launch) -> Gateway {
+        self.restart_after(launch, || ())
+    }
+
+    /// The same with something done in between.
+    pub fn restart_after(self, launch: Launch, between: impl FnOnce()) -> Gateway {
         let folder = self.folder.clone();
         drop(self);
+        between();
         Gateway::spawn(folder, launch)
     }
 

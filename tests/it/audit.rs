@@ -1,0 +1,415 @@
+//! Every change has an author, and every refusal too: rows that follow each other, found again after a crash, and
+//! found out when somebody laid hands on them.
+
+use crate::support::config::Config;
+use crate::support::gateway::{Gateway, Launch, cli};
+use crate::support::operator::{Listener, ask, change};
+use crate::support::origins::Origin;
+use crate::support::raw::{Answer, Raw};
+use crate::support::{PATIENCE, wait_until};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::{Value, json};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+const RAMP: &str = "/v1/upstreams/u/ramp";
+const STATE: &str = "/v1/upstreams/u/backends/u0/state";
+
+fn started() -> (Origin, Gateway) {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    (origin, gateway)
+}
+
+/// Moves a ramp; the row that the answer names, if there is one.
+fn move_ramp(gateway: &Gateway, percent: u64) -> Option<u64> {
+    let answer = change(gateway.admin(), "PUT", RAMP, &json!({ "percent": percent, "reason": "cold" }));
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    row_of(&answer)
+}
+
+fn row_of(answer: &Answer) -> Option<u64> {
+    answer.get("x-tidegate-audit").expect("it names its row").parse().ok()
+}
+
+/// The rows, the oldest first.
+fn rows(gateway: &Gateway, headers: &[&str]) -> Vec<Value> {
+    let answer = ask(gateway.admin(), "GET", "/v1/audit?limit=1000", headers, "");
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let mut rows = answer.json()["items"].as_array().expect("items").clone();
+    rows.reverse();
+    rows
+}
+
+fn verdict(gateway: &Gateway, query: &str) -> Value {
+    let answer = gateway.admin_get(&format!("/v1/audit:verify{query}"));
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    answer.json()
+}
+
+fn state(gateway: &Gateway, name: &str) -> PathBuf {
+    gateway.folder().join("state").join(name)
+}
+
+/// Lines that were shipped.
+fn lines(gateway: &Gateway) -> Vec<Value> {
+    let text = fs::read_to_string(state(gateway, "audit.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("a row")).collect()
+}
+
+/// The command line, its status and what it printed.
+fn run(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = gateway.cli(arguments);
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn every_change_leaves_a_row_that_says_who_what_and_why() {
+    let (origin, gateway) = started();
+    let mut heard = Listener::open(gateway.admin(), "?kinds=audit", &[]).expect("a stream");
+    let (ramp, cold) = (
+        json!({ "percent": 25, "then": 100, "after": "10m", "reason": "cold" }),
+        json!({ "state": "drain", "reason": "cold" }),
+    );
+    let wanted = [
+        ("PUT", RAMP, ramp, "ramp.set", "u"),
+        ("POST", "/v1/upstreams/u/ramp:pause", json!({}), "ramp.pause", "u"),
+        ("POST", "/v1/upstreams/u/ramp:resume", json!({}), "ramp.resume", "u"),
+        ("DELETE", RAMP, json!({}), "ramp.clear", "u"),
+        ("PUT", STATE, cold, "drain", "u/u0"),
+        ("PUT", STATE, json!({ "state": "ready" }), "ready", "u/u0"),
+    ];
+    for (seq, (method, path, body, _, _)) in (1..).zip(&wanted) {
+        let answer = change(gateway.admin(), method, path, body);
+        assert_eq!((answer.status(), row_of(&answer)), (200, Some(seq)), "{}", answer.text());
+    }
+    let other =
+        Config::simple(origin.address()).text("[[routes]]\nname = \"x\"\npath = \"/x\"\nupstream = \"u\"\n");
+    let text = other.render(&gateway.folder().join("state"));
+    let applied = gateway.admin_post("/v1/versions?now=true&reason=a+new+route", "", text);
+    assert_eq!((applied.status(), row_of(&applied)), (200, Some(7)), "{}", applied.text());
+
+    let rows = rows(&gateway, &[]);
+    for ((_, _, _, action, target), row) in wanted.iter().zip(&rows) {
+        assert_eq!((row["action"].as_str(), row["target"].as_str()), (Some(*action), Some(*target)), "{row}");
+        assert_eq!(
+            (&row["actor"], &row["role"], &row["address"]),
+            (&json!("loopback"), &json!("admin"), &json!("127.0.0.1"))
+        );
+        assert_eq!(
+            (&row["outcome"], &row["times"], &row["late"]),
+            (&json!("done"), &json!(1), &json!(false))
+        );
+    }
+    assert_eq!(
+        (&rows[0]["asked"], &rows[0]["reason"]),
+        (&json!("percent=25 then=100 after=10m"), &json!("cold"))
+    );
+    let apply = &rows[6];
+    assert_eq!(
+        (&apply["action"], &apply["version"]),
+        (&json!("apply"), &applied.json()["version"]["number"])
+    );
+    assert_eq!((&apply["reason"], &apply["acknowledgements"]), (&json!("a new route"), &json!(["now"])));
+
+    let told = heard.until("the last row is told", |event| event["seq"] == 7);
+    assert_eq!((&told["hash"], &told["recorded"]), (&apply["hash"], &json!(true)));
+    let metrics = gateway.metrics();
+    assert_eq!(metrics.labels("tidegate_audit_head", "hash"), [apply["hash"].as_str().expect("a hash")]);
+    assert_eq!(metrics.value("tidegate_audit_rows_total", &[]), 7.0);
+    wait_until(PATIENCE, "they are shipped", || lines(&gateway) == rows);
+}
+
+#[test]
+fn every_refusal_leaves_a_row_and_reading_leaves_none() {
+    let origin = Origin::well_behaved();
+    let token = |name: &str, role: &str| {
+        let hash = blake3::hash(name.as_bytes()).to_hex();
+        format!("{{ name = \"{name}\", role = \"{role}\", hash = \"{hash}\" }}")
+    };
+    let tokens = format!("tokens = [{}, {}]", token("see", "viewer"), token("act", "operator"));
+    let gateway = Gateway::start(&Config::simple(origin.address()).admin(&tokens));
+    let (see, act) = ("Authorization: Bearer see", "Authorization: Bearer act");
+    let json = "Content-Type: application/json";
+    let stale = format!("If-Match: {}", "0".repeat(64));
+    for (method, path, headers, body, status, actor, why) in [
+        ("PUT", RAMP, &[json][..], "{}", 401, "anonymous", "unauthenticated"),
+        ("PUT", RAMP, &[json, see], "{\"percent\": 5}", 403, "see", "forbidden"),
+        ("PUT", RAMP, &[act], "", 400, "act", "bad_request"),
+        ("PUT", RAMP, &[act, "Content-Type: text/plain"], "x", 415, "act", "unsupported_media_type"),
+        ("PUT", RAMP, &[act, json], "{\"percent\": 500}", 422, "act", "invalid"),
+        ("PUT", "/v1/upstreams/none/ramp", &[act, json], "{\"percent\": 5}", 404, "act", "not_found"),
+        ("POST", "/v1/status", &[act], "", 405, "act", "method_not_allowed"),
+        ("POST", "/v1/versions?now=true", &[act], "not a configuration", 422, "act", "invalid"),
+        ("POST", "/v1/versions?now=true", &[act, &stale], "", 412, "act", "stale"),
+        ("PUT", RAMP, &[act, json, "Origin: http://evil.example"], "{}", 403, "act", "forbidden"),
+    ] {
+        let answer = ask(gateway.admin(), method, path, headers, body);
+        assert_eq!(answer.status(), status, "{method} {path}: {}", answer.text());
+        let row = rows(&gateway, &[see]).pop().expect("a row");
+        assert_eq!((row["outcome"].as_str(), row["actor"].as_str()), (Some("refused"), Some(actor)), "{row}");
+        assert_eq!(row["seq"].as_u64(), row_of(&answer), "{row}");
+        assert!(row["why"].as_str().is_some_and(|said| said.starts_with(why)), "{why}: {row}");
+    }
+    let before = rows(&gateway, &[see]).len();
+    let text = Config::simple(origin.address()).render(&gateway.folder().join("state"));
+    assert_eq!(ask(gateway.admin(), "GET", "/v1/status", &[see], "").status(), 200);
+    assert_eq!(ask(gateway.admin(), "POST", "/v1/config:check", &[act], &text).status(), 200);
+    assert_eq!(ask(gateway.admin(), "GET", "/livez", &[], "").status(), 200);
+    assert_eq!(rows(&gateway, &[see]).len(), before);
+    assert_eq!(ask(gateway.admin(), "GET", "/v1/status", &["Authorization: Bearer guess"], "").status(), 401);
+    assert_eq!(rows(&gateway, &[see]).len(), before, "of the same stranger it is counted");
+}
+
+#[test]
+fn a_page_that_reaches_for_loopback_by_another_name_is_in_the_audit() {
+    let (_origin, gateway) = started();
+    let refused =
+        ask(gateway.admin(), "PUT", RAMP, &["Host: evil.example", "Content-Type: application/json"], "{}");
+    assert_eq!(refused.status(), 403);
+    let row = &rows(&gateway, &[])[0];
+    assert_eq!(
+        (&row["actor"], &row["action"], &row["outcome"]),
+        (&json!("anonymous"), &json!("ramp.set"), &json!("refused"))
+    );
+}
+
+#[test]
+fn a_flood_of_refusals_is_two_rows_and_every_one_is_counted() {
+    let (_origin, mut gateway) = started();
+    for _ in 0..300 {
+        assert_eq!(ask(gateway.admin(), "DELETE", RAMP, &["Host: evil.example"], "").status(), 403);
+    }
+    assert_eq!(rows(&gateway, &[]).len(), 1);
+    gateway.term();
+    assert_eq!(gateway.exit(PATIENCE * 2).code(), Some(0));
+    let times: Vec<_> = lines(&gateway).iter().map(|row| row["times"].as_u64().expect("a number")).collect();
+    assert_eq!(times, [1, 299], "what was being counted is written at the end");
+}
+
+#[test]
+fn who_leaves_before_the_answer_leaves_a_row() {
+    let (_origin, gateway) = started();
+    let mut raw = Raw::connect(gateway.admin());
+    let host = gateway.admin();
+    raw.send(format!(
+        "POST /v1/versions?now=true HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\n[gate"
+    ));
+    // Its head was read before the next request is.
+    raw.abort();
+    wait_until(PATIENCE, "it is noted", || {
+        rows(&gateway, &[]).iter().any(|row| row["action"] == "apply" && row["outcome"] != "done")
+    });
+}
+
+#[test]
+fn a_database_that_is_deleted_under_way_is_a_loss_that_is_named() {
+    let (_origin, gateway) = started();
+    (1..=3).for_each(|percent| assert_eq!(move_ramp(&gateway, percent), Some(percent)));
+    let lost = rows(&gateway, &[])[2]["hash"].as_str().expect("a hash").to_owned();
+    fs::remove_file(state(&gateway, "history.db")).expect("removed");
+    assert_eq!(move_ramp(&gateway, 4), Some(5), "the fourth row names the loss");
+    let begins = &rows(&gateway, &[])[0];
+    assert_eq!(
+        (&begins["action"], &begins["segment"], &begins["prev"]),
+        (&json!("audit.segment"), &json!(2), &json!(lost))
+    );
+    let verdict = verdict(&gateway, "");
+    assert!(
+        verdict["notices"][0].as_str().is_some_and(|told| told.contains("row that is known was 3")),
+        "{verdict}"
+    );
+    assert_eq!(run(&gateway, &["audit", "--verify"]).0, Some(0));
+    let (status, told) = run(&gateway, &["audit", "--verify", "--head", &lost]);
+    assert!(status == Some(1) && told.contains("NOT VALID") && told.contains("lost"), "{told}");
+    assert_eq!(gateway.metrics().value("tidegate_audit_segment", &[]), 2.0);
+    wait_until(PATIENCE, "the lines have what the database lost", || lines(&gateway).len() == 5);
+}
+
+#[test]
+fn garbage_in_place_of_the_database_holds_up_neither_start_nor_change() {
+    let (_origin, gateway) = started();
+    (1..=3).for_each(|percent| assert_eq!(move_ramp(&gateway, percent), Some(percent)));
+    let garbage = || {
+        for name in ["history.db-wal", "history.db"] {
+            fs::write(state(&gateway, name), "garbage ".repeat(2_000)).expect("written");
+        }
+    };
+    garbage();
+    assert_eq!(move_ramp(&gateway, 4), Some(5));
+    gateway.stopped(garbage);
+    let gateway = gateway.restart(Launch::default());
+    assert_eq!(move_ramp(&gateway, 5), Some(7));
+    let verdict = verdict(&gateway, "");
+    assert_eq!((&verdict["valid"], &verdict["segment"]), (&json!(true), &json!(3)), "{verdict}");
+    assert!(state(&gateway, "history.db.lost-2").exists());
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_told_and_made_up_for() {
+    let origin = Origin::well_behaved();
+    let folder = tempfile::tempdir().expect("a folder of its own");
+    for name in ["history.db", "audit.jsonl"] {
+        fs::create_dir_all(folder.path().join("state").join(name)).expect("in its way");
+    }
+    let gateway = Gateway::start_in(folder, &Config::simple(origin.address()), Launch::default());
+    let refused = change(gateway.admin(), "PUT", RAMP, &json!({ "percent": 5 }));
+    assert_eq!((refused.status(), refused.get("x-tidegate-audit")), (200, Some("unrecorded")));
+    let reasons = gateway.admin_get("/readyz").json()["reasons"].to_string();
+    assert!(
+        reasons.contains("audit are not being recorded") && reasons.contains("1 changes wait"),
+        "{reasons}"
+    );
+    assert_eq!(gateway.admin_get("/v1/audit").json()["reason"], "history_unavailable");
+    assert_eq!(gateway.metrics().value("tidegate_history_available", &[]), 0.0);
+    for name in ["history.db", "audit.jsonl"] {
+        fs::remove_dir(state(&gateway, name)).expect("out of its way");
+    }
+    wait_until(PATIENCE, "it is recorded after all", || lines(&gateway).len() == 1);
+    assert_eq!(move_ramp(&gateway, 6), Some(2));
+    let late: Vec<_> = rows(&gateway, &[]).iter().map(|row| row["late"].clone()).collect();
+    assert_eq!((late, gateway.status()["reasons"].clone()), (vec![json!(true), json!(false)], json!([])));
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_neither_a_change_nor_the_end() {
+    let origin = Origin::well_behaved();
+    let folder = tempfile::tempdir().expect("a folder of its own");
+    let state = folder.path().join("state");
+    fs::create_dir_all(&state).expect("made");
+    // Whoever opens a pipe for writing waits for a reader, who never comes.
+    mknodat(CWD, state.join("audit-head.json.new"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+        .expect("a pipe");
+    let config = Config::simple(origin.address()).gateway("drain_delay = \"0s\"");
+    let mut gateway = Gateway::start_in(folder, &config, Launch::default());
+    for percent in 1..=50 {
+        move_ramp(&gateway, percent);
+    }
+    assert_eq!(move_ramp(&gateway, 51), None, "and says that it is not recorded");
+    let asked = gateway.admin_get("/v1/audit:verify");
+    assert_eq!(
+        (asked.status(), &asked.json()["reason"]),
+        (503, &json!("history_unavailable")),
+        "{}",
+        asked.text()
+    );
+    gateway.term();
+    assert_eq!(gateway.exit(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_one_costs_the_audit_and_nothing_else() {
+    let origin = Origin::well_behaved();
+    let folder = tempfile::tempdir().expect("a folder of its own");
+    let file = folder.path().join("no-directory");
+    fs::write(&file, "").expect("written");
+    let gateway = Gateway::launch(&Config::simple(origin.address()), Launch::default().state_dir(&file));
+    assert_eq!(move_ramp(&gateway, 5), None);
+    assert!(gateway.serves("/"));
+}
+
+/// Moves a ramp again and again until nobody answers; the rows that the answers named.
+fn move_until_killed(admin: SocketAddr, told: &Mutex<Vec<u64>>) {
+    let body = "{\"percent\": 5}";
+    let request = format!(
+        "PUT {RAMP} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    while let Ok(mut raw) = Raw::try_connect(admin) {
+        let is_sent = raw.try_send(&request).is_ok();
+        let Some(answer) = is_sent.then(|| raw.try_answer(false).ok()).flatten() else { return };
+        told.lock().expect("whole").extend(row_of(&answer));
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_a_chain_that_verifies() {
+    let (_origin, mut gateway) = started();
+    let mut chance = fastrand::Rng::with_seed(6);
+    for round in 0..6 {
+        let (wanted, told, admin) = (chance.usize(5..80), Mutex::default(), gateway.admin());
+        gateway = std::thread::scope(|scope| {
+            let clients = [0, 1].map(|_| scope.spawn(|| move_until_killed(admin, &told)));
+            wait_until(PATIENCE * 3, "there are enough", || told.lock().expect("whole").len() >= wanted);
+            gateway.restart_after(Launch::default(), || {
+                clients.into_iter().for_each(|it| it.join().expect("ends"))
+            })
+        });
+        let newest = told.into_inner().expect("whole").into_iter().max().expect("some");
+        let verdict = verdict(&gateway, &format!("?count={newest}"));
+        let is_whole = verdict["valid"] == true && verdict["segment"] == 1 && verdict["notices"] == json!([]);
+        assert!(is_whole, "round {round}: {verdict}");
+        let more = verdict["count"].as_u64().expect("a number") - newest;
+        assert!(more <= 2, "{more} rows more than the two clients were told of");
+        wait_until(PATIENCE, "the lines have them too", || lines(&gateway).len() as u64 == verdict["count"]);
+    }
+    let path = state(&gateway, "audit.jsonl");
+    let offline = cli(&["audit", "--verify", "--file"]).arg(path).output().expect("it runs");
+    assert!(offline.status.success(), "{}", String::from_utf8_lossy(&offline.stdout));
+}
+
+#[test]
+fn whoever_lays_hands_on_a_row_is_found_out_and_the_row_is_named() {
+    let (_origin, gateway) = started();
+    (1..=5).for_each(|percent| assert_eq!(move_ramp(&gateway, percent), Some(percent)));
+    let head = rows(&gateway, &[])[4]["hash"].as_str().expect("a hash").to_owned();
+    wait_until(PATIENCE, "they are shipped", || lines(&gateway).len() == 5);
+    let change = |gateway: Gateway, sql: &'static str| {
+        let path = state(&gateway, "history.db");
+        // What it had open goes with it.
+        let gateway = gateway.restart_after(Launch::default(), || {
+            let database = rusqlite::Connection::open(path).expect("opens");
+            database.execute_batch(sql).expect("done");
+        });
+        let (status, told) = run(&gateway, &["audit", "--verify", "--head", &head]);
+        (gateway, status, told)
+    };
+    let (gateway, status, told) = change(gateway, "UPDATE audit SET reason = 'it was not me' WHERE seq = 3");
+    assert!(status == Some(1) && told.contains("x row 3 changed"), "{told}");
+    let (gateway, status, told) = change(gateway, "DELETE FROM audit WHERE seq = 2");
+    assert!(status == Some(1) && told.contains("x row 2 removed"), "{told}");
+    let (gateway, status, told) = change(gateway, "DELETE FROM audit WHERE seq = 5");
+    assert!(
+        status == Some(1) && told.contains("segment 2 begins with row 6") && told.contains("lost"),
+        "{told}"
+    );
+
+    let shipped = fs::read_to_string(state(&gateway, "audit.jsonl")).expect("readable");
+    let copy = gateway.folder().join("copy.jsonl");
+    let verify = |text: String, head: &[&str]| {
+        fs::write(&copy, text).expect("written");
+        let output = cli(&["audit", "--verify", "--file"]).arg(&copy).args(head).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let five: Vec<&str> = shipped.lines().take(5).collect();
+    let text = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    assert_eq!(verify(text(&five), &["--head", &head]).0, Some(0));
+    let (status, told) = verify(text(&five).replacen("percent=2", "percent=9", 1), &[]);
+    assert!(status == Some(1) && told.contains("row 2 changed"), "{told}");
+    let (status, told) = verify(text(&[five[0], five[1], five[3], five[2], five[4]]), &[]);
+    assert!(status == Some(1) && told.contains("row 3 reordered"), "{told}");
+    let (status, told) = verify(text(&five[..4]), &["--head", &head]);
+    assert!(status == Some(1) && told.contains("row 5 truncated"), "{told}");
+}
+
+#[test]
+fn the_command_line_lists_who_did_what() {
+    let (_origin, gateway) = started();
+    assert_eq!(run(&gateway, &["audit"]), (Some(0), "nobody has changed anything yet\n".to_owned()));
+    (1..=3).for_each(|percent| assert_eq!(move_ramp(&gateway, percent), Some(percent)));
+    let (status, text) = run(&gateway, &["audit", "--limit", "2"]);
+    assert!(status == Some(0) && text.lines().count() == 2, "{text}");
+    assert!(text.ends_with("loopback  ramp.set u  percent=3  \"cold\"\n"), "{text}");
+    let (_, json) = run(&gateway, &["audit", "--json"]);
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&json["count"], json["items"].as_array().map(Vec::len)), (&json!(3), Some(3)));
+    let (status, text) = run(&gateway, &["audit", "--verify"]);
+    assert!(status == Some(0) && text.starts_with("valid: 3 rows read, 1 to 3, segment 1\nhead "), "{text}");
+    assert_eq!(run(&gateway, &["audit", "--head", "x"]).0, Some(2));
+    let page = gateway.admin_get("/v1/audit?limit=1&before=3").json();
+    assert_eq!((&page["items"][0]["seq"], page["items"].as_array().map(Vec::len)), (&json!(2), Some(1)));
+    assert_eq!(gateway.admin_get("/v1/audit?limit=1001").status(), 400);
+}
