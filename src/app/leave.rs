@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long the history may take to write what waits.
-const HISTORY_PATIENCE: Duration = Duration::from_secs(1);
+const HISTORY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Listens to signals. Opened before anything else: a HUP that nobody listens to ends the process.
 pub struct Ears {

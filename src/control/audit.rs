@@ -63,8 +63,8 @@ impl AuditView {
         let why = self.unavailable.as_deref()?;
         let (waiting, dropped) = (self.waiting, self.dropped);
         Some(format!(
-            "history and audit are not being recorded ({why}); {waiting} changes wait in memory and {dropped} were \
-             dropped. hint: make room for the state directory, or mend it; what waits is then recorded by itself"
+            "history and audit are not being recorded: {why}; changes that wait in memory: {waiting}, dropped: {dropped}. \
+             hint: make room for the state directory, or mend it; what waits is then recorded by itself"
         ))
     }
 }
