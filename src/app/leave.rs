@@ -118,6 +118,9 @@ struct Signals {
     hup: Signal,
     term: Signal,
     int: Signal,
+    /// Only so that a file at its limit (`ulimit -f`) is an error for whoever writes it, and not the end of the
+    /// process.
+    _file_too_large: Signal,
 }
 
 impl Signals {
@@ -126,6 +129,7 @@ impl Signals {
             hup: signal(SignalKind::hangup())?,
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            _file_too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

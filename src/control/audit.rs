@@ -37,7 +37,7 @@ pub struct Audit {
 }
 
 /// How the audit stands now; read without waiting for a disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuditView {
     /// The hash of the newest row, hex; zeros when there is none.
     pub head: String,
@@ -55,6 +55,22 @@ pub struct AuditView {
     pub lines_failures: u64,
     /// Why nothing can be recorded, if so.
     pub unavailable: Option<String>,
+}
+
+/// Of a chain without rows, or one that was not looked at yet.
+impl Default for AuditView {
+    fn default() -> Self {
+        AuditView {
+            head: chain::NOTHING.to_owned(),
+            count: 0,
+            segment: 1,
+            waiting: 0,
+            dropped: 0,
+            lines_behind: 0,
+            lines_failures: 0,
+            unavailable: None,
+        }
+    }
 }
 
 impl AuditView {

@@ -36,6 +36,9 @@ const COMMANDS_WAITING: usize = 1024;
 /// Texts of versions in memory because they are not written yet; a text has at most 4 MiB.
 const TEXTS_WAITING: usize = 16;
 
+/// Questions under way; whoever only reads must not keep changes from being recorded.
+const QUESTIONS: usize = 4;
+
 /// How long a question about versions waits for its answer.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -44,6 +47,7 @@ const READ_PATIENCE: Duration = Duration::from_secs(2);
 pub struct History {
     commands: SyncSender<Command>,
     texts: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
     pub(super) board: Arc<Board>,
 }
 
@@ -64,7 +68,7 @@ pub struct Receipt(oneshot::Receiver<Written>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unread {
     /// Too much waits for the disk.
-    #[error("too much waits for the history's disk")]
+    #[error("too many ask, or too much waits for the history's disk")]
     Busy,
     /// It takes too long.
     #[error("the history's disk did not answer in time")]
@@ -115,15 +119,15 @@ impl History {
     /// A history whose commands nobody takes yet.
     fn unattended() -> (Self, Receiver<Command>) {
         let (commands, heard) = sync_channel(COMMANDS_WAITING);
-        let texts = Arc::new(Semaphore::new(TEXTS_WAITING));
-        (History { commands, texts, board: Arc::default() }, heard)
+        let (texts, questions) = (Semaphore::new(TEXTS_WAITING).into(), Semaphore::new(QUESTIONS).into());
+        (History { commands, texts, questions, board: Arc::default() }, heard)
     }
 
     /// Records a version that was accepted. One that is recorded with this number and hash already is left as it is.
     pub fn record(&self, row: VersionRow) -> Receipt {
         match self.texts.clone().try_acquire_owned() {
             Ok(_place) => self.write(Write::Version { row: Box::new(row), _place }),
-            Err(_) => Receipt::unrecorded("too many texts wait for the disk"),
+            Err(_) => self.drop_one("too many texts wait for the disk"),
         }
     }
 
@@ -165,15 +169,15 @@ impl History {
 
     fn write(&self, write: Write) -> Receipt {
         let (answer, receipt) = oneshot::channel();
-        let is_entry = matches!(write, Write::Entry(_));
-        let why = match self.commands.try_send(Command::Write(write, answer)) {
-            Ok(()) => return Receipt(receipt),
-            Err(TrySendError::Full(_)) => "too much waits for the disk",
-            Err(TrySendError::Disconnected(_)) => "the thread of the history has ended",
-        };
-        if is_entry {
-            self.board.dropped.fetch_add(1, Relaxed);
+        match self.commands.try_send(Command::Write(write, answer)) {
+            Ok(()) => Receipt(receipt),
+            Err(TrySendError::Full(_)) => self.drop_one("too much waits for the disk"),
+            Err(TrySendError::Disconnected(_)) => self.drop_one("the thread of the history has ended"),
         }
+    }
+
+    fn drop_one(&self, why: &str) -> Receipt {
+        self.board.dropped.fetch_add(1, Relaxed);
         Receipt::unrecorded(why)
     }
 
@@ -183,8 +187,11 @@ impl History {
         patience: Duration,
         question: impl FnOnce(&Database) -> Result<T, database::Trouble> + Send + 'static,
     ) -> Result<T, Unread> {
+        let turn = self.questions.clone().try_acquire_owned().map_err(|_| Unread::Busy)?;
         let (answer, answered) = oneshot::channel();
         let read = move |database: Result<&Database, String>| {
+            // Given back when it is answered, and not when nobody waits any more.
+            let _turn = turn;
             let database = match database {
                 Ok(database) => database,
                 Err(why) => {

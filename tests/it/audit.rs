@@ -318,6 +318,27 @@ fn a_disk_that_hangs_holds_up_neither_a_change_nor_the_end() {
 }
 
 #[test]
+fn a_disk_that_is_full_costs_rows_and_nothing_else() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::launch(&Config::simple(origin.address()), Launch::file_blocks(256));
+    let mut percent = 0;
+    wait_until(PATIENCE * 3, "there is no room any more", || {
+        percent = percent % 100 + 1;
+        move_ramp(&gateway, percent..=percent);
+        gateway.metrics().value("tidegate_history_available", &[]) == 0.0
+    });
+    assert_eq!(gateway.upstreams()[0]["ramp_percent"], percent as f64);
+    assert!(gateway.serves("/"));
+    let reasons = gateway.admin_get("/readyz").json()["reasons"].to_string();
+    assert!(reasons.contains("hint: make room"), "{reasons}");
+    let taken = fs::read_to_string(state(&gateway, "audit.jsonl")).expect("readable");
+    assert!(taken.ends_with('\n'), "no half line is left");
+    let gateway = gateway.restart(Launch::default());
+    let verdict = verdict(&gateway, "");
+    assert!(verdict["valid"] == true && verdict["segment"] == 1, "{verdict}");
+}
+
+#[test]
 fn a_state_directory_that_cannot_be_one_costs_the_audit_and_nothing_else() {
     let origin = Origin::well_behaved();
     let folder = tempfile::tempdir().expect("a folder of its own");
@@ -343,11 +364,17 @@ fn move_until_killed(admin: SocketAddr, told: &Mutex<Vec<u64>>) {
     }
 }
 
+/// How many; more for a long run.
+fn kills() -> u32 {
+    let told = std::env::var("TIDEGATE_KILLS").ok();
+    told.map_or(8, |told| told.parse().expect("TIDEGATE_KILLS is a number"))
+}
+
 #[test]
 fn a_kill_at_any_moment_leaves_a_chain_that_verifies() {
     let (_origin, mut gateway) = started();
     let mut chance = fastrand::Rng::with_seed(6);
-    for round in 0..6 {
+    for round in 0..kills() {
         let (wanted, told, admin) = (chance.usize(5..80), Mutex::default(), gateway.admin());
         gateway = std::thread::scope(|scope| {
             let clients = [0, 1].map(|_| scope.spawn(|| move_until_killed(admin, &told)));

@@ -53,13 +53,18 @@ pub enum Trouble {
 impl From<rusqlite::Error> for Trouble {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Trouble::Damaged(error.to_string()),
-            // A row that is not of its table's shape was not written by us.
-            None => Trouble::Damaged(error.to_string()),
+            // Without our tables, or with rows in the way of ours, it is as good as damaged.
+            Some(
+                ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::Unknown
+                | ErrorCode::ConstraintViolation
+                | ErrorCode::TypeMismatch,
+            ) => Trouble::Damaged(error.to_string()),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 Trouble::Failing("another process has the database".to_owned())
             }
-            Some(_) => Trouble::Failing(error.to_string()),
+            _ => Trouble::Failing(error.to_string()),
         }
     }
 }

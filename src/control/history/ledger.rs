@@ -98,10 +98,9 @@ fn hash_of(connection: &Connection, seq: u64) -> Result<Option<String>, Trouble>
     Ok(connection.query_row(query, [int(seq)], |row| row.get(0)).optional()?)
 }
 
-/// A row as it stands there. A word that is none of ours becomes another one, which the hash then tells.
+/// A row as it stands there. What is none of our words, or no text at all, becomes something else, which the hash then
+/// tells: one row that somebody spoilt must not hide the others.
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    let acknowledgements: String = row.get("acknowledgements")?;
-    let outcome: String = row.get("outcome")?;
     let version: Option<i64> = row.get("version")?;
     Ok(Row {
         seq: uint(row.get("seq")?),
@@ -110,21 +109,30 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         clock_went_back: row.get("clock_went_back")?,
         entry: Entry {
             at_ms: row.get("at_ms")?,
-            actor: row.get("actor")?,
-            role: row.get("role")?,
-            address: row.get("address")?,
-            action: row.get("action")?,
-            target: row.get("target")?,
-            asked: row.get("asked")?,
+            actor: text(row, "actor")?,
+            role: text(row, "role")?,
+            address: text(row, "address")?,
+            action: text(row, "action")?,
+            target: perhaps(row, "target")?,
+            asked: perhaps(row, "asked")?,
             version: version.map(uint),
-            reason: row.get("reason")?,
-            risk: row.get("risk")?,
-            acknowledgements: serde_json::from_str(&acknowledgements).unwrap_or_default(),
-            outcome: Outcome::named(&outcome).unwrap_or(Outcome::Failed),
-            why: row.get("why")?,
+            reason: perhaps(row, "reason")?,
+            risk: perhaps(row, "risk")?,
+            acknowledgements: serde_json::from_str(&text(row, "acknowledgements")?).unwrap_or_default(),
+            outcome: Outcome::named(&text(row, "outcome")?).unwrap_or(Outcome::Failed),
+            why: perhaps(row, "why")?,
             times: uint(row.get("times")?),
         },
-        prev: row.get("prev")?,
-        hash: row.get("hash")?,
+        prev: text(row, "prev")?,
+        hash: text(row, "hash")?,
     })
+}
+
+fn text(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<String> {
+    perhaps(row, column).map(Option::unwrap_or_default)
+}
+
+fn perhaps(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<Option<String>> {
+    let bytes = row.get_ref(column)?.as_bytes_or_null();
+    Ok(bytes.ok().flatten().map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }

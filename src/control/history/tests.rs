@@ -170,6 +170,68 @@ fn a_loss_while_nobody_looked_is_named_at_the_start() {
 }
 
 #[test]
+fn a_head_beside_the_database_that_is_a_little_old_is_no_loss() {
+    let home = Home::new();
+    let history = home.open();
+    home.append(&history, 2);
+    let old = fs::read(home.path("audit-head.json")).expect("kept");
+    home.append(&history, 3);
+    history.end(PATIENCE);
+    for content in [&old[..], b"{", b""] {
+        fs::write(home.path("audit-head.json"), content).expect("written");
+        let history = home.open();
+        home.append(&history, 1);
+        let verdict = home.verify(&history);
+        assert!(verdict.valid && verdict.segment == 1 && verdict.notices.is_empty(), "{verdict:?}");
+        history.end(PATIENCE);
+    }
+}
+
+#[test]
+fn without_its_tables_it_is_as_good_as_damaged() {
+    let home = Home::new();
+    let history = home.open();
+    home.append(&history, 2);
+    history.end(PATIENCE);
+    let database = rusqlite::Connection::open(home.path("history.db")).expect("opens");
+    database.execute_batch("DROP TABLE audit").expect("dropped");
+    drop(database);
+    let history = home.open();
+    home.append(&history, 1);
+    assert_eq!(home.verify(&history).segment, 2);
+}
+
+#[test]
+fn a_row_that_is_no_text_any_more_is_named_and_hides_no_other() {
+    let home = Home::new();
+    let history = home.open();
+    home.append(&history, 3);
+    history.end(PATIENCE);
+    let database = rusqlite::Connection::open(home.path("history.db")).expect("opens");
+    database.execute_batch("UPDATE audit SET actor = CAST(x'ff' AS TEXT) WHERE seq = 2").expect("spoilt");
+    drop(database);
+    let verdict = home.verify(&home.open());
+    assert_eq!((verdict.valid, verdict.faults[0].seq, verdict.rows), (false, 2, 3), "{verdict:?}");
+}
+
+#[test]
+fn whoever_only_reads_keeps_no_change_from_being_recorded() {
+    let home = Home::new();
+    let (history, heard) = History::unattended();
+    let audit = Audit::of(&history);
+    let asked = home.runtime.block_on(async {
+        let ask = || tokio::time::timeout(Duration::ZERO, audit.verify(Expected::default()));
+        futures_util::future::join_all((0..2 * COMMANDS_WAITING).map(|_| ask())).await
+    });
+    let busy = asked.iter().filter(|answer| matches!(answer, Ok(Err(Unread::Busy)))).count();
+    assert_eq!(busy, 2 * COMMANDS_WAITING - QUESTIONS);
+    let receipt = audit.append(Entry::new("ops", "apply"));
+    let keeper = Keeper::new(home.directory.path(), heard, history.board.clone());
+    history.board.attended_by(thread::spawn(move || keeper.run()));
+    assert_eq!(home.written(receipt), Written::Recorded(1));
+}
+
+#[test]
 fn garbage_in_the_running_database_is_noticed() {
     let home = Home::new();
     let history = home.open();
