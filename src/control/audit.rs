@@ -13,12 +13,13 @@ pub(super) mod lines;
 pub(super) mod refusals;
 pub mod verify;
 
-use crate::control::history::{History, Receipt, Unread};
+use crate::control::history::{Database, History, Receipt, Unread};
 pub use chain::Row;
 pub use entry::{Entry, Outcome};
 use serde::Serialize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+use verify::{Beginning, Verifier};
 pub use verify::{Expected, Verdict};
 
 /// Rows of one answer at most.
@@ -29,6 +30,9 @@ const READ_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The same for reading and hashing all of it.
 const VERIFY_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Rows that are read and hashed between two changes.
+const PART: u64 = 1_000;
 
 /// The audit, for whoever appends or asks. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -140,18 +144,46 @@ impl Audit {
         Ok(Page { items, head, count })
     }
 
-    /// Reads and hashes every row that is kept.
+    /// Reads and hashes every row that is kept, a part at a time, so that changes are recorded in between.
     ///
     /// # Errors
     /// When the database cannot be read in time.
     pub async fn verify(&self, expected: Expected) -> Result<Verdict, Unread> {
-        let board = self.history.board.clone();
-        let verify = move |database: &crate::control::history::Database| {
-            // On the thread that writes: nothing comes between this look and the reading.
-            let AuditView { head, count, .. } = board.audit();
-            let known = Expected { head: (count > 0).then_some(head), count: Some(count) };
-            database.verify(&expected, &known)
-        };
-        self.history.ask(VERIFY_PATIENCE, verify).await
+        let until = tokio::time::Instant::now() + VERIFY_PATIENCE;
+        let first = self.verify_once(&expected, until).await?;
+        match first {
+            (verdict, true) => Ok(verdict),
+            // The oldest rows were removed while they were read.
+            (_, false) => Ok(self.verify_once(&expected, until).await?.0),
+        }
+    }
+
+    /// The verdict, and whether the rows that it was reached on are still those that are kept.
+    async fn verify_once(
+        &self,
+        expected: &Expected,
+        until: tokio::time::Instant,
+    ) -> Result<(Verdict, bool), Unread> {
+        let AuditView { head, count, .. } = self.view();
+        let known = Expected { head: (count > 0).then_some(head), count: Some(count) };
+        let mut verifier = Verifier::new(Beginning::Whole, &[expected, &known]);
+        let mut after = 0;
+        loop {
+            let part = move |database: &Database| {
+                let last = database.verify_some(&mut verifier, after, PART)?;
+                let oldest = database.oldest()?.unwrap_or(0);
+                Ok((verifier, last, oldest))
+            };
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            let (read, last, oldest) = self.history.ask(left, part).await?;
+            match last {
+                Some(last) => (verifier, after) = (read, last),
+                None => {
+                    let verdict = read.finish();
+                    let is_still_so = verdict.rows == 0 || verdict.first == oldest;
+                    return Ok((verdict, is_still_so));
+                }
+            }
+        }
     }
 }

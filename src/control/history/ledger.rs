@@ -3,7 +3,7 @@
 use super::database::{Database, Trouble, int, uint};
 use crate::control::audit::chain::{self, Row};
 use crate::control::audit::head::Head;
-use crate::control::audit::verify::{Beginning, Expected, Verdict, Verifier};
+use crate::control::audit::verify::Verifier;
 use crate::control::audit::{Entry, Outcome};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
@@ -45,14 +45,23 @@ impl Database {
         oldest(&self.connection)
     }
 
-    /// Reads and hashes all of them.
-    pub fn verify(&self, asked: &Expected, known: &Expected) -> Result<Verdict, Trouble> {
-        let mut verifier = Verifier::new(Beginning::Whole, &[asked, known]);
-        let mut statement = self.connection.prepare(&format!("SELECT {COLUMNS} FROM audit ORDER BY seq"))?;
-        for row in statement.query_map([], row)? {
-            verifier.take(row?);
+    /// Gives the rows after one to a verifier, so many of them at most; the number of the last, or nothing when there
+    /// are no more.
+    pub fn verify_some(
+        &self,
+        verifier: &mut Verifier,
+        after: u64,
+        limit: u64,
+    ) -> Result<Option<u64>, Trouble> {
+        let query = format!("SELECT {COLUMNS} FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2");
+        let mut statement = self.connection.prepare(&query)?;
+        let mut last = None;
+        for row in statement.query_map([int(after), int(limit)], row)? {
+            let row = row?;
+            last = Some(row.seq);
+            verifier.take(row);
         }
-        Ok(verifier.finish())
+        Ok(last)
     }
 }
 
@@ -101,38 +110,39 @@ fn hash_of(connection: &Connection, seq: u64) -> Result<Option<String>, Trouble>
 /// A row as it stands there. What is none of our words, or no text at all, becomes something else, which the hash then
 /// tells: one row that somebody spoilt must not hide the others.
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    let version: Option<i64> = row.get("version")?;
+    // In the order of `COLUMNS`: looking for their names would take most of the time that reading it all takes.
+    let version: Option<i64> = row.get(11)?;
     Ok(Row {
-        seq: uint(row.get("seq")?),
-        segment: uint(row.get("segment")?),
-        late: row.get("late")?,
-        clock_went_back: row.get("clock_went_back")?,
+        seq: uint(row.get(0)?),
+        segment: uint(row.get(1)?),
+        late: row.get(2)?,
+        clock_went_back: row.get(3)?,
         entry: Entry {
-            at_ms: row.get("at_ms")?,
-            actor: text(row, "actor")?,
-            role: text(row, "role")?,
-            address: text(row, "address")?,
-            action: text(row, "action")?,
-            target: perhaps(row, "target")?,
-            asked: perhaps(row, "asked")?,
+            at_ms: row.get(4)?,
+            actor: text(row, 5)?,
+            role: text(row, 6)?,
+            address: text(row, 7)?,
+            action: text(row, 8)?,
+            target: perhaps(row, 9)?,
+            asked: perhaps(row, 10)?,
             version: version.map(uint),
-            reason: perhaps(row, "reason")?,
-            risk: perhaps(row, "risk")?,
-            acknowledgements: serde_json::from_str(&text(row, "acknowledgements")?).unwrap_or_default(),
-            outcome: Outcome::named(&text(row, "outcome")?).unwrap_or(Outcome::Failed),
-            why: perhaps(row, "why")?,
-            times: uint(row.get("times")?),
+            reason: perhaps(row, 12)?,
+            risk: perhaps(row, 13)?,
+            acknowledgements: serde_json::from_str(&text(row, 14)?).unwrap_or_default(),
+            outcome: Outcome::named(&text(row, 15)?).unwrap_or(Outcome::Failed),
+            why: perhaps(row, 16)?,
+            times: uint(row.get(17)?),
         },
-        prev: text(row, "prev")?,
-        hash: text(row, "hash")?,
+        prev: text(row, 18)?,
+        hash: text(row, 19)?,
     })
 }
 
-fn text(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<String> {
+fn text(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<String> {
     perhaps(row, column).map(Option::unwrap_or_default)
 }
 
-fn perhaps(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<Option<String>> {
+fn perhaps(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     let bytes = row.get_ref(column)?.as_bytes_or_null();
     Ok(bytes.ok().flatten().map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }
