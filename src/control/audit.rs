@@ -57,6 +57,8 @@ pub struct AuditView {
     pub lines_behind: u64,
     /// Times that the shipped lines could not be written.
     pub lines_failures: u64,
+    /// The database is open. False for the first moments of a process.
+    pub open: bool,
     /// Why nothing can be recorded, if so.
     pub unavailable: Option<String>,
 }
@@ -72,6 +74,7 @@ impl Default for AuditView {
             dropped: 0,
             lines_behind: 0,
             lines_failures: 0,
+            open: false,
             unavailable: None,
         }
     }
@@ -129,6 +132,11 @@ impl Audit {
         let board = &self.history.board;
         let mut view = board.audit();
         view.dropped = board.dropped.load(Relaxed);
+        let stuck = board.stuck().map(|stuck| format!("its disk has not answered for {} s", stuck.as_secs()));
+        let gone = board.is_deserted().then(|| "its thread has ended, which is a defect".to_owned());
+        if let Some(why) = gone.or(stuck) {
+            (view.open, view.unavailable) = (false, Some(why));
+        }
         view
     }
 

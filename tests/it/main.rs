@@ -17,6 +17,7 @@ mod answers;
 mod applied;
 mod apply;
 mod audit;
+mod audit_disks;
 mod auth;
 mod auth_cache;
 mod auth_fails;

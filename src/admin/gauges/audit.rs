@@ -52,7 +52,7 @@ pub(in crate::admin) fn families(view: &AuditView) -> Vec<Family> {
         gauge(
             "tidegate_history_available",
             "1 while history and audit can be recorded.",
-            f64::from(u8::from(view.unavailable.is_none())),
+            f64::from(u8::from(view.open)),
         ),
     ]
 }

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// At one thing for longer than this, the thread holds up whoever waits for it.
 const LONG: Duration = Duration::from_millis(500);
 
+/// At one thing for longer than this, the thread is as good as gone until it comes back.
+const STUCK: Duration = Duration::from_secs(5);
+
 /// Where the thread writes how it stands.
 #[derive(Debug, Default)]
 pub struct Board {
@@ -32,8 +35,14 @@ impl Board {
 
     /// It has been at one thing for long, or nothing can be recorded at all.
     pub fn is_held_up(&self) -> bool {
-        held(&self.audit).unavailable.is_some()
+        self.is_deserted()
+            || held(&self.audit).unavailable.is_some()
             || held(&self.busy_since).is_some_and(|since| since.elapsed() > LONG)
+    }
+
+    /// For how long the thread has been stuck, if it is.
+    pub fn stuck(&self) -> Option<Duration> {
+        held(&self.busy_since).map(|since| since.elapsed()).filter(|elapsed| *elapsed > STUCK)
     }
 
     /// The thread begins or ends something.
@@ -62,8 +71,14 @@ impl Board {
     pub(super) fn unavailable(&self, why: Option<String>) -> bool {
         let mut audit = held(&self.audit);
         let is_news = audit.unavailable.is_some() != why.is_some();
+        audit.open = why.is_none();
         audit.unavailable = why;
         is_news
+    }
+
+    /// The thread was there and is no more: a defect, or the end of the process.
+    pub fn is_deserted(&self) -> bool {
+        held(&self.thread).as_ref().is_some_and(JoinHandle::is_finished)
     }
 
     pub(super) fn attended_by(&self, thread: JoinHandle<()>) {

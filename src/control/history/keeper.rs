@@ -88,6 +88,7 @@ impl Keeper {
     /// Until it is told to end, or everybody who could ask has gone.
     #[expect(clippy::disallowed_methods, reason = "the thread's own folder, before anything waits for it")]
     pub(super) fn run(mut self) {
+        self.board.busy(true);
         // What is wrong with it, opening the database will say.
         let _ = fs::create_dir_all(&self.directory);
         self.look();
