@@ -256,9 +256,16 @@ impl Verifier {
                 true => {
                     format!("the row with the hash {head} was lost with its segment, as the next one says")
                 }
-                false => format!(
-                    "no row has the hash {head}: rows are missing after row {count}, or it is of another chain"
-                ),
+                false => {
+                    let older = match self.verdict.first {
+                        0 | 1 => String::new(),
+                        first => format!(", or it is of a row before {first}, which are not here any more"),
+                    };
+                    format!(
+                        "no row has the hash {head}: rows are missing after row {count}, or it is of another \
+                         chain{older}"
+                    )
+                }
             };
             self.fault(count.saturating_add(1), What::Truncated, detail);
         }

@@ -127,6 +127,8 @@ fn removed_rows_are_accounted_for_by_a_checkpoint_and_by_nothing_else() {
     rows.extend(chain_after(&mut end, [checkpoint(2, &rows[1].hash.clone())]));
     assert!(verdict(&rows[2..]).valid, "{:?}", verdict(&rows[2..]));
     assert_eq!(faults(&verdict(&rows[3..])), [(3, What::Removed)]);
+    let old = verdict_of(&rows[2..], &head(&rows[0].hash));
+    assert!(old.faults[0].detail.contains("of a row before 3"), "{old:?}");
     let mut anywhere = Verifier::new(Beginning::Anywhere, &[]);
     rows[4..].iter().cloned().for_each(|row| anywhere.take(row));
     let verdict = anywhere.finish();
