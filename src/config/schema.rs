@@ -44,6 +44,9 @@ fn property(field: &Field) -> Value {
     }
     schema["description"] = json!(description);
     schema["x-risk"] = json!(field.risk.as_str());
+    if let Some(when) = field.rises.sentence() {
+        schema["x-high-risk-when"] = json!(when);
+    }
     schema
 }
 
