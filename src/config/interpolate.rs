@@ -68,6 +68,19 @@ pub struct FillError {
 /// # Errors
 /// Every placeholder that cannot be filled; paths are relative to `directory`.
 pub fn fill(text: &str, directory: &Path, env: &dyn Environment) -> Result<Option<String>, Vec<FillError>> {
+    fill_noting(text, directory, env, &mut |_, _| ())
+}
+
+/// [`fill`], and tells what stands between the braces of each placeholder, and what fills it.
+///
+/// # Errors
+/// As [`fill`].
+pub fn fill_noting(
+    text: &str,
+    directory: &Path,
+    env: &dyn Environment,
+    note: &mut dyn FnMut(&str, &str),
+) -> Result<Option<String>, Vec<FillError>> {
     if !text.contains("${") {
         return Ok(None);
     }
@@ -85,14 +98,33 @@ pub fn fill(text: &str, directory: &Path, env: &dyn Environment) -> Result<Optio
             rest = "";
             break;
         };
-        match placeholder(&rest[at + 2..at + end], directory, env) {
-            Ok(value) => filled.push_str(&value),
+        let inner = &rest[at + 2..at + end];
+        match placeholder(inner, directory, env) {
+            Ok(value) => {
+                note(inner, &value);
+                filled.push_str(&value);
+            }
             Err(wrong) => errors.push(wrong),
         }
         rest = &rest[at + end + 1..];
     }
     filled.push_str(rest);
     if errors.is_empty() { Ok(Some(filled)) } else { Err(errors) }
+}
+
+/// What stands between the braces of each placeholder of `text`.
+pub fn placeholders(text: &str) -> Vec<&str> {
+    let (mut found, mut rest) = (Vec::new(), text);
+    while let Some(at) = rest.find("${") {
+        let escaped = rest[..at].ends_with('$');
+        let Some(end) = rest[at..].find('}').filter(|_| !escaped) else {
+            rest = &rest[at + 2..];
+            continue;
+        };
+        found.push(&rest[at + 2..at + end]);
+        rest = &rest[at + end + 1..];
+    }
+    found
 }
 
 /// `message` with every value that fills a placeholder of `text` replaced by the placeholder: what is said of a
@@ -220,6 +252,20 @@ pub(super) mod tests {
             assert_eq!(filled(text), Ok(Some(expected.to_owned())), "{text}");
         }
         assert_eq!(filled("cost: $5 {x}"), Ok(None));
+    }
+
+    #[test]
+    fn placeholders_are_found_as_they_are_filled() {
+        let (text, env) =
+            ("a${A:1}$${B}${C}${file:x}${", Fake { files: [("/x", "f")].into(), ..Fake::default() });
+        let mut noted = Vec::new();
+        let part = text.trim_end_matches("${").replace("${C}", "${C:2}");
+        let filled = fill_noting(&part, Path::new("/"), &env, &mut |inner, value| {
+            noted.push(format!("{inner}={value}"))
+        });
+        assert_eq!(filled, Ok(Some("a1${B}2f".to_owned())));
+        assert_eq!(noted, ["A:1=1", "C:2=2", "file:x=f"]);
+        assert_eq!(placeholders(text), ["A:1", "C", "file:x"]);
     }
 
     #[test]
