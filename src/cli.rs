@@ -7,8 +7,10 @@
 mod apply;
 mod check;
 pub mod client;
+mod differences;
 mod events;
 mod permits;
+mod plan;
 mod ramp;
 mod status;
 mod table;
@@ -87,6 +89,8 @@ enum Verb {
     Status,
     /// Show who holds the slots: counted, and the oldest.
     Permits(permits::PermitsArgs),
+    /// Show what a configuration would change, how risky that is, and what it would need; changes nothing.
+    Plan(plan::PlanArgs),
     /// Make a configuration active through the admin side.
     Apply(apply::ApplyArgs),
     /// Print what happened lately, or what happens (--follow).
@@ -145,6 +149,7 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
         }
         Verb::Status => status::status(&globals.client()?, globals.json),
         Verb::Permits(wanted) => permits::permits(&globals.client()?, &wanted, globals.json),
+        Verb::Plan(wanted) => plan::plan(|| globals.client(), &wanted, globals.json),
         Verb::Apply(wanted) => apply::apply(&globals.client()?, &wanted, globals.json),
         Verb::Events(wanted) => events::events(&globals.client()?, &wanted, globals.json),
         Verb::Ramp { verb } => ramp::ramp(&globals.client()?, verb, globals.json),

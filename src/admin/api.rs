@@ -69,6 +69,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/v1/permits", get(permits::list))
         .route("/v1/auths", get(auths))
         .route("/v1/config:check", post(config::check))
+        .route("/v1/config:plan", post(config::plan))
         .route("/v1/versions", post(versions::apply))
         .route("/v1/levers", get(ramps::levers))
         .merge(levers("/v1/upstreams/{upstream}"))

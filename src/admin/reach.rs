@@ -4,6 +4,7 @@
 use crate::config::plan::Plan;
 use crate::control::Control;
 use crate::control::apply::Desk;
+use crate::control::plan::Outlook;
 use crate::runtime::offload::{Declined, Offload};
 use crate::worker::Workers;
 use serde_json::Value;
@@ -18,6 +19,10 @@ const MAX_QUESTIONS: usize = 2;
 /// Texts being checked at a time; each takes a thread of the blocking pool.
 const MAX_CHECKS: usize = 2;
 
+/// Texts being compared at a time. A place of their own, because whoever may only read may ask for it: they must not
+/// hold up those who check a text to apply it.
+const MAX_PLANS: usize = 1;
+
 /// Bytes of texts being received at a time. Bytes and not texts, so that uploads that hang leave room for others.
 const MAX_UPLOADED: usize = 32 << 20;
 
@@ -30,6 +35,7 @@ pub struct Reach {
     /// A permit is a byte.
     pub(super) uploads: Semaphore,
     checks: Offload,
+    plans: Offload,
 }
 
 /// What a check came to.
@@ -60,6 +66,7 @@ impl Reach {
             questions: Semaphore::new(MAX_QUESTIONS),
             uploads: Semaphore::new(MAX_UPLOADED),
             checks: Offload::new(MAX_CHECKS),
+            plans: Offload::new(MAX_PLANS),
         }
     }
 
@@ -75,5 +82,24 @@ impl Reach {
             Verdict { text, plan: checked.plan, findings, errors }
         };
         self.checks.run(patience, check).await
+    }
+
+    /// What would come of a text, away from this thread.
+    ///
+    /// # Errors
+    /// As [`Reach::check`].
+    pub(super) async fn plan(
+        &self,
+        text: String,
+        patience: Duration,
+    ) -> Result<(Verdict, Option<Outlook>), Declined> {
+        let control = self.control.clone();
+        let plan = move || {
+            let checked = control.check(&text);
+            let (findings, errors) = (checked.json(), checked.errors());
+            let outlook = checked.plan.as_ref().map(|plan| control.outlook(&text, plan));
+            (Verdict { text, plan: checked.plan, findings, errors }, outlook)
+        };
+        self.plans.run(patience, plan).await
     }
 }

@@ -82,7 +82,7 @@ fn notices(answer: &Value) -> String {
 }
 
 /// Shows why not, with the lines of the person's own file.
-fn refuse(file: &Path, text: String, problem: &Value) {
+pub(super) fn refuse(file: &Path, text: String, problem: &Value) {
     let source = Source { name: file.display().to_string(), text };
     let items = problem["findings"].as_array().into_iter().flatten();
     let findings: Vec<Finding> = items.map(|item| finding(&source, item)).collect();

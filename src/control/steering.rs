@@ -9,6 +9,7 @@
 
 pub mod comeback;
 pub mod conflict;
+pub mod contradiction;
 mod crowd;
 pub mod forecast;
 pub mod keep;

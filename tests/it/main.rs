@@ -48,6 +48,7 @@ mod names;
 mod overload;
 mod parking;
 mod permits;
+mod plan;
 mod ramps;
 mod restarts;
 mod refusals;
