@@ -1,6 +1,5 @@
 //! `plan`: what a file would change, before it changes anything: against the version that a gateway runs, or against
 //! another file without one.
-#![expect(clippy::disallowed_methods, reason = "a command of its own process")]
 
 use super::apply::refuse;
 use super::client::Client;
@@ -55,9 +54,10 @@ pub(super) fn plan(
         print(&format!("{answer:#}\n"));
         return Ok(ExitCode::SUCCESS);
     }
+    let warnings = warnings(&answer);
     let outlook: Outlook = serde_json::from_value(answer)
         .map_err(|error| Failure::refused(format!("the answer cannot be read: {error}")))?;
-    print(&told(&wanted.file, wanted.against.as_deref(), &outlook));
+    print(&(told(&wanted.file, wanted.against.as_deref(), &outlook) + &warnings));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -112,6 +112,16 @@ fn told(file: &Path, against: Option<&Path>, outlook: &Outlook) -> String {
     out + "\n" + &wrapped(&asked(&outlook.needs), "").join("\n") + "\n"
 }
 
+/// What the check warns of, a line each with its place.
+fn warnings(answer: &Value) -> String {
+    let findings = answer["findings"].as_array().into_iter().flatten();
+    let warned = findings.filter(|finding| finding["severity"] == "warning").map(|finding| {
+        let message = finding["message"].as_str().unwrap_or_default();
+        wrapped(&format!("line {}: {message}", finding["line"]), "! ").join("\n") + "\n"
+    });
+    warned.collect()
+}
+
 /// What would be asked of whoever applies it.
 fn asked(needs: &Needs) -> String {
     let mut asked = Vec::new();
@@ -137,6 +147,13 @@ fn asked(needs: &Needs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_told_with_their_line_and_the_rest_is_for_check() {
+        let finding = |severity: &str, line: u32| json!({ "severity": severity, "line": line, "message": "\u{1b}[31m" });
+        let answer = json!({ "findings": [finding("note", 1), finding("warning", 7)] });
+        assert_eq!(warnings(&answer), "! line 7: ?[31m\n");
+    }
 
     #[test]
     fn what_would_be_asked_is_one_sentence() {

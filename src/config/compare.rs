@@ -56,7 +56,7 @@ pub struct Comparison {
     #[serde(rename = "longest_timeout_seconds", with = "seconds")]
     pub longest_timeout: Duration,
     /// A listener comes, goes or differs.
-    pub listeners: bool,
+    pub touches_listeners: bool,
 }
 
 /// One difference.
@@ -118,9 +118,9 @@ pub fn compare(before: Side<'_>, after: Side<'_>) -> Comparison {
     let risk = differences.first().map_or(Risk::Low, |first| first.risk);
     let touches =
         |table: &str| changes.iter().any(|change| change.path.first().is_some_and(|it| it.is(table)));
-    let listeners = touches("listeners");
+    let touches_listeners = touches("listeners");
     differences.truncate(MAX_DIFFERENCES);
-    let reach = reach::reach(&ends, touches("gateway") || listeners);
+    let reach = reach::reach(&ends, touches("gateway") || touches_listeners);
     Comparison {
         risk,
         differences,
@@ -128,7 +128,7 @@ pub fn compare(before: Side<'_>, after: Side<'_>) -> Comparison {
         routes: reach.routes,
         everything: reach.everything,
         longest_timeout: reach.longest_timeout,
-        listeners,
+        touches_listeners,
     }
 }
 

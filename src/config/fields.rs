@@ -1,7 +1,7 @@
 //! The table of fields: every key of the file, in one place.
 //!
 //! The walker, the JSON Schema, the test of the annotated reference and the risk of a change all read it; a key
-//! that is not here does not exist. What one field alone can say is checked from here (kind, range, default);
+//! that is not here does not exist, and one without a class of risk does not compile. What one field alone can say is checked from here (kind, range, default);
 //! what takes two fields is in `validate`.
 
 pub mod auth;

@@ -78,7 +78,7 @@ fn may_fill(reach: &Reach, text: &str) -> Result<(), Problem> {
         None => Ok(()),
         Some(inner) => {
             let detail = format!(
-                "A viewer may plan with the placeholders of the active version only, and ${{{inner}}} is not one of \
+                "A viewer may plan with the placeholders of the active version only, and ${{{inner:.80}}} is not one of \
                  them. hint: ask with an operator's token"
             );
             Err(Problem::new(StatusCode::FORBIDDEN, detail))

@@ -1,6 +1,6 @@
 //! The walk over two trees at once, by the table of fields: each place where they do not say the same.
 
-use super::said::Said;
+use super::said::{Said, cut};
 use super::{End, ruled};
 use crate::config::fields::{Field, Kind, Need, ROOT};
 use crate::config::interpolate::placeholders;
@@ -176,7 +176,7 @@ impl Pairs<'_> {
         inner.sort_unstable();
         inner.dedup();
         inner.retain(|inner| before.fills.differ(&after.fills, inner));
-        inner.into_iter().map(|inner| format!("${{{inner}}}")).collect()
+        inner.into_iter().map(|inner| cut(&format!("${{{inner}}}"))).collect()
     }
 
     fn note(&mut self, field: &'static Field, event: Event, before: Option<Said>, after: Option<Said>) {

@@ -3,6 +3,7 @@
 //! Plans are compared here and not texts, because what is left out follows other things: a second route to an upstream
 //! halves the share of the first.
 
+use super::said::cut;
 use super::{End, RouteChange};
 use crate::config::plan::{Plan, UpstreamPlan};
 use crate::config::value::Table;
@@ -55,7 +56,7 @@ fn changed_routes(ends: &[End<'_>; 2], then: &Seen<'_>, now: &Seen<'_>) -> Vec<R
 }
 
 fn named(table: &Table, route: &RouteSettings) -> RouteChange {
-    let written = table.text("name").unwrap_or_default().to_owned();
+    let written = cut(table.text("name").unwrap_or_default());
     RouteChange { name: route.name.clone(), written, new: false, removed: false }
 }
 

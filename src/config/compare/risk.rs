@@ -120,7 +120,7 @@ fn rises(change: &Change) -> Option<String> {
         Rises::Becomes(word) => words().filter(|(_, after)| *after == word).map(|_| LOOSER)?,
         Rises::Touches(word) => words()
             .filter(|(before, after)| *before == word || *after == word)
-            .map(|_| "whether it refuses changes for every request of this upstream")?,
+            .map(|_| "it begins to refuse requests of this upstream, or ceases to")?,
         Rises::Weakens(order) => {
             let place = |word: &str| order.iter().position(|known| *known == word);
             words().filter(|(before, after)| place(after) > place(before)).map(|_| LOOSER)?

@@ -7,7 +7,7 @@ use crate::config::value::{Data, Table, Value};
 use http::{HeaderName, HeaderValue};
 use std::time::Duration;
 
-/// Characters of a value that are shown at most.
+/// Characters of a value or a name that are shown at most.
 const MAX_SHOWN: usize = 80;
 
 /// Lists whose order decides something.
@@ -110,11 +110,21 @@ fn scalar(kind: &Kind, value: &Value, source: &Source) -> Said {
         _ => text.clone(),
     };
     Said {
-        amounts: if value.filled { Vec::new() } else { amount(&value.data).into_iter().collect() },
-        filled: value.filled,
+        amounts: if is_filled(value) { Vec::new() } else { amount(&value.data).into_iter().collect() },
+        filled: is_filled(value),
         written: value.written,
         shown: Some(cut(&shown)),
         parts: vec![text],
+    }
+}
+
+/// Itself, or anything in it.
+fn is_filled(value: &Value) -> bool {
+    match &value.data {
+        Data::Table(table) => table.entries.iter().any(|(_, value)| is_filled(value)),
+        Data::List(items) => items.iter().any(is_filled),
+        Data::Headers(headers) => headers.iter().any(|(_, value, _)| value.is_sensitive()),
+        _ => value.filled,
     }
 }
 
@@ -180,7 +190,8 @@ fn duration(time: Duration) -> String {
     }
 }
 
-fn cut(text: &str) -> String {
+/// The beginning of its first line.
+pub(super) fn cut(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     match line.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => format!("{}…", &line[..end]),

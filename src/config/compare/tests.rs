@@ -203,6 +203,21 @@ fn more_differences_than_anyone_reads_are_counted_and_the_riskiest_kept() {
 }
 
 #[test]
+fn what_is_said_is_bounded_also_where_names_are_not() {
+    let long = "x".repeat(100_000);
+    let fleet = |timeout: &str| {
+        let route =
+            format!("name = \"${{NAME:{long}}}\"\npath = \"/${{NAME:{long}}}\"\ntimeout = \"{timeout}\"");
+        edited("name = \"users\"\npath_prefix = \"/users\"", &route).replace("timeout = \"8s\"\n", "")
+    };
+    let with =
+        |text: &str, name| filled(text, &Fake { variables: [("NAME", name)].into(), ..Fake::default() });
+    let comparison = compare(with(&fleet("5s"), "one").side(), with(&fleet("6s"), "other").side());
+    assert_eq!(comparison.differences.len(), 3, "{comparison:#?}");
+    assert!(serde_json::to_string(&comparison).expect("plain data").len() < 5_000, "{comparison:#?}");
+}
+
+#[test]
 fn it_is_data_that_reads_back() {
     let comparison = compared(FLEET, &edited("timeout = \"4s\"", "timeout = \"30s\""));
     let json = serde_json::to_value(&comparison).expect("it is plain data");

@@ -1,12 +1,12 @@
 //! A difference as a sentence: whose it is, what of it, from what to what.
 
 use super::pairs::{Change, Event, Step};
-use super::said::Said;
+use super::said::{Said, cut};
 use crate::config::fields::{Kind, Need};
 
 /// A path with the names of tables: `upstreams.orders.backends.b.address`.
 pub(super) fn path(steps: &[Step]) -> String {
-    let words: Vec<&str> = steps.iter().map(word).collect();
+    let words: Vec<String> = steps.iter().map(word).collect();
     words.join(".")
 }
 
@@ -64,7 +64,7 @@ struct Place {
 
 fn place(steps: &[Step]) -> Place {
     let (owner, rest) = match steps {
-        [Step::Key(list), Step::Name(name), rest @ ..] => (format!("{} {name}", singular(list)), rest),
+        [Step::Key(list), Step::Name(name), rest @ ..] => (format!("{} {}", singular(list), cut(name)), rest),
         [Step::Key("access_log"), rest @ ..] => ("access log".to_owned(), rest),
         [Step::Key(table), rest @ ..] => ((*table).to_owned(), rest),
         rest => (String::new(), rest),
@@ -72,7 +72,7 @@ fn place(steps: &[Step]) -> Place {
     match rest {
         // A list of tables within a table: backends, tokens, keys. Headers have names too, below a key of their own.
         [Step::Key(list @ ("backends" | "tokens" | "keys")), Step::Name(name), rest @ ..] => {
-            Place { owner: format!("{owner}: {} {name}", singular(list)), key: path(rest) }
+            Place { owner: format!("{owner}: {} {}", singular(list), cut(name)), key: path(rest) }
         }
         rest => Place { owner, key: path(rest) },
     }
@@ -114,9 +114,10 @@ fn shown(said: &Option<Said>) -> Option<&str> {
     said.as_ref()?.shown.as_deref()
 }
 
-fn word(step: &Step) -> &str {
+/// A name before filling may be as long as the file, and stands in every path below it.
+fn word(step: &Step) -> String {
     match step {
-        Step::Key(key) => key,
-        Step::Name(name) => name,
+        Step::Key(key) => (*key).to_owned(),
+        Step::Name(name) => cut(name),
     }
 }

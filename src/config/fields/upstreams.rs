@@ -71,7 +71,7 @@ static FIELDS: [Field; 20] = [
     ).high(),
     optional("tls", Kind::Table(&TLS), "TLS towards backends.").high(),
     preset("max_streams", Kind::Integer(1, 1_000_000), "1000", "Tunnels and streams at one backend at most.").medium().rises(Rises::Doubled),
-    optional("health", Kind::Table(&HEALTH), "Active checks of every backend, on connections of their own.").medium(),
+    optional("health", Kind::Table(&HEALTH), "Active checks of every backend, on connections of their own.").medium().rises(Rises::Removed),
     preset("ejection", Kind::Table(&EJECTION), "{}", "How failing backends are left out.").medium(),
     preset("retry", Kind::Table(&RETRY), "{}", "Sending again what no backend can have acted on twice.").medium(),
     preset(

@@ -41,7 +41,7 @@ impl Steering {
 }
 
 fn contradictions(levers: &Levers, before: &Plan, after: &Plan) -> Vec<Contradiction> {
-    if levers.len() == 0 {
+    if levers.is_empty() {
         return Vec::new();
     }
     let (then, now) = (Fleet::of(before), Fleet::of(after));

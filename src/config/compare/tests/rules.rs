@@ -68,6 +68,8 @@ fn bounds_are_high_when_they_are_more_than_doubled_or_removed() {
     is("= 128", "= 257", Risk::High, "more than double");
     is("= 128", "= 2", Risk::Medium, "lowered");
     is("max_in_flight = 128", "", Risk::Medium, "not more than double");
+    becomes("max_in_flight = 128", "max_in_flight = 95", "", Risk::High, "more than double");
+    becomes("max_in_flight = 128", "health = {}", "", Risk::High, "relaxed");
     is("max_in_flight = 128", "max_in_flight = 128\nmax_streams = 2001", Risk::High, "more than double");
     is("= \"4s\"", "= \"8s\"", Risk::Medium, "not more than double");
     is("= \"4s\"", "= \"8001ms\"", Risk::High, "more than double");

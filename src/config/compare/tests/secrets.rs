@@ -66,6 +66,16 @@ fn another_value_in_the_same_placeholder_is_a_difference() {
 }
 
 #[test]
+fn another_value_inside_of_what_is_compared_as_a_whole_is_a_difference_too() {
+    let tls = "tls = { certificates = [{ certificate = \"${S}/c.pem\", key = \"/k.pem\" }] }";
+    let text = edited("address = \"127.0.0.1:8080\"", &format!("address = \"127.0.0.1:8080\"\n{tls}"));
+    let comparison = compare(with(&text, CANARY).side(), with(&text, "another").side());
+    let [difference] = &comparison.differences[..] else { panic!("{comparison:#?}") };
+    assert_eq!(difference.what, "listener edge: what fills ${S} in tls.certificates has changed");
+    assert!(comparison.touches_listeners && !said(&comparison).contains(CANARY), "{comparison:#?}");
+}
+
+#[test]
 fn the_keyed_hash_of_a_version_changes_with_what_fills_it() {
     let (text, key) = (secretive(), [7; 32]);
     let hash = |secret| with(&text, secret).filled_hash(&key).expect("it is valid");
