@@ -194,6 +194,7 @@ fn reason(change: &Change) -> &'static str {
         ("auth", _) if change.field.risk == Risk::High => "it decides who may pass",
         _ if inside("tls") => "it decides whom the gateway trusts, and who trusts it",
         ("upstreams", "address") => "requests go to another server",
+        ("upstreams", "weight") => "it carries another share of the requests",
         ("upstreams", "backends") => "other servers share the requests",
         ("upstreams", "host" | "protocol") => "every request to this upstream is sent in another way",
         ("upstreams", "upstreams") => "nothing goes to an upstream but by routes and auths",

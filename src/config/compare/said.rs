@@ -34,13 +34,18 @@ pub(super) struct Said {
 impl Said {
     /// What a value of `field` says.
     pub(super) fn of(field: &Field, value: &Value, source: &Source) -> Said {
+        let source = Some(source);
         let mut said = match &value.data {
-            Data::List(items) => list(field, items, source),
+            Data::List(items) => list(field, items, source.filter(|_| value.written)),
             _ => scalar(&field.kind, value, source),
         };
         said.written = value.written;
         if is_hidden(field) {
             said.shown = None;
+        }
+        if field.key == "jwks_url" {
+            // A query may hold a credential.
+            said.shown = said.shown.map(|url| url.split('?').take(1).collect());
         }
         said
     }
@@ -48,7 +53,7 @@ impl Said {
     /// What a rule makes of a field that is left out.
     pub(super) fn by_rule(field: &Field, data: Data) -> Said {
         let value = Value { span: 0..0, written: false, filled: false, data };
-        scalar(&field.kind, &value, &Source { name: String::new(), text: String::new() })
+        scalar(&field.kind, &value, None)
     }
 
     /// The value of a header.
@@ -69,7 +74,7 @@ impl Said {
     pub(super) fn address(table: &Table, source: &Source) -> Option<Said> {
         let value = table.get("address")?;
         let kind = if matches!(value.data, Data::Socket(_)) { Kind::Socket } else { Kind::Endpoint };
-        Some(scalar(&kind, value, source))
+        Some(scalar(&kind, value, Some(source)))
     }
 }
 
@@ -78,7 +83,8 @@ fn is_hidden(field: &Field) -> bool {
     matches!(field.kind, Kind::Hash) || field.key == "url"
 }
 
-fn list(field: &Field, items: &[Value], source: &Source) -> Said {
+/// A list; without a source where it is a default, whose items stand in no file.
+fn list(field: &Field, items: &[Value], source: Option<&Source>) -> Said {
     let item = match field.kind {
         Kind::List(item, _) => item,
         _ => &field.kind,
@@ -100,14 +106,13 @@ fn list(field: &Field, items: &[Value], source: &Source) -> Said {
     said
 }
 
-fn scalar(kind: &Kind, value: &Value, source: &Source) -> Said {
+fn scalar(kind: &Kind, value: &Value, source: Option<&Source>) -> Said {
     let text = text(kind, &value.data);
-    let shown = match kind {
-        // A number with a unit is shown as somebody wrote it.
-        Kind::Duration(..) | Kind::Size(..) | Kind::Percent(..) if value.written && !value.filled => {
-            as_written(source, &value.span)
-        }
-        _ => text.clone(),
+    let has_unit = matches!(kind, Kind::Duration(..) | Kind::Size(..) | Kind::Percent(..));
+    // A number with a unit is shown as somebody wrote it.
+    let shown = match source.filter(|_| has_unit && value.written && !value.filled) {
+        Some(source) => as_written(source, &value.span),
+        None => text.clone(),
     };
     Said {
         amounts: if is_filled(value) { Vec::new() } else { amount(&value.data).into_iter().collect() },

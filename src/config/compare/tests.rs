@@ -178,6 +178,21 @@ fn sentences_are_the_operators() {
 }
 
 #[test]
+fn a_default_is_shown_as_it_is_and_not_as_what_stands_in_its_place_in_the_file() {
+    let without = edited("stages = [\"1%\", \"50%\", \"100%\"]\n", "");
+    let comparison = compared(&without, FLEET);
+    assert_eq!(comparison.differences[0].what, "rollout: stages 5%, 100% → 1%, 50%, 100%", "{comparison:#?}");
+    let ramped = edited(
+        "max_in_flight = 128",
+        "max_in_flight = 128\nramp = { steps = [\"10%\", \"100%\"], dwell = \"1m\" }",
+    );
+    let comparison = compared(FLEET, &ramped);
+    let said: Vec<&str> = comparison.differences.iter().map(|difference| difference.what.as_str()).collect();
+    let steps = "upstream orders: ramp.steps 25%, 50%, 75%, 100% → 10%, 100%";
+    assert_eq!(said, [steps, "upstream orders: ramp.dwell 5s → 1m"]);
+}
+
+#[test]
 fn the_riskiest_stands_first_and_the_whole_has_its_risk() {
     let text = edited("timeout = \"8s\"", "timeout = \"9s\"").replace("10.0.0.1:8080", "10.0.0.7:8080");
     let comparison = compared(FLEET, &text);

@@ -98,12 +98,17 @@ fn credentials_that_somebody_wrote_into_the_file_are_not_repeated() {
             digit.repeat(64)
         )
     };
-    let before = token("a") + &route("Basic old") + &notify("https://example.com/old");
-    let after = token("b") + &route("Basic new") + &notify("https://example.com/new");
+    let keys = |query: &str| {
+        format!(
+            "[[auth]]\nname = \"t\"\nkind = \"jwt\"\njwks_url = \"https://k.test/keys?{query}\"\nany_audience = true\n"
+        )
+    };
+    let before = keys("k3y-1") + &token("a") + &route("Basic old") + &notify("https://example.com/old");
+    let after = keys("k3y-2") + &token("b") + &route("Basic new") + &notify("https://example.com/new");
     let comparison = compared(&before, &after);
-    assert_eq!(comparison.differences.len(), 3, "{comparison:#?}");
+    assert_eq!(comparison.differences.len(), 4, "{comparison:#?}");
     let said = said(&comparison);
-    for hidden in ["Basic", "example.com", "aaaaaaaa", "bbbbbbbb"] {
+    for hidden in ["k3y-", "Basic", "example.com", "aaaaaaaa", "bbbbbbbb"] {
         assert!(!said.contains(hidden), "{hidden}: {said}");
     }
 }
