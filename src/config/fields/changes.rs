@@ -3,7 +3,7 @@
 use super::{Field, Kind, optional, preset, required, up_to};
 
 /// `[rollout]`.
-pub static ROLLOUT: [Field; 8] = [
+pub static ROLLOUT: [Field; 9] = [
     preset("required", Kind::Bool, "true", "Refuse to activate without stages.").high(),
     preset(
         "stages",
@@ -35,6 +35,29 @@ pub static ROLLOUT: [Field; 8] = [
         "The environment whose receipt a version must carry.",
     )
     .high(),
+    preset(
+        "probe",
+        Kind::Table(&PROBE),
+        "{}",
+        "What is dialled before a change, and what it is worth that nobody is there.",
+    )
+    .high(),
+];
+
+/// What a finding of the probe is worth.
+const WEIGHT: Kind = Kind::Word(&["off", "information", "warning", "gate"]);
+
+static PROBE: [Field; 4] = [
+    preset("auth", WEIGHT, "\"gate\"", "An auth service of which no backend can be reached.").high(),
+    preset("jwks", WEIGHT, "\"gate\"", "A server of keys for tokens that cannot be reached.").high(),
+    preset(
+        "upstreams",
+        WEIGHT,
+        "\"gate\"",
+        "An upstream with routes of which no backend can be reached.",
+    )
+    .high(),
+    preset("backends", WEIGHT, "\"warning\"", "One backend that cannot be reached.").high(),
 ];
 
 static GUARD: [Field; 3] = [
