@@ -14,6 +14,7 @@ pub mod limits;
 pub mod observe;
 pub mod origin;
 pub mod permits;
+pub mod probe;
 pub mod ramp;
 pub mod readdress;
 pub mod renew;

@@ -1,0 +1,204 @@
+//! Who probes: a thread of its own, two probes at a time, a few waiting; and a deadline for whoever asks that holds
+//! whatever becomes of that thread.
+//!
+//! Reading files of TLS and the system's name servers blocks there, and nowhere else. A probe that hangs in them keeps
+//! its turn, so that what hangs never becomes more than two; whoever asked is told in time what was seen until then.
+
+use super::Finding;
+use super::dial::{MOST, Means, Seen, told};
+use super::judge::judge;
+use super::survey::{Scope, Survey};
+use crate::config::plan::Plan;
+use crate::runtime::descriptors::Descriptors;
+use futures_util::StreamExt;
+use futures_util::stream;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+/// For a probe, the wait for its turn included (`design.md`, promise 5).
+pub const DEADLINE: Duration = Duration::from_secs(3);
+
+/// The end of dialling comes so long before the deadline, so that what was seen is judged in time.
+const MARGIN: Duration = Duration::from_millis(150);
+
+/// Probes at a time.
+const TURNS: usize = 2;
+
+/// Those who wait for their turn; beyond that it is said at once that there is none.
+const WAITING: usize = 8;
+
+/// Where probes are asked for. Shared by everybody who asks.
+#[derive(Debug)]
+pub struct Prober {
+    jobs: mpsc::Sender<Job>,
+    turns: Arc<Semaphore>,
+    waiting: Semaphore,
+}
+
+/// What is to be probed, for whom.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The candidate, whose name servers are asked.
+    pub candidate: Arc<Plan>,
+    /// What runs; its policy says what a finding is worth. The candidate's own does where nothing runs.
+    pub active: Option<Arc<Plan>>,
+    /// How much of it.
+    pub scope: Scope,
+    /// How far it has come, for whoever wants to see it.
+    pub progress: Arc<Progress>,
+}
+
+/// How far a probe has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicUsize,
+    of: AtomicUsize,
+}
+
+impl Progress {
+    /// Places that were looked at, and how many there are; zero of zero before it begins.
+    pub fn now(&self) -> (usize, usize) {
+        (self.done.load(Relaxed), self.of.load(Relaxed))
+    }
+}
+
+/// A probe on its way to the thread.
+#[derive(Debug)]
+struct Job {
+    wanted: Wanted,
+    until: Instant,
+    board: Arc<OnceLock<Board>>,
+    answer: oneshot::Sender<Vec<Finding>>,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// What is seen so far.
+#[derive(Debug)]
+struct Board {
+    survey: Survey,
+    seen: Mutex<Vec<Seen>>,
+}
+
+impl Board {
+    fn judge(&self) -> Vec<Finding> {
+        // It is whole after every step.
+        judge(&self.survey, &self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The other end: probes to be done.
+#[derive(Debug)]
+pub struct Jobs {
+    heard: mpsc::Receiver<Job>,
+    descriptors: Arc<Descriptors>,
+}
+
+impl Prober {
+    /// A prober, and the line to its thread. Connections are taken from `descriptors`.
+    pub fn open(descriptors: Arc<Descriptors>) -> (Prober, Jobs) {
+        // Who has a turn finds room.
+        let (jobs, heard) = mpsc::channel(TURNS);
+        let (turns, waiting) = (Arc::new(Semaphore::new(TURNS)), Semaphore::new(WAITING));
+        (Prober { jobs, turns, waiting }, Jobs { heard, descriptors })
+    }
+
+    /// Probes what `candidate` changes or adds, under the policy of `active`. Returns within [`DEADLINE`], never fails:
+    /// what could not be probed is a finding that gates nothing. Dropping it ends the probe.
+    pub async fn probe(&self, candidate: Arc<Plan>, active: Arc<Plan>) -> Vec<Finding> {
+        let progress = Arc::default();
+        let wanted = Wanted { candidate, active: Some(active), scope: Scope::Changes, progress };
+        self.ask(wanted, DEADLINE).await
+    }
+
+    /// The same of whatever is wanted, within `patience` if that is less.
+    pub async fn ask(&self, wanted: Wanted, patience: Duration) -> Vec<Finding> {
+        let until = Instant::now() + patience.min(DEADLINE);
+        let Some(turn) = self.turn(until).await else {
+            return vec![Finding::of_probe("nothing was probed: other probes are under way; ask again")];
+        };
+        let (board, (answer, answered)) = (Arc::<OnceLock<Board>>::default(), oneshot::channel());
+        let job = Job { wanted, until, board: board.clone(), answer, _turn: turn };
+        if self.jobs.try_send(job).is_err() {
+            return vec![Finding::of_probe("nothing was probed: the process is leaving")];
+        }
+        match timeout_at(until, answered).await {
+            Ok(Ok(findings)) => findings,
+            _ => match board.get() {
+                Some(board) => board.judge(),
+                None => vec![Finding::of_probe(format!(
+                    "nothing was probed within {}: a file of TLS or the system's configuration of name servers does \
+                     not answer, or the process is overloaded",
+                    told(patience.min(DEADLINE))
+                ))],
+            },
+        }
+    }
+
+    async fn turn(&self, until: Instant) -> Option<OwnedSemaphorePermit> {
+        if let Ok(turn) = self.turns.clone().try_acquire_owned() {
+            return Some(turn);
+        }
+        let _place = self.waiting.try_acquire().ok()?;
+        // Never closed.
+        timeout_at(until, self.turns.clone().acquire_owned()).await.ok()?.ok()
+    }
+}
+
+impl Jobs {
+    /// Does what is asked for, until nobody can ask any more. Belongs on a thread that may block, and needs a runtime of
+    /// one thread.
+    pub async fn run(mut self) {
+        while let Some(job) = self.heard.recv().await {
+            let descriptors = self.descriptors.clone();
+            tokio::task::spawn_local(job.run(descriptors));
+        }
+    }
+}
+
+impl Job {
+    async fn run(self, descriptors: Arc<Descriptors>) {
+        let Job { wanted, until, board, mut answer, _turn } = self;
+        let end = until.checked_sub(MARGIN).unwrap_or(until);
+        let board = board.get_or_init(|| wanted.survey());
+        let means = Means::new(&wanted.candidate.gateway.resolver, descriptors, end);
+        tokio::select! {
+            () = look_around(board, &means, &wanted.progress) => {}
+            // What ended a moment after its own end is judged too.
+            () = tokio::time::sleep_until(end + MARGIN / 3) => {}
+            () = answer.closed() => return,
+        }
+        // Who gave up meanwhile has judged it already.
+        let _ = answer.send(board.judge());
+    }
+}
+
+impl Wanted {
+    fn survey(&self) -> Board {
+        let policy = self.active.as_ref().unwrap_or(&self.candidate).rollout.probe;
+        let survey = Survey::of(&self.candidate, self.active.as_deref(), &policy, self.scope);
+        self.progress.of.store(survey.spots.len(), Relaxed);
+        let seen = Mutex::new(vec![Seen::NotYet; survey.spots.len()]);
+        Board { survey, seen }
+    }
+}
+
+/// Looks at every spot, in their order. Names have a line of their own, so that a name server that never answers holds
+/// up no address.
+async fn look_around(board: &Board, means: &Means, progress: &Progress) {
+    let look = async |at: usize| {
+        let seen = means.look(&board.survey.spots[at]).await;
+        progress.done.fetch_add(1, Relaxed);
+        if let Some(place) = board.seen.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
+            *place = seen;
+        }
+    };
+    let is_literal = |at: &usize| board.survey.spots[*at].place.address.literal().is_some();
+    let (literals, names): (Vec<_>, Vec<_>) = (0..board.survey.spots.len()).partition(is_literal);
+    tokio::join!(
+        stream::iter(literals).for_each_concurrent(MOST, look),
+        stream::iter(names).for_each_concurrent(MOST, look),
+    );
+}
