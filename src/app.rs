@@ -18,6 +18,7 @@ use crate::config::operators::Settings as AdminSettings;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::Desk;
 use crate::control::observe::Observatory;
+use crate::control::probe::Prober;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::Kept;
 use crate::control::{Control, Parts};
@@ -43,7 +44,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use street::Street;
 use supervisor::{Feeder, Health, Supervisor};
-use threads::{run_background, run_keeper, run_keys, run_outside, serve_admin};
+use threads::{run_background, run_keeper, run_keys, run_outside, run_probes, serve_admin};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -129,7 +130,8 @@ fn start(
     // It was empty: nobody else has it.
     let _ = admin_side.set(state.clone());
     let (desk, orders) = Desk::open(&control);
-    state.connect(Reach::new(street.workers, control.clone(), desk));
+    let (prober, probes) = Prober::open(ground.descriptors.clone(), shared.metrics.clone());
+    state.connect(Reach::new(street.workers, control.clone(), desk, Arc::new(prober)));
 
     let stop = CancellationToken::new();
     let (wishes, heard) = mpsc::channel(1);
@@ -144,6 +146,7 @@ fn start(
     let news = Newsreader { supervisor: supervisor.clone(), observatory: observatory.clone(), admin };
     let background = run_background(control.clone(), (heard, orders), news.clone(), stop.clone())?;
     let outside = run_outside(control.clone(), ground.outside(shared.live), stop.clone())?;
+    let probes = run_probes(probes, stop.clone())?;
     let keys = run_keys(ground.keyrings, stop.clone())?;
     let feeder = supervisor.feed(Health::new(street.hearts, beats))?;
     supervisor.ready(&news.status());
@@ -158,7 +161,7 @@ fn start(
         stop_cores: street.stop,
         stop_rest: stop,
         cores: street.cores,
-        rest: vec![keeper, admin_thread, background, outside, keys],
+        rest: vec![keeper, admin_thread, background, outside, probes, keys],
         supervisor,
         _watchdog: street.watchdog,
         _feeder: feeder,

@@ -80,6 +80,9 @@ enum Verb {
         /// The configuration file.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Also resolve and dial what it names, from here, in 3 seconds at most.
+        #[arg(long)]
+        probe: bool,
     },
     /// Print the JSON Schema of the configuration.
     Schema,
@@ -138,7 +141,7 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Run { config, state_dir } => Ok(app::run(RunOptions { config, state_dir })?),
         Verb::Demo => Ok(app::demo()?),
-        Verb::Check { file } => check::check(&file, globals.json),
+        Verb::Check { file, probe } => check::check(&file, probe, globals.json),
         Verb::Schema => {
             print(&format!("{:#}\n", config::schema()));
             Ok(ExitCode::SUCCESS)

@@ -21,7 +21,7 @@ mod value;
 mod walk;
 
 pub use diagnostics::{Finding, Severity};
-pub use interpolate::{Environment, ProcessEnvironment, unfill};
+pub use interpolate::{Environment, Fillings, ProcessEnvironment, unfill};
 pub use schema::schema;
 
 use diagnostics::Source;

@@ -26,7 +26,7 @@ pub mod watch;
 
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
-use crate::config::{self, Checked, Environment};
+use crate::config::{self, Checked, Environment, Fillings};
 use crate::control::apply::Turns;
 use crate::control::build::Builder;
 use crate::control::certificates::Ledger;
@@ -318,6 +318,16 @@ impl Control {
     /// Checks a text as if it stood in the file. Takes long for a long text, and reads local files.
     pub fn check(&self, text: &str) -> Checked {
         config::check(text, &self.file, &*self.environment)
+    }
+
+    /// What fills the placeholders of a text that stands in the file. Reads local files.
+    pub fn fillings(&self, text: &str) -> Fillings {
+        Fillings::of(text, self.file.parent().unwrap_or(Path::new("")), &*self.environment)
+    }
+
+    /// What the active version says.
+    pub fn active_plan(&self) -> Arc<Plan> {
+        Arc::new(self.state().active.plan.clone())
     }
 
     /// The levers.

@@ -1,9 +1,11 @@
 //! What operators reach beyond numbers: the cores, the control plane, and a place for work that would hold up the
 //! admin thread. Each way has a bound of its own; who comes beyond it is told to come again.
 
+use crate::config::Fillings;
 use crate::config::plan::Plan;
 use crate::control::Control;
 use crate::control::apply::Desk;
+use crate::control::probe::Prober;
 use crate::runtime::offload::{Declined, Offload};
 use crate::worker::Workers;
 use serde_json::Value;
@@ -26,6 +28,7 @@ pub struct Reach {
     pub(super) workers: Arc<Workers>,
     pub(super) control: Arc<Control>,
     pub(super) desk: Desk,
+    pub(super) prober: Arc<Prober>,
     pub(super) questions: Semaphore,
     /// A permit is a byte.
     pub(super) uploads: Semaphore,
@@ -42,6 +45,8 @@ pub(super) struct Verdict {
     pub(super) findings: Value,
     /// Those because of which it is invalid, in a line each.
     pub(super) errors: Vec<String>,
+    /// What fills it, to be taken out of what is said later.
+    pub(super) fillings: Fillings,
 }
 
 impl fmt::Debug for Reach {
@@ -51,12 +56,18 @@ impl fmt::Debug for Reach {
 }
 
 impl Reach {
-    /// To these cores, this control plane, and the desk of its background thread.
-    pub fn new(workers: Arc<Workers>, control: Arc<Control>, desk: Desk) -> Self {
+    /// To these cores, this control plane, the desk of its background thread, and who probes.
+    pub fn new(
+        workers: Arc<Workers>,
+        control: Arc<Control>,
+        desk: Desk,
+        prober: Arc<Prober>,
+    ) -> Self {
         Reach {
             workers,
             control,
             desk,
+            prober,
             questions: Semaphore::new(MAX_QUESTIONS),
             uploads: Semaphore::new(MAX_UPLOADED),
             checks: Offload::new(MAX_CHECKS),
@@ -72,7 +83,8 @@ impl Reach {
         let check = move || {
             let checked = control.check(&text);
             let (findings, errors) = (checked.json(), checked.errors());
-            Verdict { text, plan: checked.plan, findings, errors }
+            let fillings = control.fillings(&text);
+            Verdict { text, plan: checked.plan, findings, errors, fillings }
         };
         self.checks.run(patience, check).await
     }

@@ -12,9 +12,9 @@ use crate::telemetry::metrics::Metrics;
 use crate::upstream::discovery::Directory;
 use std::sync::Arc;
 
-/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, acceptor,
-/// signals; and two to spare.
-const OTHER_RUNTIMES: usize = 9;
+/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, probe,
+/// acceptor, signals; and two to spare.
+const OTHER_RUNTIMES: usize = 10;
 
 /// What every part of a gateway uses.
 pub struct Ground {

@@ -8,6 +8,7 @@ use crate::control::Control;
 use crate::control::apply::Job;
 use crate::control::checks::keep_checked;
 use crate::control::keyrings::Keyrings;
+use crate::control::probe::Jobs;
 use crate::control::readdress::follow_names;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::keep;
@@ -29,6 +30,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// How nice the thread is that probes.
+#[cfg(target_os = "linux")]
+const MODEST: i32 = 10;
 
 /// The admin thread: nothing that blocks ever runs there.
 ///
@@ -136,6 +141,21 @@ pub fn run_keys(keyrings: Arc<Keyrings>, stop: CancellationToken) -> io::Result<
         }
     };
     runtime::spawn("keys", main).map(|(_, thread)| thread)
+}
+
+/// The probe's thread. It shakes hands by the hundred and may block on files, so it gives way to whoever serves, and
+/// holds up nobody but probes.
+pub fn run_probes(jobs: Jobs, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        // Of this thread alone, on Linux; it works without, only less modestly.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::setpriority_process(None, MODEST);
+        tokio::select! {
+            () = jobs.run() => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("probe", main).map(|(_, thread)| thread)
 }
 
 /// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither

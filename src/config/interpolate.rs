@@ -5,6 +5,7 @@
 //! again. `$${` stands for a literal `${`; a lone `$` stands for itself.
 #![expect(clippy::disallowed_methods, reason = "configurations are built off the cores")]
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -98,16 +99,41 @@ pub fn fill(text: &str, directory: &Path, env: &dyn Environment) -> Result<Optio
 /// `message` with every value that fills a placeholder of `text` replaced by the placeholder: what is said of a
 /// file whose name was filled in must not show what it was filled with.
 pub fn unfill(message: &str, text: &str, directory: &Path, env: &dyn Environment) -> String {
-    let mut message = message.to_owned();
-    let placeholders = text.match_indices("${").filter_map(|(at, _)| text[at..].split_inclusive('}').next());
-    for placeholder in placeholders {
-        if let Ok(Some(value)) = fill(placeholder, directory, env)
-            && !value.is_empty()
-        {
-            message = message.replace(&value, placeholder);
-        }
+    Fillings::of(text, directory, env).hide(message)
+}
+
+/// What fills the placeholders of a text, to be taken out of messages again. Never shown.
+pub struct Fillings(Vec<(String, String)>);
+
+impl fmt::Debug for Fillings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fillings").field(&self.0.len()).finish()
     }
-    message
+}
+
+impl Fillings {
+    /// Of a text; reads local files like [`fill`].
+    pub fn of(text: &str, directory: &Path, env: &dyn Environment) -> Self {
+        let placeholders =
+            text.match_indices("${").filter_map(|(at, _)| text[at..].split_inclusive('}').next());
+        let mut known: Vec<(String, String)> = Vec::new();
+        for placeholder in placeholders {
+            if known.iter().all(|(_, known)| known != placeholder)
+                && let Ok(Some(value)) = fill(placeholder, directory, env)
+                && !value.is_empty()
+            {
+                known.push((value, placeholder.to_owned()));
+            }
+        }
+        Fillings(known)
+    }
+
+    /// `message` with the placeholders in the places of what filled them.
+    pub fn hide(&self, message: &str) -> String {
+        self.0.iter().fold(message.to_owned(), |message, (value, placeholder)| {
+            message.replace(value, placeholder)
+        })
+    }
 }
 
 /// The value of what stands between the braces.

@@ -123,7 +123,7 @@ fn may_lose_token(caller: &Caller, break_glass: bool) -> Result<(), Problem> {
     }
 }
 
-fn switch(name: &str, value: Option<&str>) -> Result<bool, Problem> {
+pub(super) fn switch(name: &str, value: Option<&str>) -> Result<bool, Problem> {
     match value {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),

@@ -4,12 +4,13 @@
 //! Reading files of TLS and the system's name servers blocks there, and nowhere else. A probe that hangs in them keeps
 //! its turn, so that what hangs never becomes more than two; whoever asked is told in time what was seen until then.
 
-use super::Finding;
-use super::dial::{MOST, Means, Seen, told};
+use super::dial::{MOST, Means, Seen};
 use super::judge::judge;
 use super::survey::{Scope, Survey};
+use super::{Finding, gates, is_clean};
 use crate::config::plan::Plan;
 use crate::runtime::descriptors::Descriptors;
+use crate::telemetry::metrics::{Metrics, ProbeOutcome};
 use futures_util::StreamExt;
 use futures_util::stream;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -36,6 +37,7 @@ pub struct Prober {
     jobs: mpsc::Sender<Job>,
     turns: Arc<Semaphore>,
     waiting: Semaphore,
+    metrics: Arc<Metrics>,
 }
 
 /// What is to be probed, for whom.
@@ -97,12 +99,12 @@ pub struct Jobs {
 }
 
 impl Prober {
-    /// A prober, and the line to its thread. Connections are taken from `descriptors`.
-    pub fn open(descriptors: Arc<Descriptors>) -> (Prober, Jobs) {
+    /// A prober, and the line to its thread. Connections are taken from `descriptors`, probes counted in `metrics`.
+    pub fn open(descriptors: Arc<Descriptors>, metrics: Arc<Metrics>) -> (Prober, Jobs) {
         // Who has a turn finds room.
         let (jobs, heard) = mpsc::channel(TURNS);
         let (turns, waiting) = (Arc::new(Semaphore::new(TURNS)), Semaphore::new(WAITING));
-        (Prober { jobs, turns, waiting }, Jobs { heard, descriptors })
+        (Prober { jobs, turns, waiting, metrics }, Jobs { heard, descriptors })
     }
 
     /// Probes what `candidate` changes or adds, under the policy of `active`. Returns within [`DEADLINE`], never fails:
@@ -115,25 +117,31 @@ impl Prober {
 
     /// The same of whatever is wanted, within `patience` if that is less.
     pub async fn ask(&self, wanted: Wanted, patience: Duration) -> Vec<Finding> {
-        let until = Instant::now() + patience.min(DEADLINE);
-        let Some(turn) = self.turn(until).await else {
-            return vec![Finding::of_probe("nothing was probed: other probes are under way; ask again")];
+        let asked = self.begun(wanted, patience.min(DEADLINE)).await;
+        let outcome = match &asked {
+            Err(_) => ProbeOutcome::NotBegun,
+            Ok(findings) if gates(findings) => ProbeOutcome::Gated,
+            Ok(findings) if is_clean(findings) => ProbeOutcome::Clean,
+            Ok(_) => ProbeOutcome::Warned,
         };
+        self.metrics.process().probed(outcome);
+        asked.unwrap_or_else(|why| vec![Finding::of_probe(format!("nothing was probed: {why}"))])
+    }
+
+    /// What was found, or why it was not begun.
+    async fn begun(&self, wanted: Wanted, patience: Duration) -> Result<Vec<Finding>, &'static str> {
+        let until = Instant::now() + patience;
+        let turn = self.turn(until).await.ok_or("other probes are under way; ask again")?;
         let (board, (answer, answered)) = (Arc::<OnceLock<Board>>::default(), oneshot::channel());
         let job = Job { wanted, until, board: board.clone(), answer, _turn: turn };
-        if self.jobs.try_send(job).is_err() {
-            return vec![Finding::of_probe("nothing was probed: the process is leaving")];
-        }
+        self.jobs.try_send(job).map_err(|_| "the process is leaving")?;
         match timeout_at(until, answered).await {
-            Ok(Ok(findings)) => findings,
-            _ => match board.get() {
-                Some(board) => board.judge(),
-                None => vec![Finding::of_probe(format!(
-                    "nothing was probed within {}: a file of TLS or the system's configuration of name servers does \
-                     not answer, or the process is overloaded",
-                    told(patience.min(DEADLINE))
-                ))],
-            },
+            Ok(Ok(findings)) => Ok(findings),
+            // What was seen until now, whatever holds it up.
+            _ => board.get().map(Board::judge).ok_or(
+                "its thread did not come to it in time: a file of TLS, or the system's configuration of name servers, \
+                 does not answer",
+            ),
         }
     }
 

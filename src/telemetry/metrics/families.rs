@@ -3,7 +3,7 @@
 //! What later work will count is listed already and reads 0 where its labels are known, so that rules and
 //! boards can be written against it.
 
-use super::{ApplyOutcome, CheckOutcome, Metrics, NONE, RetryOutcome, Source, Tables, auths};
+use super::{ApplyOutcome, CheckOutcome, Metrics, NONE, ProbeOutcome, RetryOutcome, Source, Tables, auths};
 use crate::reject::Reason;
 use crate::request::Class;
 use crate::telemetry::cells::{REQUEST_BOUNDS, WAIT_BOUNDS};
@@ -41,6 +41,11 @@ impl Metrics {
         for outcome in ApplyOutcome::ALL {
             applies.count(&[("outcome", outcome.as_str())], process.applies(outcome));
         }
+        let mut probes =
+            Family::counter("tidegate_probes_total", "Probes of what a candidate names, by what they found.");
+        for outcome in ProbeOutcome::ALL {
+            probes.count(&[("outcome", outcome.as_str())], process.probes(outcome));
+        }
         let mut rollbacks =
             Family::counter("tidegate_rollbacks_total", "Versions that were taken back, by cause.");
         for cause in ROLLBACK_CAUSES {
@@ -49,6 +54,7 @@ impl Metrics {
         vec![
             refusals,
             applies,
+            probes,
             rollbacks,
             single(
                 "tidegate_access_log_dropped_total",

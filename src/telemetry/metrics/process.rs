@@ -33,6 +33,36 @@ impl ApplyOutcome {
     }
 }
 
+/// How a probe of a candidate ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ProbeOutcome {
+    /// Nothing looks wrong.
+    Clean,
+    /// Something does, or there was no time for everything.
+    Warned,
+    /// Something refuses the candidate.
+    Gated,
+    /// It did not begin in time: others were under way, or its thread hangs.
+    NotBegun,
+}
+
+impl ProbeOutcome {
+    /// All, in the order of their numbers.
+    pub const ALL: [ProbeOutcome; 4] =
+        [ProbeOutcome::Clean, ProbeOutcome::Warned, ProbeOutcome::Gated, ProbeOutcome::NotBegun];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ProbeOutcome::Clean => "clean",
+            ProbeOutcome::Warned => "warned",
+            ProbeOutcome::Gated => "gated",
+            ProbeOutcome::NotBegun => "not_begun",
+        }
+    }
+}
+
 /// The process.
 #[derive(Debug)]
 pub struct ProcessMetrics {
@@ -43,6 +73,7 @@ pub struct ProcessMetrics {
     /// Active checks that waited because too many were under way.
     pub checks_delayed: Shared,
     applies: [Shared; 3],
+    probes: [Shared; 4],
     log_dropped: OnceLock<ErrorCounter>,
     cells: PerCore<ProcessCells>,
 }
@@ -71,6 +102,7 @@ impl ProcessMetrics {
             stuck_cores: Shared::default(),
             checks_delayed: Shared::default(),
             applies: Default::default(),
+            probes: Default::default(),
             log_dropped: OnceLock::new(),
             cells: PerCore::new(cores),
         }
@@ -88,6 +120,11 @@ impl ProcessMetrics {
     /// A change of configuration ended.
     pub fn apply(&self, outcome: ApplyOutcome) {
         self.applies[outcome as usize].add(1);
+    }
+
+    /// A probe of a candidate ended.
+    pub fn probed(&self, outcome: ProbeOutcome) {
+        self.probes[outcome as usize].add(1);
     }
 
     /// The gateway refused, failed or ended one exchange itself: at the door, for want of room, in the
@@ -115,6 +152,10 @@ impl ProcessMetrics {
 
     pub(super) fn applies(&self, outcome: ApplyOutcome) -> u64 {
         self.applies[outcome as usize].get()
+    }
+
+    pub(super) fn probes(&self, outcome: ProbeOutcome) -> u64 {
+        self.probes[outcome as usize].get()
     }
 
     pub(super) fn refusals(&self, reason: Reason) -> u64 {
