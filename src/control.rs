@@ -17,6 +17,7 @@ pub mod permits;
 pub mod probe;
 pub mod ramp;
 pub mod readdress;
+pub mod receipt;
 pub mod renew;
 pub mod steering;
 pub mod store;
