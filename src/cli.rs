@@ -10,6 +10,7 @@ pub mod client;
 mod events;
 mod permits;
 mod ramp;
+mod receipt;
 mod status;
 mod table;
 mod token;
@@ -115,6 +116,8 @@ enum Verb {
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Print the receipt of a version that was good here, for another environment.
+    Receipt(receipt::ReceiptArgs),
     /// Hash an admin token or an API key for the file; reads it from standard input.
     HashToken {
         /// Make a new random token and print it with its hash.
@@ -157,6 +160,7 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
         Verb::Ready { target, reason } => {
             ramp::drain(&globals.client()?, &target, false, &reason, globals.json)
         }
+        Verb::Receipt(wanted) => receipt::receipt(&globals.client()?, &wanted, globals.json),
         Verb::HashToken { generate } => token::hash_token(generate, globals.json),
         Verb::Completions { shell } => {
             let mut script = Vec::new();

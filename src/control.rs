@@ -27,6 +27,7 @@ pub mod watch;
 
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
+use crate::config::policy::Policy;
 use crate::config::{self, Checked, Environment, Fillings};
 use crate::control::apply::Turns;
 use crate::control::build::Builder;
@@ -324,6 +325,11 @@ impl Control {
     /// What fills the placeholders of a text that stands in the file. Reads local files.
     pub fn fillings(&self, text: &str) -> Fillings {
         Fillings::of(text, self.file.parent().unwrap_or(Path::new("")), &*self.environment)
+    }
+
+    /// How the active version's successor reaches clients.
+    pub fn policy(&self) -> Policy {
+        self.state().active.plan.rollout.clone()
     }
 
     /// What the active version says.

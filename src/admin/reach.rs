@@ -6,6 +6,7 @@ use crate::config::plan::Plan;
 use crate::control::Control;
 use crate::control::apply::Desk;
 use crate::control::probe::Prober;
+use crate::control::store::Store;
 use crate::runtime::offload::{Declined, Offload};
 use crate::worker::Workers;
 use serde_json::Value;
@@ -20,6 +21,12 @@ const MAX_QUESTIONS: usize = 2;
 /// Texts being checked at a time; each takes a thread of the blocking pool.
 const MAX_CHECKS: usize = 2;
 
+/// Pieces of work on the disk at a time, and those that may wait for it. One that hangs takes no place of the checks.
+const MAX_ON_DISK: (usize, usize) = (1, 8);
+
+/// How long one may take.
+const DISK: Duration = Duration::from_secs(2);
+
 /// Bytes of texts being received at a time. Bytes and not texts, so that uploads that hang leave room for others.
 const MAX_UPLOADED: usize = 32 << 20;
 
@@ -33,6 +40,7 @@ pub struct Reach {
     /// A permit is a byte.
     pub(super) uploads: Semaphore,
     checks: Offload,
+    disk: Offload,
 }
 
 /// What a check came to.
@@ -57,12 +65,7 @@ impl fmt::Debug for Reach {
 
 impl Reach {
     /// To these cores, this control plane, the desk of its background thread, and who probes.
-    pub fn new(
-        workers: Arc<Workers>,
-        control: Arc<Control>,
-        desk: Desk,
-        prober: Arc<Prober>,
-    ) -> Self {
+    pub fn new(workers: Arc<Workers>, control: Arc<Control>, desk: Desk, prober: Arc<Prober>) -> Self {
         Reach {
             workers,
             control,
@@ -71,7 +74,20 @@ impl Reach {
             questions: Semaphore::new(MAX_QUESTIONS),
             uploads: Semaphore::new(MAX_UPLOADED),
             checks: Offload::new(MAX_CHECKS),
+            disk: Offload::with_queue(MAX_ON_DISK.0, MAX_ON_DISK.1),
         }
+    }
+
+    /// Does something with the state directory, away from this thread.
+    ///
+    /// # Errors
+    /// When others are at it, or it takes too long.
+    pub(super) async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> T + Send + 'static,
+    ) -> Result<T, Declined> {
+        let store = self.control.store().clone();
+        self.disk.run(DISK, move || work(&store)).await
     }
 
     /// Checks a text as if it stood in the active file, and puts down what was found, away from this thread.

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How nice the thread is that probes.
 #[cfg(target_os = "linux")]
-const MODEST: i32 = 10;
+const MODEST: i32 = 5;
 
 /// The admin thread: nothing that blocks ever runs there.
 ///

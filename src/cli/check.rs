@@ -6,7 +6,7 @@ use super::table::wrapped;
 use super::{Failure, print};
 use crate::config::plan::Plan;
 use crate::config::{self, Fillings, ProcessEnvironment};
-use crate::control::probe::{DEADLINE, Finding, Progress, Prober, Scope, Wanted, gates};
+use crate::control::probe::{DEADLINE, Finding, Prober, Progress, Scope, Wanted, gates};
 use crate::runtime;
 use crate::runtime::descriptors::Descriptors;
 use crate::telemetry::metrics::Metrics;
@@ -124,13 +124,19 @@ mod tests {
             what: what.into(),
         };
         let findings = [
-            finding(Weight::Gate, "cannot be reached: its name does not resolve: no name server answered within 2s"),
+            finding(
+                Weight::Gate,
+                "cannot be reached: its name does not resolve: no name server answered within 2s",
+            ),
             finding(Weight::Warning, "\u{1b}[31mred"),
         ];
         let text = told(&findings, 7);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.starts_with("gate: auth session (auth.test:80): cannot be reached"), "{text}");
-        assert!(text.contains("?[31mred") && text.ends_with("7 addresses: 1 finding refuses the change\n"), "{text}");
+        assert!(
+            text.contains("?[31mred") && text.ends_with("7 addresses: 1 finding refuses the change\n"),
+            "{text}"
+        );
         assert_eq!(told(&[], 2), "probed 2 addresses: somebody is at each of them\n");
     }
 }

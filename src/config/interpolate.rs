@@ -130,9 +130,9 @@ impl Fillings {
 
     /// `message` with the placeholders in the places of what filled them.
     pub fn hide(&self, message: &str) -> String {
-        self.0.iter().fold(message.to_owned(), |message, (value, placeholder)| {
-            message.replace(value, placeholder)
-        })
+        self.0
+            .iter()
+            .fold(message.to_owned(), |message, (value, placeholder)| message.replace(value, placeholder))
     }
 }
 

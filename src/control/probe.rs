@@ -12,7 +12,7 @@ mod judge;
 mod prober;
 mod survey;
 
-pub use prober::{DEADLINE, Jobs, Progress, Prober, Wanted};
+pub use prober::{DEADLINE, Jobs, Prober, Progress, Wanted};
 pub use survey::Scope;
 
 use crate::config::policy::Weight;

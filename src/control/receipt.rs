@@ -117,7 +117,9 @@ impl Receipt {
         }
         let decoded = match text.starts_with('{') {
             true => text.as_bytes().to_vec(),
-            false => URL_SAFE_NO_PAD.decode(text).map_err(|_| unreadable(&"it is neither base64 nor JSON"))?,
+            false => {
+                URL_SAFE_NO_PAD.decode(text).map_err(|_| unreadable(&"it is neither base64 nor JSON"))?
+            }
         };
         serde_json::from_slice(&decoded).map_err(|error| unreadable(&error))
     }

@@ -50,13 +50,8 @@ const WEIGHT: Kind = Kind::Word(&["off", "information", "warning", "gate"]);
 static PROBE: [Field; 4] = [
     preset("auth", WEIGHT, "\"gate\"", "An auth service of which no backend can be reached.").high(),
     preset("jwks", WEIGHT, "\"gate\"", "A server of keys for tokens that cannot be reached.").high(),
-    preset(
-        "upstreams",
-        WEIGHT,
-        "\"gate\"",
-        "An upstream with routes of which no backend can be reached.",
-    )
-    .high(),
+    preset("upstreams", WEIGHT, "\"gate\"", "An upstream with routes of which no backend can be reached.")
+        .high(),
     preset("backends", WEIGHT, "\"warning\"", "One backend that cannot be reached.").high(),
 ];
 

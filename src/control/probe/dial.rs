@@ -24,6 +24,9 @@ pub(super) const MOST: usize = 64;
 /// Who had so long, or all of its own timeout, and did not answer is not there.
 const FAIR: Duration = Duration::from_secs(1);
 
+/// A wait that ends so much later than it should says that this process has no time, and nothing of whoever was dialled.
+const LATE: Duration = Duration::from_millis(250);
+
 /// What was seen of a place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -97,9 +100,10 @@ impl Means {
         match timeout_at(self.until, inquiry.addresses(address)).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(why)) => Err(Seen::Dead(unresolved(&why))),
-            Err(_) if began.elapsed() >= FAIR => {
-                Err(Seen::Dead(unresolved(&format!("no name server answered within {}", told(began.elapsed())))))
-            }
+            Err(_) if began.elapsed() >= FAIR => Err(Seen::Dead(unresolved(&format!(
+                "no name server answered within {}",
+                told(began.elapsed())
+            )))),
             Err(_) => Err(Seen::NotYet),
         }
     }
@@ -110,12 +114,13 @@ impl Means {
         let Some(_descriptor) = self.descriptors.try_dial() else { return Dial::NotYet };
         let began = Instant::now();
         let end = self.until.min(began + spot.timeout);
+        let given = end.saturating_duration_since(began);
         match timeout_at(end, self.handshake(&spot.place, address)).await {
             Ok(Ok(())) => Dial::There,
             Ok(Err(why)) => Dial::Dead(why),
-            Err(_) if began.elapsed() >= spot.timeout.min(FAIR) => {
+            Err(_) if given >= spot.timeout.min(FAIR) && began.elapsed() < given + LATE => {
                 let what = if spot.place.tls.is_some() { "no TLS handshake" } else { "no connection" };
-                Dial::Dead(format!("{what} within {}", told(began.elapsed())))
+                Dial::Dead(format!("{what} within {}", told(given)))
             }
             Err(_) => Dial::NotYet,
         }

@@ -14,7 +14,7 @@ use crate::telemetry::metrics::{Metrics, ProbeOutcome};
 use futures_util::StreamExt;
 use futures_util::stream;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -24,6 +24,9 @@ pub const DEADLINE: Duration = Duration::from_secs(3);
 
 /// The end of dialling comes so long before the deadline, so that what was seen is judged in time.
 const MARGIN: Duration = Duration::from_millis(150);
+
+/// Before a second look at whoever was not there.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Probes at a time.
 const TURNS: usize = 2;
@@ -86,8 +89,26 @@ struct Board {
 
 impl Board {
     fn judge(&self) -> Vec<Finding> {
-        // It is whole after every step.
-        judge(&self.survey, &self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        judge(&self.survey, &self.seen())
+    }
+
+    /// What was seen last counts, unless that is nothing.
+    fn saw(&self, at: usize, seen: Seen) {
+        if let Some(known) = self.seen().get_mut(at).filter(|_| seen != Seen::NotYet) {
+            *known = seen;
+        }
+    }
+
+    /// Where nobody was seen.
+    fn missing(&self) -> Vec<usize> {
+        let seen = self.seen();
+        let missing = |at: &usize| !matches!(seen.get(*at), Some(Seen::Reached { .. }));
+        (0..seen.len()).filter(missing).collect()
+    }
+
+    /// It is whole after every step.
+    fn seen(&self) -> MutexGuard<'_, Vec<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -193,20 +214,30 @@ impl Wanted {
     }
 }
 
-/// Looks at every spot, in their order. Names have a line of their own, so that a name server that never answers holds
-/// up no address.
+/// Looks at every spot, in their order, and a second time where nobody was: a lost packet or a process that is just
+/// starting refuses no change.
 async fn look_around(board: &Board, means: &Means, progress: &Progress) {
-    let look = async |at: usize| {
+    let first = async |at: usize| {
         let seen = means.look(&board.survey.spots[at]).await;
         progress.done.fetch_add(1, Relaxed);
-        if let Some(place) = board.seen.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
-            *place = seen;
-        }
+        board.saw(at, seen);
     };
+    each(board, (0..board.survey.spots.len()).collect(), first).await;
+    let missing = board.missing();
+    if missing.is_empty() {
+        return;
+    }
+    tokio::time::sleep(PAUSE).await;
+    each(board, missing, async |at| board.saw(at, means.look(&board.survey.spots[at]).await)).await;
+}
+
+/// Names have a line of their own, so that a name server that never answers holds up no address.
+async fn each(board: &Board, spots: Vec<usize>, look: impl AsyncFn(usize)) {
     let is_literal = |at: &usize| board.survey.spots[*at].place.address.literal().is_some();
-    let (literals, names): (Vec<_>, Vec<_>) = (0..board.survey.spots.len()).partition(is_literal);
+    let (literals, names): (Vec<_>, Vec<_>) = spots.into_iter().partition(is_literal);
+    let look = &look;
     tokio::join!(
-        stream::iter(literals).for_each_concurrent(MOST, look),
-        stream::iter(names).for_each_concurrent(MOST, look),
+        stream::iter(literals).for_each_concurrent(MOST, |at| look(at)),
+        stream::iter(names).for_each_concurrent(MOST, |at| look(at)),
     );
 }

@@ -138,7 +138,10 @@ fn the_policy_of_what_runs_decides_and_off_dials_nobody() {
     let soft = with("auth = \"warning\", upstreams = \"information\"", "10.0.0.1:80");
     let findings = said(&with(all, "10.0.0.2:80"), Some(&soft), Scope::Changes, &["10"]);
     assert_eq!(told(&findings), [("auth session", Weight::Warning), ("upstream auth", Weight::Information)]);
-    assert!(gates(&said(&with(all, "10.0.0.2:80"), None, Scope::Everything, &["10"])), "without one, its own");
+    assert!(
+        gates(&said(&with(all, "10.0.0.2:80"), None, Scope::Everything, &["10"])),
+        "without one, its own"
+    );
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn keys_are_looked_for_at_their_url_and_only_when_that_is_new() {
     assert_eq!(told(&findings), [("keys of auth login", Weight::Gate)]);
     assert_eq!(findings[0].address, "keys.example.com:443");
     let back = said(&one, Some(&two), Scope::Changes, &["::1"]);
-    assert_eq!((told(&back), &*back[0].address), (vec![("keys of auth login", Weight::Gate)], "::1:8443"));
+    assert_eq!((told(&back), &*back[0].address), (vec![("keys of auth login", Weight::Gate)], "[::1]:8443"));
     assert_eq!(said(&one, Some(&one), Scope::Changes, &["::1"]), []);
 }
 

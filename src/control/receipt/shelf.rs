@@ -48,8 +48,8 @@ impl Shelf {
     /// # Errors
     /// What the disk says, or that what lies there is no receipt.
     pub fn get(&self, number: Option<u64>) -> io::Result<Option<Receipt>> {
-        let Some(number) = number.map_or_else(|| Ok(self.numbers()?.into_iter().max()), |n| Ok(Some(n)))
-            .or_else(absent)?
+        let Some(number) =
+            number.map_or_else(|| Ok(self.numbers()?.into_iter().max()), |n| Ok(Some(n))).or_else(absent)?
         else {
             return Ok(None);
         };
