@@ -10,6 +10,7 @@ mod ejections;
 mod keys;
 mod limits;
 mod names;
+mod probes;
 mod ramps;
 mod sheds;
 pub mod stream;
@@ -20,6 +21,7 @@ pub use ejections::{BackendJudged, ChecksDoubted};
 pub use keys::KeysFetched;
 pub use limits::{LimitAtFloor, LimitMoved};
 pub use names::AddressesChanged;
+pub use probes::TextProbed;
 pub use ramps::{CohortChosen, Comeback, RampChanged, RampConflict};
 pub use sheds::{ClassesClosed, ShedNotices};
 

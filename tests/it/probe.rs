@@ -91,6 +91,12 @@ fn an_auth_address_that_does_not_resolve_gates_the_change_and_says_so() {
     );
     assert_eq!(gateway.metrics().value("tidegate_probes_total", &[("outcome", "gated")]), 1.0);
 
+    let event = gateway.admin_get("/v1/events?follow=false&kinds=config").text();
+    assert!(
+        event.contains("a text was probed") && event.contains("loopback"),
+        "who had it probed is told: {event}"
+    );
+
     // From a shell, without a gateway.
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("bad.toml");

@@ -4,13 +4,15 @@
 use super::text::{left, receive};
 use super::versions::switch;
 use crate::admin::AdminState;
+use crate::admin::caller::Caller;
 use crate::admin::problem::Problem;
 use crate::admin::reach::{Reach, Verdict};
 use crate::config::plan::Plan;
 use crate::control::probe::{Finding, Scope, Wanted};
+use crate::telemetry::events::TextProbed;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Extension, Query, Request, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,6 +44,7 @@ pub struct Checked {
 /// `POST /v1/config:check`.
 pub(super) async fn check(
     State(state): State<Arc<AdminState>>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<Asked>, QueryRejection>,
     request: Request,
 ) -> Result<Json<Checked>, Problem> {
@@ -56,8 +59,12 @@ pub(super) async fn check(
     let (hash, notices) = (Some(plan.hash.clone()), plan.notices.clone());
     let mut probe = None;
     if probing {
-        let found = look(reach, plan, end).await.into_iter();
-        probe = Some(found.map(|finding| finding.unfilled(|text| fillings.hide(text))).collect());
+        let hash = plan.hash.clone();
+        let found = look(reach, plan, end).await;
+        let gates = found.iter().filter(|finding| finding.gates()).count();
+        TextProbed { by: &caller.to_string(), hash: &hash, findings: (found.len(), gates) }.emit();
+        let hidden = found.into_iter().map(|finding| finding.unfilled(|text| fillings.hide(text)));
+        probe = Some(hidden.collect());
     }
     Ok(Json(Checked { valid: true, hash, findings, notices, probe }))
 }

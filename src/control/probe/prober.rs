@@ -190,6 +190,10 @@ impl Jobs {
 impl Job {
     async fn run(self, descriptors: Arc<Descriptors>) {
         let Job { wanted, until, board, mut answer, _turn } = self;
+        // It waited behind something that hung, and nobody wants it any more.
+        if answer.is_closed() {
+            return;
+        }
         let end = until.checked_sub(MARGIN).unwrap_or(until);
         let board = board.get_or_init(|| wanted.survey());
         let means = Means::new(&wanted.candidate.gateway.resolver, descriptors, end);
@@ -240,4 +244,44 @@ async fn each(board: &Board, spots: Vec<usize>, look: impl AsyncFn(usize)) {
         stream::iter(literals).for_each_concurrent(MOST, |at| look(at)),
         stream::iter(names).for_each_concurrent(MOST, |at| look(at)),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, ProcessEnvironment};
+    use std::path::Path;
+
+    const SHORT: Duration = Duration::from_millis(100);
+
+    fn opened() -> (Prober, Jobs) {
+        Prober::open(Arc::new(Descriptors::with_budget(64)), Arc::new(Metrics::new(1)))
+    }
+
+    fn wanted(address: &str) -> Wanted {
+        let text = format!(
+            "[[listeners]]\nname = \"edge\"\naddress = \"127.0.0.1:0\"\n[[upstreams]]\nname = \"u\"\n\
+             backends = [{{ name = \"b\", address = \"{address}\" }}]\n"
+        );
+        let plan = config::check(&text, Path::new("/tidegate.toml"), &ProcessEnvironment).plan;
+        let candidate = Arc::new(plan.expect("a configuration"));
+        Wanted { candidate, active: None, scope: Scope::Everything, progress: Arc::default() }
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_hangs_or_is_gone_is_told_in_time_and_gates_nothing() {
+        let (prober, jobs) = opened();
+        let began = Instant::now();
+        let findings = prober.ask(wanted("127.0.0.1:1"), SHORT).await;
+        assert!(began.elapsed() < DEADLINE, "nobody does the work");
+        assert!(findings[0].what.contains("nothing was probed") && !gates(&findings), "{findings:?}");
+        assert!(!is_clean(&findings));
+        // Whoever hangs keeps the turn; the third waits in vain, and is told whom for.
+        prober.ask(wanted("127.0.0.1:1"), SHORT).await;
+        let third = prober.ask(wanted("127.0.0.1:1"), SHORT).await;
+        assert!(third[0].what.contains("other probes"), "{third:?}");
+        drop(jobs);
+        let leaving = prober.ask(wanted("127.0.0.1:1"), SHORT).await;
+        assert!(leaving[0].what.contains("leaving"), "{leaving:?}");
+    }
 }

@@ -1,8 +1,8 @@
 //! What there is to probe in a candidate: places to dial, each once, and the targets that need them, in the order in
 //! which they matter. Pure: it looks at plans only.
 //!
-//! A target is changed if it is new, if its addresses, TLS or protocol are others, or if a route needs it that did not
-//! before; a new cap or timeout is no reason to dial a fleet again.
+//! A target is changed if it is new, if its addresses, TLS or protocol are others, if a route needs it that did not
+//! before, or if its names are asked of other name servers; a new cap or timeout is no reason to dial a fleet again.
 
 use crate::config::plan::{Plan, UpstreamPlan};
 use crate::config::policy::{Probe, Weight};
@@ -122,10 +122,12 @@ struct Before<'a> {
     goes: HashSet<(&'a str, &'a str)>,
     /// Routes, by whom they ask.
     asks: HashSet<(&'a str, &'a str)>,
+    /// Names were asked of others than the candidate asks.
+    asked_others: bool,
 }
 
 impl<'a> Before<'a> {
-    fn of(plan: &'a Plan) -> Self {
+    fn of(plan: &'a Plan, candidate: &Plan) -> Self {
         let places = |upstream: &'a UpstreamPlan| {
             let all = upstream.balancing.backends.iter();
             (&*upstream.name, all.map(|backend| place(upstream, &backend.address)).collect())
@@ -135,6 +137,7 @@ impl<'a> Before<'a> {
             auths: plan.auths.iter().map(|auth| (&*auth.name, auth)).collect(),
             goes: goes(plan).collect(),
             asks: asks(plan).collect(),
+            asked_others: plan.gateway.resolver != candidate.gateway.resolver,
         }
     }
 }
@@ -172,7 +175,7 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(plan: &'a Plan, active: Option<&'a Plan>, policy: &'a Probe) -> Self {
-        let before = active.map(Before::of);
+        let before = active.map(|active| Before::of(active, plan));
         let mut routed = HashMap::new();
         for (route, to) in goes(plan) {
             let new = before.as_ref().is_none_or(|before| !before.goes.contains(&(route, to)));
@@ -207,7 +210,11 @@ impl<'a> View<'a> {
                 let same = known.is_some_and(|known| source_of(known) == Some(&jwt.source));
                 let (places, moved) = match &jwt.source {
                     KeySource::Upstream { upstream, .. } => (self.places_of(upstream), self.moved(upstream)),
-                    KeySource::Url { url, ca } => (url_place(url, ca, jwt).into_iter().collect(), false),
+                    KeySource::Url { url, ca } => {
+                        let place: Vec<_> = url_place(url, ca, jwt).into_iter().collect();
+                        let moved = place.iter().any(|(_, spot)| self.asks_others(&spot.place));
+                        (place, moved)
+                    }
                     KeySource::File(_) | KeySource::Secret(_) => return None,
                 };
                 (format!("keys of auth {}", auth.name), self.policy.jwks?, places, !same || moved)
@@ -228,7 +235,7 @@ impl<'a> View<'a> {
         let changed = self.moved(name) || routed == Some(true);
         let old = self.before.as_ref().and_then(|before| before.upstreams.get(name));
         let places = self.places_of(name).into_iter().map(|(backend, spot)| {
-            let new = old.is_none_or(|old| !old.contains(&spot.place));
+            let new = old.is_none_or(|old| !old.contains(&spot.place)) || self.asks_others(&spot.place);
             let each = backends.map(|weight| if new { weight } else { Weight::Information });
             (backend, spot, each)
         });
@@ -247,11 +254,17 @@ impl<'a> View<'a> {
         backends.map(|backend| (Some(backend.name.clone()), spot(&backend.address))).collect()
     }
 
-    /// It is new, or its places are others than they were.
+    /// It is new, or its places are others than they were, or may be.
     fn moved(&self, name: &str) -> bool {
         let old = self.before.as_ref().and_then(|before| before.upstreams.get(name));
         let new: HashSet<Place> = self.places_of(name).into_iter().map(|(_, spot)| spot.place).collect();
-        old != Some(&new)
+        old != Some(&new) || new.iter().any(|place| self.asks_others(place))
+    }
+
+    /// Its name is asked of other name servers than before.
+    fn asks_others(&self, place: &Place) -> bool {
+        let other = self.before.as_ref().is_some_and(|before| before.asked_others);
+        other && place.address.literal().is_none()
     }
 }
 

@@ -91,6 +91,15 @@ fn another_cap_or_timeout_dials_nobody() {
 }
 
 #[test]
+fn other_name_servers_are_a_change_of_every_name_and_of_no_address() {
+    let active = fleet("auth.test:80", &["10.0.1.1:80"], "users.test:80");
+    let mut candidate = active.clone();
+    candidate.gateway.resolver = vec!["10.0.0.53:53".parse().expect("an address")];
+    let findings = said(&candidate, Some(&active), Scope::Changes, &["auth", "users", "10"]);
+    assert_eq!(told(&findings), [("auth session", Weight::Gate), ("upstream users", Weight::Gate)]);
+}
+
+#[test]
 fn a_place_is_dialled_once_and_what_changed_comes_first() {
     let active = fleet("10.0.0.1:80", &["10.0.1.1:80"], "10.0.1.1:80");
     let candidate = fleet("10.0.0.1:80", &["10.0.1.1:80"], "10.0.2.2:80");
