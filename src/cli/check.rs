@@ -76,7 +76,7 @@ fn look(plan: Plan, text: &str, file: &Path, json: bool) -> Result<(Vec<Finding>
     }
     let directory = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let fillings = Fillings::of(text, directory.parent().unwrap_or(Path::new("")), &ProcessEnvironment);
-    let findings = findings.into_iter().map(|finding| finding.unfilled(|text| fillings.hide(text)));
+    let findings = findings.into_iter().map(|finding| finding.unfilled(|text| fillings.hide_words(text)));
     Ok((findings.collect(), progress.now().1))
 }
 

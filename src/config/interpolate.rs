@@ -13,6 +13,9 @@ use std::path::Path;
 /// Bytes of a file that fills a value, at most.
 const MAX_FILE: u64 = 64 * 1024;
 
+/// Bytes of a value from which on it may be a secret.
+const SHORT: usize = 4;
+
 /// Where placeholders are filled from, and which local files exist. A trait so that tests are pure.
 pub trait Environment {
     /// The value of an environment variable, if set.
@@ -128,12 +131,36 @@ impl Fillings {
         Fillings(known)
     }
 
+    /// The same for a sentence of which most is ours: what is too short to be a secret is replaced only where it stands
+    /// alone, so that a port of 80 does not turn `800 ms` into a riddle.
+    pub fn hide_words(&self, sentence: &str) -> String {
+        self.0.iter().fold(sentence.to_owned(), |sentence, (value, placeholder)| match value.len() {
+            ..SHORT => replace_words(&sentence, value, placeholder),
+            _ => sentence.replace(value, placeholder),
+        })
+    }
+
     /// `message` with the placeholders in the places of what filled them.
     pub fn hide(&self, message: &str) -> String {
         self.0
             .iter()
             .fold(message.to_owned(), |message, (value, placeholder)| message.replace(value, placeholder))
     }
+}
+
+/// `text` with `with` in the places where `word` has no letter or digit beside it.
+fn replace_words(text: &str, word: &str, with: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find(word) {
+        let (before, after) = (&rest[..at], &rest[at + word.len()..]);
+        let before_it = before.chars().next_back().or_else(|| out.chars().next_back());
+        let is_part = |char: Option<char>| char.is_some_and(char::is_alphanumeric);
+        let alone = !is_part(before_it) && !is_part(after.chars().next());
+        out.push_str(before);
+        out.push_str(if alone { with } else { word });
+        rest = after;
+    }
+    out + rest
 }
 
 /// The value of what stands between the braces.
@@ -228,6 +255,19 @@ pub(super) mod tests {
         let text = "ca = \"certs/${S}\"\nx = \"${S\"";
         let said = unfill("/etc/certs/hunter2: not found", text, Path::new("/etc"), &env);
         assert_eq!(said, "/etc/certs/${S}: not found");
+    }
+
+    #[test]
+    fn a_value_too_short_to_be_a_secret_spoils_no_number_and_a_long_one_is_hidden_anywhere() {
+        let variables = HashMap::from([("PORT", "80"), ("S", "hunter2")]);
+        let env = Fake { variables, ..Fake::default() };
+        let fillings = Fillings::of("${S}.test:${PORT}", Path::new("/"), &env);
+        assert_eq!(fillings.hide_words("hunter2.test:80"), "${S}.test:${PORT}");
+        let sentence = "xhunter2x: nothing within 800 ms at 180.80.1.8";
+        assert_eq!(fillings.hide_words(sentence), "x${S}x: nothing within 800 ms at 180.${PORT}.1.8");
+        assert_eq!(fillings.hide_words("80"), "${PORT}");
+        assert_eq!(fillings.hide("800"), "${PORT}0");
+        assert!(!format!("{fillings:?}").contains("hunter2"));
     }
 
     #[test]

@@ -33,8 +33,9 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// It without what filled the placeholders of the text; `unfill` puts placeholders in their places. For everything
-    /// that is kept or sent: a version is its text before filling.
+    /// It without what filled the placeholders of the text; `unfill` puts placeholders in their places, as
+    /// [`Fillings::hide_words`](crate::config::Fillings::hide_words) does. For everything that is kept or sent: a
+    /// version is its text before filling.
     pub fn unfilled(self, unfill: impl Fn(&str) -> String) -> Finding {
         Finding { address: unfill(&self.address), what: unfill(&self.what), ..self }
     }

@@ -63,7 +63,7 @@ pub(super) async fn check(
         let found = look(reach, plan, end).await;
         let gates = found.iter().filter(|finding| finding.gates()).count();
         TextProbed { by: &caller.to_string(), hash: &hash, findings: (found.len(), gates) }.emit();
-        let hidden = found.into_iter().map(|finding| finding.unfilled(|text| fillings.hide(text)));
+        let hidden = found.into_iter().map(|finding| finding.unfilled(|text| fillings.hide_words(text)));
         probe = Some(hidden.collect());
     }
     Ok(Json(Checked { valid: true, hash, findings, notices, probe }))
