@@ -17,6 +17,7 @@ pub mod permits;
 pub mod ramp;
 pub mod readdress;
 pub mod renew;
+pub mod rollout;
 pub mod steering;
 pub mod store;
 pub mod trust;

@@ -1,0 +1,1 @@
+//! Against the five minutes before the rollout.

@@ -1,0 +1,1 @@
+//! Whether answers take longer than beside, or than before.
