@@ -9,6 +9,7 @@
 //! again at its first stage.
 
 pub mod before;
+pub mod beside;
 pub mod counts;
 pub mod evidence;
 pub mod guard;
@@ -202,7 +203,8 @@ impl Rollout {
         self.watched = self.watched.saturating_add(passed);
         self.age = self.age.saturating_add(passed);
         self.progress.take(sample);
-        let sight = Sight { at: self.age, stage_at: self.age - self.watched, share: self.share() };
+        let sight =
+            Sight { at: self.age, stage_at: self.age - self.watched, share: self.share(), lag: self.lag() };
         if let Some(verdict) = self.guard.look(&self.scope, sight, sample) {
             return self.finish(Step::Revert(verdict));
         }
@@ -254,6 +256,11 @@ impl Rollout {
     /// For operators.
     pub fn view(&self, now: Instant) -> View {
         progress::view(self, now)
+    }
+
+    /// Slow successes come no later than their timeout.
+    fn lag(&self) -> Duration {
+        self.scope.longest_timeout.max(LONGEST_LOOK).min(self.scope.bake / 2)
     }
 
     /// What keeps it from going on.

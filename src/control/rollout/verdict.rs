@@ -47,6 +47,11 @@ pub enum Finding {
         /// What may be.
         bar: f64,
     },
+    /// More seems to fail than may; chance could still do it.
+    Unsure {
+        /// What may be beyond the stable version; on a route that only the candidate has, at all.
+        bar: f64,
+    },
     /// More fails than before the rollout, without a stable version beside it that tells why.
     FailingBefore {
         /// The lower bound of the failed part.
@@ -58,8 +63,8 @@ pub enum Finding {
     },
     /// Answers take longer than with the stable version, or than before.
     Slow {
-        /// 90 % of the candidate's answers take at most so long.
-        candidate_p90: Duration,
+        /// 90 % of the answers take at most so long.
+        own_p90: Duration,
         /// And those it is compared with.
         other_p90: Duration,
         /// The policy's ratio.
@@ -67,6 +72,19 @@ pub enum Finding {
         /// It is compared with the five minutes before.
         before: bool,
     },
+}
+
+impl Finding {
+    /// The larger, the graver.
+    pub const fn weight(&self) -> u8 {
+        match self {
+            Finding::Unsure { .. } => 0,
+            Finding::Slow { .. } => 1,
+            Finding::FailingBefore { .. } => 2,
+            Finding::Failing { .. } | Finding::FailingNew { .. } => 3,
+            Finding::Wholly { .. } => 4,
+        }
+    }
 }
 
 impl Verdict {
@@ -108,12 +126,14 @@ impl fmt::Display for Verdict {
 
 impl Verdict {
     fn numbers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Finding::Slow { candidate_p90, other_p90, before, .. } = self.finding {
+        if let Finding::Slow { own_p90, other_p90, before, .. } = self.finding {
             let other = if before { "before the rollout" } else { "with the stable version" };
-            let (own_ms, other_ms) = (ms(candidate_p90), ms(other_p90));
+            let (own_ms, other_ms) = (ms(own_p90), ms(other_p90));
             return write!(f, "90 % of answers take up to {own_ms:.0} ms, and {other_ms:.0} ms {other}");
         }
-        write!(f, "{} of the candidate's requests fail", Parts(&self.candidate))?;
+        let whose =
+            if matches!(self.finding, Finding::FailingBefore { .. }) { "all" } else { "the candidate's" };
+        write!(f, "{} of {whose} requests fail", Parts(&self.candidate))?;
         if let Some(kind) = self.kind {
             write!(f, ", most by {}", told(kind))?;
         }
@@ -141,6 +161,9 @@ impl Verdict {
                 percent(bound),
                 percent(bar)
             ),
+            Finding::Unsure { bar } => {
+                write!(f, ": {} points more may be (max_error_increase)", percent(bar))
+            }
             Finding::FailingBefore { bound, bar, lasted } => write!(
                 f,
                 ": for {:.0} s at least {} %, and {} % may after what was before",
