@@ -24,11 +24,15 @@ mod measure;
 mod queues;
 #[path = "sim/restarts.rs"]
 mod restarts;
+#[path = "sim/rollouts.rs"]
+mod rollouts;
 #[path = "sim/scene.rs"]
 mod scene;
 #[path = "sim/seeds.rs"]
 mod seeds;
 #[path = "sim/steering.rs"]
 mod steering;
+#[path = "sim/versions.rs"]
+mod versions;
 #[path = "sim/world.rs"]
 mod world;

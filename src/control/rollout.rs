@@ -113,7 +113,7 @@ pub enum Waiting {
     },
     /// Fewer requests than the policy wants to judge by.
     Requests {
-        /// Of the candidate at this stage.
+        /// Of the candidate at this stage; none while none succeeded: where everything fails nothing is known of it.
         seen: u64,
         /// `min_requests`.
         needed: u64,
@@ -140,9 +140,7 @@ pub enum Refusal {
         left: Duration,
     },
     /// The guard finds fault.
-    Failing(Verdict),
-    /// The candidate is everyone's; there is no further stage.
-    Full,
+    Failing(Box<Verdict>),
     /// It was reverted or is good.
     Over,
 }
@@ -219,21 +217,19 @@ impl Rollout {
 
     /// Goes on to the next stage on somebody's word: without waiting for traffic or doubts that patience did not
     /// settle, but never past a guard that finds fault, nor before the bake is over, because until then what a change
-    /// breaks by a timeout cannot be seen.
-    pub fn promote(&mut self, now: Instant) -> Result<Step, Refusal> {
+    /// breaks by a timeout cannot be seen. When it is everyone's already, this makes it good.
+    pub fn promote(&mut self, _now: Instant) -> Result<Step, Refusal> {
         if self.end.is_some() {
             return Err(Refusal::Over);
         }
-        if self.is_full() {
-            return Err(Refusal::Full);
-        }
-        self.last_look = now.max(self.last_look);
         let left = self.scope.bake.saturating_sub(self.watched);
         if left > Duration::ZERO {
             return Err(Refusal::Baking { left });
         }
         match &self.waiting {
-            Some(Waiting::Doubt(verdict) | Waiting::Worse(verdict)) => Err(Refusal::Failing(verdict.clone())),
+            Some(Waiting::Doubt(verdict) | Waiting::Worse(verdict)) => {
+                Err(Refusal::Failing(Box::new(verdict.clone())))
+            }
             _ => Ok(self.advance()),
         }
     }
@@ -281,7 +277,8 @@ impl Rollout {
                 _ => Waiting::Doubt(verdict.clone()),
             });
         }
-        let (seen, needed) = (self.progress.at_stage().requests, self.scope.guard.min_requests);
+        let (stage, needed) = (self.progress.at_stage(), self.scope.guard.min_requests);
+        let seen = if stage.successes() > 0 { stage.requests } else { 0 };
         if self.is_full() || seen >= needed {
             return None;
         }
@@ -363,7 +360,6 @@ impl fmt::Display for Refusal {
                 write!(f, "this stage bakes {} s more: until then timeouts cannot show", whole_seconds(*left))
             }
             Refusal::Failing(verdict) => write!(f, "the guard finds fault: {verdict}"),
-            Refusal::Full => f.write_str("it serves everyone already and becomes good after its bake"),
             Refusal::Over => f.write_str("it is over"),
         }
     }

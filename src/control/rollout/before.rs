@@ -49,7 +49,7 @@ impl Worse {
     /// For a verdict.
     pub fn finding(&self) -> Finding {
         let bound = lower_rate(self.counts.failures(), self.counts.requests);
-        Finding::FailingBefore { bound, bar: self.bar, lasted: self.lasted }
+        Finding::FailingBefore { bound, bar: self.bar, lasted_seconds: self.lasted.as_secs_f64() }
     }
 
     /// Nothing succeeded in it.

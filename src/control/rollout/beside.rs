@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Failures without a success that are no chance.
 const WHOLLY: u64 = 8;
-/// And those from which on it does not go on to more clients before it is known.
+/// And those from which on it does not go on to more clients before it is known; one, where it never succeeded.
 const SUSPICIOUS: u64 = 3;
 /// Where so many times as many fail as stable's failures account for.
 const CLEARLY: f64 = 4.0;
@@ -231,7 +231,7 @@ impl Beside {
         let (candidate, before) = (self.seen.candidate, bars.before.unwrap_or_default());
         let failures = candidate.failures();
         // Sooner it could be a burst, or quick failures whose slow successes are still to come.
-        let known = before.requests >= KNOWN && before.rate() <= OUTAGE && sight.into_stage() >= lasting / 2;
+        let known = before.requests >= KNOWN && before.rate() <= OUTAGE && sight.stage_age() >= lasting / 2;
         if failures < WHOLLY || !known || answered().0 > 0 {
             return Judgement::Fine;
         }
@@ -243,12 +243,12 @@ impl Beside {
         let run = self.run.as_ref()?;
         let pair = self.seen.since(&run.since);
         let failures = pair.candidate.failures();
-        if failures < SUSPICIOUS {
+        if failures == 0 || failures < SUSPICIOUS && answered().0 > 0 {
             return None;
         }
         let verdict = || self.verdict(bars, Finding::Wholly { failures }, pair);
         let certain =
-            failures >= WHOLLY && (self.new || self.stable_succeeds(run, &pair, failures, answered));
+            failures >= WHOLLY && (self.new || self.stable_succeeds(run, &pair, failures, &answered));
         if certain {
             return Some(Judgement::Fault(verdict()));
         }
@@ -262,7 +262,7 @@ impl Beside {
         run: &Run,
         pair: &Pair,
         failures: u64,
-        answered: impl Fn() -> Answered,
+        answered: &impl Fn() -> Answered,
     ) -> bool {
         let succeeded = answered().1.saturating_sub(run.answered.1);
         let failed = pair.stable.failures();

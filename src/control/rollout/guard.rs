@@ -46,13 +46,13 @@ impl Sight {
     }
 
     /// How long this stage has been watched.
-    pub fn into_stage(&self) -> Duration {
+    pub fn stage_age(&self) -> Duration {
         self.at.saturating_sub(self.stage_at)
     }
 
     /// What is over is no fair sample yet of what began.
     pub fn is_early(&self) -> bool {
-        self.into_stage() <= self.lag
+        self.stage_age() <= self.lag
     }
 
     /// Requests of the candidate for one of the stable version, as the share says.
@@ -262,7 +262,7 @@ impl RouteGuard {
         let verdict = slow_verdict(bars, &slower, candidate, false).beside(stable);
         if slower.convinces() {
             findings.fault(verdict);
-        } else if slower.looks > 1 {
+        } else {
             findings.doubt(verdict);
         }
     }
@@ -317,8 +317,13 @@ fn worse_verdict(bars: &Bars<'_>, worse: &Worse) -> Verdict {
 
 fn slow_verdict(bars: &Bars<'_>, slower: &Slower, own: Counts, before: bool) -> Verdict {
     let max_ratio = bars.policy.max_latency_ratio;
-    let finding = Finding::Slow { own_p90: slower.own, other_p90: slower.other, max_ratio, before };
+    let finding =
+        Finding::Slow { own_p90_ms: ms(slower.own), other_p90_ms: ms(slower.other), max_ratio, before };
     Verdict::new(bars.route, finding, None, own)
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// All routes together.

@@ -5,7 +5,6 @@ use crate::control::rollout::progress::SideView;
 use crate::telemetry::tally::Failure;
 use serde::Serialize;
 use std::fmt;
-use std::time::Duration;
 
 /// A finding.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -59,14 +58,14 @@ pub enum Finding {
         /// What may be: what failed before, and the policy's increase.
         bar: f64,
         /// For so long.
-        lasted: Duration,
+        lasted_seconds: f64,
     },
     /// Answers take longer than with the stable version, or than before.
     Slow {
         /// 90 % of the answers take at most so long.
-        own_p90: Duration,
+        own_p90_ms: f64,
         /// And those it is compared with.
-        other_p90: Duration,
+        other_p90_ms: f64,
         /// The policy's ratio.
         max_ratio: f64,
         /// It is compared with the five minutes before.
@@ -126,10 +125,12 @@ impl fmt::Display for Verdict {
 
 impl Verdict {
     fn numbers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Finding::Slow { own_p90, other_p90, before, .. } = self.finding {
+        if let Finding::Slow { own_p90_ms, other_p90_ms, before, .. } = self.finding {
             let other = if before { "before the rollout" } else { "with the stable version" };
-            let (own_ms, other_ms) = (ms(own_p90), ms(other_p90));
-            return write!(f, "90 % of answers take up to {own_ms:.0} ms, and {other_ms:.0} ms {other}");
+            return write!(
+                f,
+                "90 % of answers take up to {own_p90_ms:.0} ms, and {other_p90_ms:.0} ms {other}"
+            );
         }
         let whose =
             if matches!(self.finding, Finding::FailingBefore { .. }) { "all" } else { "the candidate's" };
@@ -164,10 +165,9 @@ impl Verdict {
             Finding::Unsure { bar } => {
                 write!(f, ": {} points more may be (max_error_increase)", percent(bar))
             }
-            Finding::FailingBefore { bound, bar, lasted } => write!(
+            Finding::FailingBefore { bound, bar, lasted_seconds } => write!(
                 f,
-                ": for {:.0} s at least {} %, and {} % may after what was before",
-                lasted.as_secs_f64(),
+                ": for {lasted_seconds:.0} s at least {} %, and {} % may after what was before",
                 percent(bound),
                 percent(bar)
             ),
@@ -190,10 +190,6 @@ impl fmt::Display for Parts<'_> {
 
 fn percent(part: f64) -> String {
     format!("{:.1}", part * 100.0)
-}
-
-fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 /// What a kind of failure means to an operator.
