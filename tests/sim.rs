@@ -2,6 +2,8 @@
 //! and what decides in the gateways is the crate's own: the choice of a backend, the line, the limit that finds
 //! itself, the shares of a ramp.
 //!
+//! Rollouts are played as well, before their guard (`rollouts`).
+//!
 //! Every scenario runs from 64 seeds and holds its bars from each; a second model, without the mechanism that it is
 //! about, must miss them. What it cannot show: networks, the cost of shedding, several cores. That is what the
 //! overload experiments with real sockets are for (`tests/rig`).

@@ -19,7 +19,7 @@ const WHOLLY: u64 = 8;
 const SUSPICIOUS: u64 = 3;
 /// Where so many times as many fail as stable's failures account for.
 const CLEARLY: f64 = 4.0;
-/// The probability that who failed is chance, below which stable "succeeds" meanwhile.
+/// The probability that who failed is chance, below which stable "succeeds" meanwhile, and few failures are suspicious.
 const CHANCE: f64 = 0.01;
 /// A slice of both sides' requests.
 const SLICE: u64 = 8;
@@ -190,7 +190,7 @@ impl Beside {
 
     /// The verdict on what is known.
     pub fn judge(&self, bars: &Bars<'_>, answered: impl Fn() -> Answered) -> Judgement {
-        if let Some(fault) = self.wholly(bars, answered) {
+        if let Some(fault) = self.wholly(bars, &answered) {
             return fault;
         }
         let requests = self.seen.candidate.requests;
@@ -239,7 +239,7 @@ impl Beside {
     }
 
     /// Eight failures without a success where stable succeeds; fewer are a doubt.
-    fn wholly(&self, bars: &Bars<'_>, answered: impl Fn() -> Answered) -> Option<Judgement> {
+    fn wholly(&self, bars: &Bars<'_>, answered: &impl Fn() -> Answered) -> Option<Judgement> {
         let run = self.run.as_ref()?;
         let pair = self.seen.since(&run.since);
         let failures = pair.candidate.failures();
@@ -248,13 +248,21 @@ impl Beside {
         }
         let verdict = || self.verdict(bars, Finding::Wholly { failures }, pair);
         let certain =
-            failures >= WHOLLY && (self.new || self.stable_succeeds(run, &pair, failures, &answered));
+            failures >= WHOLLY && (self.new || self.stable_succeeds(run, &pair, failures, answered));
         if certain {
             return Some(Judgement::Fault(verdict()));
         }
-        // Where stable fails as well, it is not the candidate's fault.
-        let accounted = CLEARLY * run.ratio * pair.stable.failures() as f64;
-        (failures as f64 >= accounted).then(|| Judgement::Doubt(verdict()))
+        self.is_suspicious(&pair, answered().0 == 0).then(|| Judgement::Doubt(verdict()))
+    }
+
+    /// So few failures are hardly chance, as stable has failed meanwhile: since the rollout began, where the candidate
+    /// never succeeded.
+    fn is_suspicious(&self, run: &Pair, never: bool) -> bool {
+        let Pair { candidate, stable } = if never { &self.seen } else { run };
+        let failures = candidate.failures();
+        let all = failures + stable.requests;
+        let unknown = self.new || stable.requests == 0 && failures >= SUSPICIOUS;
+        unknown || all_by_chance(failures, failures + stable.failures(), all) <= CHANCE
     }
 
     fn stable_succeeds(
