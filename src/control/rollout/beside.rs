@@ -29,6 +29,10 @@ const SLICE_AGE: Duration = Duration::from_millis(2500);
 const NEW: f64 = 0.05;
 /// Odds that are this part of what is needed put in doubt.
 const DOUBT: f64 = 0.05;
+/// Without a stable version beside it, sooner than this it could be a burst.
+const ALONE: Duration = Duration::from_secs(4);
+/// What is known of before is of so long.
+const BASELINE: Duration = Duration::from_secs(300);
 /// So many requests make a time known.
 const KNOWN: u64 = 50;
 /// Where more than this failed before, an outage went on: what stable no longer has has healed, not moved.
@@ -230,9 +234,14 @@ impl Beside {
     ) -> Judgement {
         let (candidate, before) = (self.seen.candidate, bars.before.unwrap_or_default());
         let failures = candidate.failures();
-        // Sooner it could be a burst, or quick failures whose slow successes are still to come.
-        let known = before.requests >= KNOWN && before.rate() <= OUTAGE && sight.stage_age() >= lasting / 2;
+        let known =
+            before.requests >= KNOWN && before.rate() <= OUTAGE && sight.stage_age() >= ALONE.min(lasting);
         if failures < WHOLLY || !known || answered().0 > 0 {
+            return Judgement::Fine;
+        }
+        // As many as usual are quick failures whose slow successes are still to come.
+        let usual = before.failures() as f64 / BASELINE.as_secs_f64() * sight.stage_age().as_secs_f64();
+        if (failures as f64) < CLEARLY * usual {
             return Judgement::Fine;
         }
         Judgement::Fault(self.verdict(bars, Finding::Wholly { failures }, self.seen))
@@ -274,8 +283,7 @@ impl Beside {
     ) -> bool {
         let succeeded = answered().1.saturating_sub(run.answered.1);
         let failed = pair.stable.failures();
-        let ratio = run.ratio.max(failures as f64 / (succeeded + failed).max(1) as f64);
-        let clearly = failures as f64 >= CLEARLY * ratio * failed as f64;
+        let clearly = failures as f64 >= CLEARLY * run.ratio * failed as f64;
         let all = failures + failed + succeeded;
         succeeded > 0 && clearly && all_by_chance(failures, failures + failed, all) <= CHANCE
     }
