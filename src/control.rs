@@ -19,6 +19,7 @@ pub mod readdress;
 pub mod renew;
 pub mod steering;
 pub mod store;
+pub mod trial;
 pub mod trust;
 pub mod view;
 pub mod watch;
@@ -32,8 +33,10 @@ use crate::control::certificates::Ledger;
 use crate::control::origin::{Kept, Origin};
 use crate::control::steering::Steering;
 use crate::control::store::Store;
+use crate::control::trial::Running;
 use crate::listener::Listeners;
 use crate::routing::table::{Live, Table};
+use crate::routing::trial::Tables;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::events::ConfigRefused;
 use crate::telemetry::metrics::{ApplyOutcome, Metrics};
@@ -139,6 +142,8 @@ pub struct Control {
     admin: Box<dyn Fn(&AdminSettings) + Send + Sync>,
     turns: Turns,
     state: Mutex<State>,
+    /// The candidate that is tried. Locked after the builder and before the state.
+    trial: Mutex<Option<Running>>,
 }
 
 /// What a control plane is made of.
@@ -197,6 +202,7 @@ impl Control {
             admin: parts.admin,
             turns: Turns::default(),
             state: Mutex::new(state),
+            trial: Mutex::new(None),
         };
         // So that the first scrape knows of every certificate.
         control.renew();
@@ -288,9 +294,16 @@ impl Control {
         config::unfill(why, text, self.file.parent().unwrap_or(Path::new("")), &*self.environment)
     }
 
-    /// A table was replaced. Others that no request reads any more go.
-    fn retire(&self, table: Arc<Table>) {
-        self.state().retired.push(table);
+    /// Tables were replaced. Those that no request reads any more go.
+    fn retire(&self, before: Arc<Tables>) {
+        let mut state = self.state();
+        for table in before.all() {
+            if !state.retired.iter().any(|retired| Arc::ptr_eq(retired, table)) {
+                state.retired.push(table.clone());
+            }
+        }
+        drop(state);
+        drop(before);
         self.drop_unread();
     }
 

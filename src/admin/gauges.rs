@@ -93,7 +93,7 @@ fn gateway(view: &GatewayView) -> Vec<Family> {
             "tidegate_rollout_stage_percent",
             "Share of clients that a running rollout serves; 0 while none runs.",
             &[],
-            0.0,
+            view.rollout.as_ref().map_or(0.0, |rollout| 100.0 * rollout.share),
         ),
     ]
 }

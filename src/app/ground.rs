@@ -62,7 +62,7 @@ impl Ground {
         if boot.again {
             builder.forgive_certificates();
         }
-        let table = builder.build(plan).map_err(anyhow::Error::msg)?;
+        let table = builder.build(plan, 1).map_err(anyhow::Error::msg)?;
         builder.commit(plan);
         Ok((builder, Arc::new(Live::new(Arc::new(table)))))
     }

@@ -5,8 +5,11 @@ use crate::config::plan::Plan;
 use crate::control::apply::Receipt;
 use crate::control::build::Builder;
 use crate::control::origin::Kept;
+use crate::control::trial::Tried;
 use crate::control::{Active, Control, Outcome};
 use crate::listener::{BindError, Change};
+use crate::routing::table::Table;
+use crate::routing::trial::Tables;
 use crate::telemetry::events::{ConfigApplied, RampConflict};
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -53,15 +56,21 @@ impl Control {
         Ok(Receipt { persisted, ..receipt })
     }
 
-    /// Everything but the disk.
+    /// Everything but the disk. A candidate that is tried becomes active as it was built, with all that it knows by now;
+    /// any other version ends its trial.
     fn swap(&self, builder: &mut Builder, active: Active) -> Result<Receipt, String> {
         let (plan, origin) = (active.plan.clone(), active.origin.clone());
-        let table = Arc::new(builder.build(&plan)?);
+        let tried = self.tried().filter(|tried| tried.plan == plan);
+        let table = match &tried {
+            Some(tried) => tried.table.clone(),
+            None => Arc::new(builder.build(&plan, self.next_number())?),
+        };
         let doors = self.prepare_doors(&plan)?;
         let (number, hash) = (table.number, plan.hash.clone());
         let mut notices = plan.notices.clone();
         // Routes before doors: who comes in by a new door finds the routes that name it.
-        let before = self.steering.swap(table.clone());
+        let (was, before) = self.make_stable(table.clone(), tried.as_ref())?;
+        tried.iter().for_each(|tried| builder.take_up(std::mem::take(&mut *tried.wishes())));
         let warnings = doors.commit();
         {
             // Together, and after the doors: who sees the version finds all of it, and whose it is.
@@ -69,13 +78,13 @@ impl Control {
             notices.extend(only_at_start(&state.active.plan, &plan));
             state.active = active;
             state.number = number;
-            state.retired.push(before.clone());
         }
+        self.retire(before);
         builder.commit(&plan);
         (self.admin)(&plan.admin);
         self.access_log.retarget(&plan.access_log.target);
         self.access_log.reopen();
-        let conflicts = self.steering.conflicts(&before, &table);
+        let conflicts = self.steering.conflicts(&was, &table);
         conflicts.iter().for_each(|notice| RampConflict { notice }.emit());
         notices.extend(warnings.into_iter().chain(conflicts));
         ConfigApplied {
@@ -88,6 +97,24 @@ impl Control {
         }
         .emit();
         Ok(Receipt { number, hash, changed: true, persisted: false, notices })
+    }
+
+    /// The swap itself: the stable table as it was built, and what served before.
+    fn make_stable(
+        &self,
+        table: Arc<Table>,
+        tried: Option<&Tried>,
+    ) -> Result<(Arc<Table>, Arc<Tables>), String> {
+        let mut trial = self.running();
+        let gone = |tried| !trial.as_ref().is_some_and(|running| running.is(tried));
+        if tried.is_some_and(gone) {
+            return Err("the version was withdrawn while it was being made active".to_owned());
+        }
+        let was = trial.as_ref().map_or_else(|| self.live.load(), |running| running.stable.clone());
+        // Whatever is tried ends with it, in the same step.
+        let before = self.steering.swap(table);
+        *trial = None;
+        Ok((was, before))
     }
 
     /// Everything about the street doors that can fail.

@@ -15,8 +15,8 @@ use crate::balancing::shares::Shares;
 use crate::balancing::{Backend, Cluster, Levelled};
 use crate::config::plan::{Plan, UpstreamPlan};
 use crate::control::build::backends::{Identity, Own};
-use crate::control::keyrings::Keyrings;
-use crate::control::trust::Trusts;
+use crate::control::keyrings::{Errands, Keyrings};
+use crate::control::trust::{Aside, Trusts};
 use crate::filters::forwarded::TrustedProxies;
 use crate::permit::Counter;
 use crate::routing::Ambiguity;
@@ -36,7 +36,6 @@ use std::sync::{Arc, Weak};
 #[derive(Debug)]
 pub struct Builder {
     cores: usize,
-    number: u64,
     metrics: Arc<Metrics>,
     directory: Arc<Directory>,
     descriptors: Arc<Descriptors>,
@@ -54,6 +53,14 @@ pub struct Builder {
     /// What the table being built wants of endpoints that the active table may share: it becomes true when the
     /// table becomes active, and is forgotten when it does not.
     later: Vec<(Arc<Endpoint>, Waits, u32)>,
+}
+
+/// What a table that was built and is not active wants of what the active one has too.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    trusts: Aside,
+    errands: Errands,
+    endpoints: Vec<(Arc<Endpoint>, Waits, u32)>,
 }
 
 /// Parts by key, for as long as somebody uses them.
@@ -90,7 +97,6 @@ impl Builder {
         let keyrings = Arc::new(Keyrings::new(None, directory.clone()));
         Builder {
             cores,
-            number: 0,
             metrics,
             directory,
             descriptors,
@@ -109,6 +115,11 @@ impl Builder {
         }
     }
 
+    /// How many cores what it builds is for.
+    pub fn cores(&self) -> usize {
+        self.cores
+    }
+
     /// Keys that tokens are checked with are fetched and kept by `keyrings`; without, by nobody.
     pub fn use_keyrings(&mut self, keyrings: Arc<Keyrings>) {
         self.keyrings = keyrings;
@@ -120,14 +131,14 @@ impl Builder {
         self.trusts.forgive();
     }
 
-    /// Builds the table of a plan, with the next number.
+    /// Builds the table of a plan, under this number.
     ///
     /// # Errors
     /// Files of TLS towards backends that cannot be used, by name. Those that the active table uses already are
     /// not read again.
-    pub fn build(&mut self, plan: &Plan) -> Result<Table, String> {
+    pub fn build(&mut self, plan: &Plan, number: u64) -> Result<Table, String> {
         self.trusts.begin(false);
-        self.table(plan)
+        self.table(plan, number)
     }
 
     /// Builds the table of the active plan again, under its own number: its text is the same, what its files
@@ -135,10 +146,9 @@ impl Builder {
     ///
     /// # Errors
     /// See [`Builder::build`].
-    pub fn rebuild(&mut self, plan: &Plan) -> Result<Table, String> {
+    pub fn rebuild(&mut self, plan: &Plan, number: u64) -> Result<Table, String> {
         self.trusts.begin(true);
-        let table = self.table(plan)?;
-        Ok(Table { number: self.number, ..table })
+        self.table(plan, number)
     }
 
     /// Builds those upstreams of the active table again whose names have other addresses now; nothing if all are as
@@ -168,18 +178,76 @@ impl Builder {
         Ok(Some(Table { upstreams: upstreams?, ..active.clone() }))
     }
 
-    /// The table of this plan is active: its number is taken, and what only older ones used may go.
+    /// The table of this plan is active; what only older ones used may go.
     pub fn commit(&mut self, plan: &Plan) {
-        self.number += 1;
-        self.recommit(plan);
-    }
-
-    /// The same for a table that was rebuilt and takes no number.
-    pub fn recommit(&mut self, plan: &Plan) {
         self.trusts.commit();
         self.keyrings.commit();
         self.directory.ask(&plan.gateway.resolver);
         self.settle(plan);
+    }
+
+    /// What was built last does not become active now: what it wants of what the active table has is kept for later.
+    pub fn set_aside(&mut self) -> Wishes {
+        Wishes {
+            trusts: self.trusts.set_aside(),
+            errands: self.keyrings.set_aside(),
+            endpoints: std::mem::take(&mut self.later),
+        }
+    }
+
+    /// What was set aside becomes active now; [`Builder::commit`] belongs to it.
+    pub fn take_up(&mut self, wishes: Wishes) {
+        self.trusts.take_up(wishes.trusts);
+        self.keyrings.take_up(wishes.errands);
+        self.later = wishes.endpoints;
+    }
+
+    /// The same for what [`Builder::readdress`] wants; [`Builder::settle`] belongs to it.
+    pub fn take_up_addresses(&mut self, wishes: Wishes) {
+        self.later = wishes.endpoints;
+    }
+
+    /// The same as [`Builder::readdress`] for a table that was set aside.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn readdress_aside(
+        &mut self,
+        plan: &Plan,
+        table: &Table,
+        wishes: &mut Wishes,
+    ) -> Result<Option<Table>, String> {
+        self.trusts.trade(&mut wishes.trusts);
+        let built = self.readdress(plan, table);
+        self.trusts.trade(&mut wishes.trusts);
+        // Where an endpoint is wanted twice, the last word is the one that counts.
+        wishes.endpoints.append(&mut self.later);
+        let holds = |endpoint: &Arc<Endpoint>| Arc::strong_count(endpoint) > 1;
+        wishes.endpoints.retain(|(endpoint, ..)| holds(endpoint));
+        built
+    }
+
+    /// Whether files of a table that was set aside hold something new.
+    pub fn is_renewed_aside(&mut self, wishes: &mut Wishes) -> bool {
+        self.trusts.trade(&mut wishes.trusts);
+        let changed = self.trusts.look().iter().any(|found| matches!(found.changed, Ok(true)));
+        self.trusts.trade(&mut wishes.trusts);
+        changed
+    }
+
+    /// The same as [`Builder::rebuild`] for a table that was set aside.
+    ///
+    /// # Errors
+    /// See [`Builder::build`].
+    pub fn rebuild_aside(&mut self, plan: &Plan, number: u64, wishes: &mut Wishes) -> Result<Table, String> {
+        self.trusts.trade(&mut wishes.trusts);
+        let built = self.rebuild(plan, number);
+        self.trusts.trade(&mut wishes.trusts);
+        let renewed = self.set_aside();
+        if built.is_ok() {
+            *wishes = renewed;
+        }
+        built
     }
 
     /// The same for a table that has only other addresses.
@@ -215,7 +283,7 @@ impl Builder {
         &self.trusts
     }
 
-    fn table(&mut self, plan: &Plan) -> Result<Table, String> {
+    fn table(&mut self, plan: &Plan, number: u64) -> Result<Table, String> {
         self.later.clear();
         let upstreams: Result<Vec<_>, String> = plan
             .upstreams
@@ -240,7 +308,7 @@ impl Builder {
             .collect();
         let auths = auths?;
         Ok(Table {
-            number: self.number + 1,
+            number,
             hash: plan.hash.clone(),
             matcher: Arc::new(matcher),
             routes: plan.routes.iter().map(|(_, settings)| self.route(settings)).collect(),
@@ -253,6 +321,8 @@ impl Builder {
             max_buffered: plan.gateway.max_buffered,
             trusted_proxies: TrustedProxies::new(plan.gateway.trusted_proxies.clone()),
             access_log: plan.access_log.clone(),
+            cohort: plan.rollout.cohort.clone(),
+            guest: None,
         })
     }
 
@@ -261,6 +331,7 @@ impl Builder {
             settings: settings.clone(),
             counts: self.routes.get_or(settings.name.clone(), admission::RouteCounts::default),
             metrics: self.metrics.route(&settings.name),
+            part: None,
         }
     }
 
@@ -295,6 +366,7 @@ impl Builder {
                 .get_or(upstream.name.clone(), || admission::Shared::new(&upstream.name, cores)),
             cluster: Arc::new(cluster),
             metrics,
+            part: None,
         })
     }
 }

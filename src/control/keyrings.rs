@@ -68,6 +68,10 @@ struct Source {
     unsaved: AtomicBool,
 }
 
+/// What a version that was built and is not active wants of sources that the active one uses too.
+#[derive(Debug, Default)]
+pub(super) struct Errands(Vec<(Arc<Source>, Arc<Errand>)>);
+
 /// The upstream that a set is fetched from, as the table being built has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Way<'a>(pub &'a Cluster);
@@ -120,6 +124,16 @@ impl Keyrings {
         for (source, errand) in self.sources().later.drain(..) {
             source.errand.store(errand);
         }
+    }
+
+    /// Takes away what the version that was built wants, to become so later or never.
+    pub(super) fn set_aside(&self) -> Errands {
+        Errands(std::mem::take(&mut self.sources().later))
+    }
+
+    /// What was set aside is what the version that was built wants.
+    pub(super) fn take_up(&self, errands: Errands) {
+        self.sources().later = errands.0;
     }
 
     /// Forgets what the version that was built wanted, and sources that nobody uses.

@@ -16,7 +16,8 @@ use crate::control::view::{
 use crate::listener::Listener;
 use crate::listener::limits::Refusal;
 use crate::request::Class;
-use crate::routing::table::{Table, Upstream};
+use crate::routing::table::Upstream;
+use crate::routing::trial::Tables;
 use crate::runtime::watchdog::Heartbeats;
 use crate::server::process::Process;
 use crate::telemetry::metrics::RetryOutcome;
@@ -47,14 +48,15 @@ pub struct Observatory {
 impl Observatory {
     /// The whole gateway.
     pub fn view(&self) -> GatewayView {
-        let table = self.control.live.load();
+        let tables = self.control.live.tables();
+        let table = &tables.stable;
         let workers = self.workers(table.highest_class());
         let stuck = workers.iter().any(|worker| worker.stuck);
         let draining = self.process.is_draining();
         let started = self.ready.load(Relaxed);
         let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
-        reasons.extend(self.control.steering().reasons(&table));
-        let auths = auths::auths(&table);
+        reasons.extend(self.control.steering().reasons(table));
+        let auths = auths::auths(&tables);
         reasons.extend(auths.iter().filter_map(AuthView::reason));
         let version = self.version();
         let now = self.epoch_nanos();
@@ -74,9 +76,10 @@ impl Observatory {
             max_buffered_bytes: table.max_buffered,
             workers,
             listeners: self.listeners(),
-            upstreams: upstreams(&table, self.control.steering().sight(&table), now),
+            upstreams: upstreams(&tables, self.control.steering().sight(tables.upstreams()), now),
             lookups: names::lookups(self.control.lookups()),
             auths,
+            rollout: self.control.trial().map(|trial| trial.view()),
         };
         self.add_certificates(&mut view);
         view
@@ -171,8 +174,9 @@ impl Observatory {
     }
 }
 
-fn upstreams(table: &Table, sights: Vec<UpstreamSight>, now: u64) -> Vec<UpstreamView> {
-    table.upstreams.iter().zip(sights).map(|(upstream, sight)| upstream_view(upstream, sight, now)).collect()
+/// Those of the stable version, and those that only a candidate has.
+fn upstreams(tables: &Tables, sights: Vec<UpstreamSight>, now: u64) -> Vec<UpstreamView> {
+    tables.upstreams().zip(sights).map(|(upstream, sight)| upstream_view(upstream, sight, now)).collect()
 }
 
 /// That a core refuses classes, and why.

@@ -41,17 +41,21 @@ impl Control {
         let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
         let found = builder.trusts().look();
         let changed = found.iter().any(|found| matches!(found.changed, Ok(true)));
-        if changed {
-            let plan = self.state().active.plan.clone();
-            match builder.rebuild(&plan) {
-                Ok(table) => {
-                    let before = self.steering.swap(Arc::new(table));
-                    builder.recommit(&plan);
-                    self.state().retired.push(before);
-                }
-                // Nothing of it can fail that did not fail when the version became active.
-                Err(error) => tracing::error!(error, "the table cannot be built again"),
-            }
+        let (plan, number) = {
+            let state = self.state();
+            (state.active.plan.clone(), state.number)
+        };
+        let tried = self.tried();
+        // Nothing of it can fail that did not fail when the version became active.
+        let cannot = |error: String| tracing::error!(error, "the table cannot be built again");
+        if changed && let Ok(table) = builder.rebuild(&plan, number).map_err(cannot) {
+            self.put(Some(Arc::new(table)), tried.as_ref().map(|tried| (tried, None)));
+            builder.commit(&plan);
+        }
+        if let Some(tried) = &tried
+            && let Ok(Some(table)) = tried.renew(&mut builder).map_err(cannot)
+        {
+            self.put(None, Some((tried, Some(table))));
         }
         let look = |TrustFound { upstream, client, changed }| {
             let used = builder.trusts().active(&upstream).unwrap_or(&client);

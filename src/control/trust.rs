@@ -21,6 +21,10 @@ pub struct Trusts {
     started: bool,
 }
 
+/// The clients of a table that was built and is not active.
+#[derive(Debug, Default)]
+pub(super) struct Aside(HashMap<Arc<str>, Trust>);
+
 /// One upstream's.
 #[derive(Clone, Debug)]
 struct Trust {
@@ -89,6 +93,21 @@ impl Trusts {
         self.active = std::mem::take(&mut self.next);
         self.started = true;
         self.forgiving = false;
+    }
+
+    /// Takes away what was built, to become active later or never.
+    pub(super) fn set_aside(&mut self) -> Aside {
+        Aside(std::mem::take(&mut self.next))
+    }
+
+    /// What was set aside is what was built.
+    pub(super) fn take_up(&mut self, aside: Aside) {
+        self.next = aside.0;
+    }
+
+    /// Swaps what is active with what was set aside, so that the other's table can be built again.
+    pub(super) fn trade(&mut self, aside: &mut Aside) {
+        std::mem::swap(&mut self.active, &mut aside.0);
     }
 
     /// Reads the files of every upstream of the active table. Changes nothing.

@@ -59,6 +59,34 @@ pub struct GatewayView {
     /// Who may pass.
     #[serde(default)]
     pub auths: Vec<AuthView>,
+    /// The candidate that serves a share of the clients, if there is one.
+    #[serde(default)]
+    pub rollout: Option<RolloutView>,
+}
+
+/// A candidate beside the active version.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RolloutView {
+    /// Which.
+    pub candidate: CandidateView,
+    /// The part of the clients that it is to serve, 0 to 1.
+    pub share: f64,
+    /// The part of the requests that it was given since this stage began; nothing before the first one.
+    pub realised_share: Option<f64>,
+    /// Each request is given for itself, at random: there are too few clients to choose among, or one of them is more
+    /// than the share.
+    pub per_request: bool,
+    /// Its requests that are in flight for too long now.
+    pub overdue: u32,
+}
+
+/// A version that is not active yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CandidateView {
+    /// Its number.
+    pub number: u64,
+    /// Blake3 of its text, hex.
+    pub hash: String,
 }
 
 /// The active version.

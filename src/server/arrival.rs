@@ -210,7 +210,9 @@ fn miss(miss: Miss) -> Reject {
 /// # Errors
 /// `process_limit` when there are too many.
 pub fn enter_stream(client: &Client, chosen: &Chosen) -> Result<ProcessPermit, Reject> {
-    let permit = client.station.shared.process.enter_stream(chosen.table().max_streams);
+    let table = chosen.table();
+    let part = table.guest.as_ref().map(|guest| &guest.streams);
+    let permit = client.station.shared.process.enter_stream(table.max_streams, part);
     permit.ok_or_else(|| {
         shed(client, chosen, Reason::ProcessLimit, "the gateway holds as many streams as it may")
     })
