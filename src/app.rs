@@ -137,7 +137,8 @@ fn start(
     let beats = Arc::new(AtomicU64::new(0));
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
     let keeper = run_keeper(steering.clone(), boot.store.clone(), stop.clone())?;
-    let admin_thread = serve_admin(admin_socket, socket_home, (state, steering), beating, stop.clone())?;
+    let admin_thread =
+        serve_admin(admin_socket, socket_home, (state, steering, control.clone()), beating, stop.clone())?;
     observatory.ready.store(true, Relaxed);
     // Before the background thread, which writes the same file after a change.
     boot.announce(options, admin, &street.listeners.bound());

@@ -6,6 +6,7 @@
 
 mod activate;
 pub mod apply;
+pub mod baseline;
 pub mod build;
 pub mod certificates;
 pub mod checks;
@@ -28,12 +29,13 @@ use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
 use crate::config::{self, Checked, Environment};
 use crate::control::apply::Turns;
+use crate::control::baseline::Baseline;
 use crate::control::build::Builder;
 use crate::control::certificates::Ledger;
 use crate::control::origin::{Kept, Origin};
 use crate::control::steering::Steering;
 use crate::control::store::Store;
-use crate::control::trial::Running;
+use crate::control::trial::Trials;
 use crate::listener::Listeners;
 use crate::routing::table::{Live, Table};
 use crate::routing::trial::Tables;
@@ -45,6 +47,7 @@ use crate::upstream::discovery::directory::Lookups;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Where a change came from, as the log says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,8 +145,10 @@ pub struct Control {
     admin: Box<dyn Fn(&AdminSettings) + Send + Sync>,
     turns: Turns,
     state: Mutex<State>,
-    /// The candidate that is tried. Locked after the builder and before the state.
-    trial: Mutex<Option<Running>>,
+    /// What is tried. Locked after the builder, and never together with the state.
+    trials: Mutex<Trials>,
+    /// What routes did in the last five minutes.
+    baseline: Baseline,
 }
 
 /// What a control plane is made of.
@@ -197,12 +202,13 @@ impl Control {
             builder: Mutex::new(parts.builder),
             names: parts.names,
             store: parts.store,
+            baseline: Baseline::new(parts.metrics.clone()),
             metrics: parts.metrics,
             access_log: parts.access_log,
             admin: parts.admin,
             turns: Turns::default(),
             state: Mutex::new(state),
-            trial: Mutex::new(None),
+            trials: Mutex::default(),
         };
         // So that the first scrape knows of every certificate.
         control.renew();
@@ -325,6 +331,17 @@ impl Control {
         }
         let plan = self.state().active.plan.clone();
         self.builder.lock().unwrap_or_else(PoisonError::into_inner).forget_unused(&plan);
+    }
+
+    /// What routes did in the last five minutes.
+    pub fn baseline(&self) -> &Baseline {
+        &self.baseline
+    }
+
+    /// Looks at what cores count, ten times a second: what routes usually do, and what is too long for them.
+    pub fn look_on(&self, now: Instant) {
+        self.baseline.tick(now);
+        self.follow_patience(now);
     }
 
     /// Checks a text as if it stood in the file. Takes long for a long text, and reads local files.

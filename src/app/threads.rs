@@ -37,12 +37,12 @@ use tokio_util::sync::CancellationToken;
 pub fn serve_admin(
     socket: TcpListener,
     socket_home: Option<PathBuf>,
-    (state, steering): (Arc<AdminState>, Arc<Steering>),
+    (state, steering, control): (Arc<AdminState>, Arc<Steering>, Arc<Control>),
     beating: Option<(Duration, Arc<AtomicU64>)>,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
-        tokio::task::spawn_local(steer(steering));
+        tokio::task::spawn_local(steer(steering, control));
         if let Some((every, beats)) = beating {
             tokio::task::spawn_local(async move {
                 let mut ticks = tokio::time::interval(every);
@@ -73,12 +73,15 @@ pub fn serve_admin(
     runtime::spawn("admin", main).map(|(_, thread)| thread)
 }
 
-/// Lets ramps take their steps, and references be learned, for as long as the admin thread lives.
-async fn steer(steering: Arc<Steering>) {
+/// Lets ramps take their steps, references be learned, and what routes usually do be known, for as long as the admin
+/// thread lives.
+async fn steer(steering: Arc<Steering>, control: Arc<Control>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
-        steering.tick(ticks.tick().await.into_std());
+        let now = ticks.tick().await.into_std();
+        steering.tick(now);
+        control.look_on(now);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::config::plan::Plan;
 use crate::control::apply::Receipt;
 use crate::control::build::Builder;
 use crate::control::origin::Kept;
-use crate::control::trial::Tried;
+use crate::control::trial::{Trials, Tried};
 use crate::control::{Active, Control, Outcome};
 use crate::listener::{BindError, Change};
 use crate::routing::table::Table;
@@ -105,15 +105,17 @@ impl Control {
         table: Arc<Table>,
         tried: Option<&Tried>,
     ) -> Result<(Arc<Table>, Arc<Tables>), String> {
-        let mut trial = self.running();
-        let gone = |tried| !trial.as_ref().is_some_and(|running| running.is(tried));
+        let mut trials = self.trials();
+        let gone = |tried| !trials.running.as_ref().is_some_and(|running| running.is(tried));
         if tried.is_some_and(gone) {
             return Err("the version was withdrawn while it was being made active".to_owned());
         }
-        let was = trial.as_ref().map_or_else(|| self.live.load(), |running| running.stable.clone());
+        let running = trials.running.as_ref();
+        let was = running.map_or_else(|| self.live.load(), |running| running.stable.clone());
+        let watched = running.filter(|_| tried.is_some()).map(|running| running.tallies.clone());
         // Whatever is tried ends with it, in the same step.
-        let before = self.steering.swap(table);
-        *trial = None;
+        let before = self.steering.replace(Tables { watched: watched.clone(), ..Tables::only(table) });
+        *trials = Trials::over(watched);
         Ok((was, before))
     }
 

@@ -55,7 +55,8 @@ impl Control {
             return true;
         }
         stable.iter().for_each(|after| tell(&active, after));
-        let both = tried.as_ref().zip(candidate.as_ref());
+        // Mostly both have the same names, which are told of once.
+        let both = tried.as_ref().zip(candidate.as_ref()).filter(|_| stable.is_none());
         both.iter().for_each(|(before, after)| tell(&before.table, after));
         // Requests on tables of before may last for days; the others are not waited for by anyone.
         let is_stable = stable.is_some();

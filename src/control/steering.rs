@@ -201,7 +201,11 @@ impl Steering {
     pub fn replace(&self, tables: Tables) -> Arc<Tables> {
         let mut state = self.state();
         state.tables.retain(|table| table.strong_count() > 0);
-        state.tables.extend(tables.all().map(Arc::downgrade));
+        for table in tables.all() {
+            if !state.tables.iter().any(|known| Weak::as_ptr(known) == Arc::as_ptr(table)) {
+                state.tables.push(Arc::downgrade(table));
+            }
+        }
         state.level();
         if let Some(trial) = &tables.trial {
             state.people.begin(trial);

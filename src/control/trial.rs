@@ -19,6 +19,10 @@ use crate::routing::trial::choice::Choice;
 use crate::routing::trial::tallies::Tallies;
 use crate::routing::trial::{Side, Tables, Trial};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often what counts as too long is worked out.
+const FOLLOW: Duration = Duration::from_secs(1);
 
 /// A version that may become active.
 #[derive(Clone, Debug)]
@@ -43,6 +47,29 @@ impl Candidate {
     }
 }
 
+/// What is tried, or was until it became everyone's.
+#[derive(Debug, Default)]
+pub(super) struct Trials {
+    /// The candidate.
+    pub(super) running: Option<Running>,
+    /// Where the active version's requests go on counting, while it is watched.
+    pub(super) watched: Option<Arc<Tallies>>,
+    /// When what counts as too long was last worked out.
+    followed: Option<Instant>,
+}
+
+impl Trials {
+    /// Nothing is tried; the active version may be watched.
+    pub(super) fn over(watched: Option<Arc<Tallies>>) -> Self {
+        Trials { running: None, watched, followed: None }
+    }
+
+    fn tallies(&self) -> Option<Arc<Tallies>> {
+        let tried = self.running.as_ref().map(|running| &running.tallies);
+        tried.or(self.watched.as_ref()).cloned()
+    }
+}
+
 /// A candidate that is tried.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -56,7 +83,7 @@ pub(super) struct Running {
     share: Share,
     fact: Fact,
     occasion: u64,
-    tallies: Arc<Tallies>,
+    pub(super) tallies: Arc<Tallies>,
     choice: Arc<Choice>,
     parts: Arc<Parts>,
     /// Requests of both sides when the stage began.
@@ -76,7 +103,7 @@ impl Running {
             choice: self.choice.clone(),
             parts: self.parts.clone(),
         };
-        Tables { stable, trial: Some(trial) }
+        Tables { stable, trial: Some(trial), watched: None }
     }
 
     /// It is still the one that was looked at.
@@ -165,7 +192,7 @@ impl Control {
     /// What keeps it from being built, or that another one is tried. Nothing is changed then.
     pub fn offer(&self, candidate: Candidate, share: Share, fact: Fact) -> Result<(), String> {
         let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = self.running().as_ref() {
+        if let Some(running) = &self.trials().running {
             return Err(format!("version {} is being tried", running.candidate.number));
         }
         let built = builder.build(&candidate.plan, candidate.number);
@@ -191,10 +218,10 @@ impl Control {
             began: [0; 2],
         };
         // Another one comes only by whoever has the builder.
-        let mut trial = self.running();
+        let mut trials = self.trials();
         let before = self.steering.replace(running.tables());
-        *trial = Some(running);
-        drop((trial, builder));
+        *trials = Trials { running: Some(running), ..Trials::default() };
+        drop((trials, builder));
         self.retire(before);
         Ok(())
     }
@@ -202,12 +229,12 @@ impl Control {
     /// Lets the candidate serve another share; a larger one holds everyone of a smaller one. Waits for nobody. False when
     /// none is tried.
     pub fn widen(&self, share: Share) -> bool {
-        let mut trial = self.running();
-        let Some(running) = trial.as_mut() else { return false };
+        let mut trials = self.trials();
+        let Some(running) = trials.running.as_mut() else { return false };
         running.share = share;
         running.began = running.chosen();
         let before = self.steering.replace(running.tables());
-        drop(trial);
+        drop(trials);
         self.retire(before);
         true
     }
@@ -215,20 +242,39 @@ impl Control {
     /// Ends the trial: new requests find the stable version only, those in flight finish on the version that they began
     /// with. Waits for nobody, also while something is being built. False when none is tried.
     pub fn withdraw(&self) -> bool {
-        let mut trial = self.running();
-        let Some(running) = trial.take() else { return false };
+        let mut trials = self.trials();
+        let Some(running) = trials.running.take() else { return false };
         let before = self.steering.swap(running.stable.clone());
-        drop((trial, running));
+        drop(trials);
+        drop(running);
         self.retire(before);
         true
     }
 
-    /// Makes the candidate active for everyone, as it was built. Blocks on files and sockets: for the background thread.
+    /// The active version, which was tried until it became everyone's, is not watched any more.
+    pub fn stop_watching(&self) {
+        let mut trials = self.trials();
+        if trials.running.is_some() || trials.watched.take().is_none() {
+            return;
+        }
+        let before = self.steering.swap(self.live.load());
+        drop(trials);
+        self.retire(before);
+    }
+
+    /// What became of requests: of both sides while one is tried, and of the candidate after it became everyone's, until
+    /// [`Control::stop_watching`].
+    pub fn tallies(&self) -> Option<Arc<Tallies>> {
+        self.trials().tallies()
+    }
+
+    /// Makes the candidate active for everyone, as it was built, and goes on counting what becomes of its requests.
+    /// Blocks on files and sockets: for the background thread.
     ///
     /// # Errors
     /// That none is tried, or what its listeners lack; it is tried on then.
     pub fn promote(&self) -> Result<Receipt, String> {
-        let candidate = self.running().as_ref().map(|running| running.candidate.clone());
+        let candidate = self.trials().running.as_ref().map(|running| running.candidate.clone());
         let candidate = candidate.ok_or("no version is being tried")?;
         let text = candidate.text.clone();
         self.activate(candidate.into_active()).map_err(|why| self.unfilled(&why, &text))
@@ -236,8 +282,8 @@ impl Control {
 
     /// The trial, if there is one.
     pub fn trial(&self) -> Option<TrialSight> {
-        let trial = self.running();
-        let running = trial.as_ref()?;
+        let trials = self.trials();
+        let running = trials.running.as_ref()?;
         let chosen = running.chosen();
         let requests = [0, 1].map(|side| chosen[side].saturating_sub(running.began[side]));
         let all: u64 = requests.iter().sum();
@@ -253,12 +299,17 @@ impl Control {
         })
     }
 
-    /// Lets what counts as too long follow what the stable version takes. Called once a second or so by whoever judges.
-    pub fn follow_patience(&self) {
-        let trial = self.running();
-        let Some(running) = trial.as_ref() else { return };
-        let (tallies, table) = (running.tallies.clone(), running.table.clone());
-        drop(trial);
+    /// Lets what counts as too long follow what the stable version takes: once a second.
+    pub(super) fn follow_patience(&self, now: Instant) {
+        let tallies = {
+            let mut trials = self.trials();
+            let told = trials.followed.filter(|told| now.saturating_duration_since(*told) < FOLLOW);
+            let Some(tallies) = trials.tallies().filter(|_| told.is_none()) else { return };
+            trials.followed = Some(now);
+            tallies
+        };
+        let tables = self.live.tables();
+        let table = tables.candidate().unwrap_or(&tables.stable);
         for route in table.routes.iter() {
             let settings = &route.settings;
             let objective = match settings.action {
@@ -269,14 +320,14 @@ impl Control {
         }
     }
 
-    /// The trial that runs, locked; never for longer than a swap takes. Whoever swaps tables has it.
-    pub(super) fn running(&self) -> MutexGuard<'_, Option<Running>> {
-        self.trial.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is tried, locked; never for longer than a swap takes. Whoever swaps tables has it.
+    pub(super) fn trials(&self) -> MutexGuard<'_, Trials> {
+        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The candidate that is tried, to be worked on by whoever has the builder.
     pub(super) fn tried(&self) -> Option<Tried> {
-        self.running().as_ref().map(|running| Tried {
+        self.trials().running.as_ref().map(|running| Tried {
             plan: running.candidate.plan.clone(),
             table: running.table.clone(),
             stable: running.stable.clone(),
@@ -287,23 +338,24 @@ impl Control {
     /// Swaps in tables of the same versions that were built again, each where it is new. `tried` is the candidate that
     /// was looked at when that began; one that was withdrawn since then stays out.
     pub(super) fn put(&self, stable: Option<Arc<Table>>, tried: Option<(&Tried, Option<Arc<Table>>)>) {
-        let mut trial = self.running();
-        let before = match (trial.as_mut(), tried) {
+        let mut trials = self.trials();
+        let watched = trials.watched.clone();
+        let before = match (trials.running.as_mut(), tried) {
             (Some(running), Some((seen, table))) if running.is(seen) => {
                 running.stable = stable.unwrap_or_else(|| running.stable.clone());
                 running.table = table.unwrap_or_else(|| running.table.clone());
                 Some(self.steering.replace(running.tables()))
             }
             // Nobody offers one while the builder is held.
-            _ => stable.map(|stable| self.steering.swap(stable)),
+            _ => stable.map(|stable| self.steering.replace(Tables { watched, ..Tables::only(stable) })),
         };
-        drop(trial);
+        drop(trials);
         before.into_iter().for_each(|before| self.retire(before));
     }
 
     /// The number of the next version.
     pub(super) fn next_number(&self) -> u64 {
-        let tried = self.running().as_ref().map_or(0, |running| running.candidate.number);
+        let tried = self.trials().running.as_ref().map_or(0, |running| running.candidate.number);
         self.state().number.max(tried) + 1
     }
 }
@@ -321,3 +373,6 @@ fn unresolved(table: &Table) -> Vec<String> {
     });
     waits.map(|group| group.settings.address.to_string()).collect()
 }
+
+#[cfg(test)]
+mod tests;

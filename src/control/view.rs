@@ -77,7 +77,7 @@ pub struct RolloutView {
     /// than the share.
     pub per_request: bool,
     /// Its requests that are in flight for too long now.
-    pub overdue: u32,
+    pub overdue: u64,
 }
 
 /// A version that is not active yet.

@@ -70,12 +70,23 @@ pub struct Tables {
     pub stable: Arc<Table>,
     /// The candidate, if there is one.
     pub trial: Option<Trial>,
+    /// Set while the stable version, which was tried until it became everyone's, is still watched: its requests go on
+    /// counting where the candidate's did.
+    pub watched: Option<Arc<Tallies>>,
 }
 
 impl Tables {
     /// One version for everyone.
     pub fn only(stable: Arc<Table>) -> Self {
-        Tables { stable, trial: None }
+        Tables { stable, trial: None, watched: None }
+    }
+
+    /// Where its requests count, of the stable table and of the candidate.
+    pub fn scored(&self, side: Side) -> Option<(&Arc<Tallies>, Side)> {
+        match &self.trial {
+            Some(trial) => Some((&trial.tallies, side)),
+            None => self.watched.as_ref().map(|tallies| (tallies, Side::Candidate)),
+        }
     }
 
     /// The candidate's table.

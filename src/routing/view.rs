@@ -13,7 +13,7 @@ use crate::request::Class;
 use crate::request::cohort::{Fact, Key};
 use crate::routing::settings::Action;
 use crate::routing::table::{Route, Table, Upstream};
-use crate::routing::trial::tallies::{Fate, Scores};
+use crate::routing::trial::tallies::{Fate, Scores, Tallies};
 use crate::routing::trial::{Side, Tables, Trial};
 use crate::runtime::bells::Bells;
 use crate::runtime::clock::Clock;
@@ -48,6 +48,8 @@ pub struct View {
 pub struct Views {
     stable: Rc<View>,
     trial: Option<(Trial, Rc<View>)>,
+    /// Where requests count, while versions are compared or watched.
+    pub tallies: Option<Arc<Tallies>>,
 }
 
 impl Views {
@@ -219,11 +221,16 @@ impl Furniture {
     /// lines by name, connections by identity. What is gone is retired: requests in it finish, nothing is kept for later.
     pub fn arrange(&mut self, tables: &Tables) -> Rc<Views> {
         let mut common = Common::default();
-        let stable = self.view(&tables.stable, Side::Stable, tables.trial.as_ref(), &mut common);
-        let trial = tables
-            .trial
-            .as_ref()
-            .map(|trial| (trial.clone(), self.view(&trial.table, Side::Candidate, Some(trial), &mut common)));
+        let scores = |table: &Table, side| {
+            let names = table.routes.iter().map(|route| &route.settings.name);
+            tables.scored(side).map(|(tallies, side)| Scores::new(tallies, side, names))
+        };
+        let (own, other) = (&tables.stable, tables.candidate());
+        let stable = self.view(own, (Side::Stable, scores(own, Side::Stable)), &mut common);
+        let candidate = other
+            .map(|table| self.view(table, (Side::Candidate, scores(table, Side::Candidate)), &mut common));
+        let trial = tables.trial.clone().zip(candidate);
+        let tallies = tables.scored(Side::Stable).map(|(tallies, _)| tallies.clone());
         let Common { mut states, pools } = common;
         // Whoever still waits at an upstream that is gone must hear the bell to the end; and what is kept there
         // for nobody is still to be seen.
@@ -239,10 +246,15 @@ impl Furniture {
         }
         let candidate = trial.as_ref().map(|(_, view)| Rc::downgrade(view));
         self.last = [Rc::downgrade(&stable), candidate.unwrap_or_default()];
-        Rc::new(Views { stable, trial })
+        Rc::new(Views { stable, trial, tallies })
     }
 
-    fn view(&self, table: &Arc<Table>, side: Side, trial: Option<&Trial>, common: &mut Common) -> Rc<View> {
+    fn view(
+        &self,
+        table: &Arc<Table>,
+        (side, scores): (Side, Option<Scores>),
+        common: &mut Common,
+    ) -> Rc<View> {
         // Another table of the same version: only names of some upstreams have other addresses. A request may hold its
         // view for hours, so views share what they have in common.
         let last = self.last[side as usize].upgrade();
@@ -277,8 +289,6 @@ impl Furniture {
         let part = |index: usize| table.guest.as_ref()?.auths.get(index)?.clone();
         let auths = table.auths.iter().enumerate();
         let auth_gates = auths.map(|(index, auth)| auth_gate(auth, &own, part(index))).collect();
-        let names = || table.routes.iter().map(|route| &route.settings.name);
-        let scores = trial.map(|trial| Scores::new(&trial.tallies, side, names()));
         let highest = table.highest_class();
         Rc::new(View { highest, table: table.clone(), gates, own, auth_gates, scores })
     }

@@ -147,8 +147,8 @@ impl Station {
         let now = self.clock.tick();
         // An idle core must not keep an old version alive.
         let views = self.views();
-        if let Some((trial, _)) = views.trial() {
-            tell_overdue(&trial.tallies, self.core, self.ledger.mark_overdue(self.core, now));
+        if let Some(tallies) = &views.tallies {
+            tell_overdue(tallies, self.core, self.ledger.mark_overdue(self.core, now));
         }
         drop(views);
         self.keys.hand_on(&self.shared.live.keys);

@@ -79,13 +79,12 @@ impl Tallies {
     }
 
     /// Requests of a side that are in flight for too long now.
-    pub fn overdue(&self, side: Side) -> u32 {
-        let cores = self.cores.iter().map(|core| core.overdue[side as usize].load(Relaxed));
-        cores.fold(0, u32::saturating_add)
+    pub fn overdue(&self, side: Side) -> u64 {
+        self.cores.iter().map(|core| u64::from(core.overdue[side as usize].load(Relaxed))).sum()
     }
 
     /// Requests of the candidate that are in flight for too long now.
-    pub fn overdue_now(&self) -> u32 {
+    pub fn overdue_now(&self) -> u64 {
         self.overdue(Side::Candidate)
     }
 
