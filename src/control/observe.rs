@@ -9,6 +9,7 @@ use crate::balancing::{Backend, Cluster, Group};
 use crate::control::Control;
 use crate::control::certificates::Owner;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
+use crate::control::trial::TrialSight;
 use crate::control::view::{
     AuthView, BackendView, ClassView, GatewayView, ListenerView, RetriesView, UpstreamView, VersionView,
     WorkerView,
@@ -56,6 +57,8 @@ impl Observatory {
         let started = self.ready.load(Relaxed);
         let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
         reasons.extend(self.control.steering().reasons(table));
+        let trial = self.control.trial();
+        reasons.extend(trial.as_ref().filter(|trial| trial.per_request).map(chosen_at_random));
         let auths = auths::auths(&tables);
         reasons.extend(auths.iter().filter_map(AuthView::reason));
         let version = self.version();
@@ -79,7 +82,7 @@ impl Observatory {
             upstreams: upstreams(&tables, self.control.steering().sight(tables.upstreams()), now),
             lookups: names::lookups(self.control.lookups()),
             auths,
-            rollout: self.control.trial().map(|trial| trial.view()),
+            rollout: trial.map(|trial| trial.view()),
         };
         self.add_certificates(&mut view);
         view
@@ -177,6 +180,16 @@ impl Observatory {
 /// Those of the stable version, and those that only a candidate has.
 fn upstreams(tables: &Tables, sights: Vec<UpstreamSight>, now: u64) -> Vec<UpstreamView> {
     tables.upstreams().zip(sights).map(|(upstream, sight)| upstream_view(upstream, sight, now)).collect()
+}
+
+/// That clients meet both versions in turn, and why.
+fn chosen_at_random(trial: &TrialSight) -> String {
+    format!(
+        "version {} is tried with {:.1} % of the requests, each chosen for itself: there were fewer than 100 clients in \
+         the last minute, or one of them is more than that share",
+        trial.number,
+        100.0 * trial.share.part()
+    )
 }
 
 /// That a core refuses classes, and why.

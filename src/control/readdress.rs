@@ -37,7 +37,7 @@ pub async fn follow_names(control: Arc<Control>) {
 impl Control {
     /// Replaces the tables if names of them have other addresses. A version keeps its number and hash, for its text
     /// is the same. False while another change is under way.
-    fn readdress(&self) -> bool {
+    pub(super) fn readdress(&self) -> bool {
         let mut builder = match self.builder.try_lock() {
             Ok(builder) => builder,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),

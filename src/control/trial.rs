@@ -10,7 +10,7 @@ use crate::control::apply::Receipt;
 use crate::control::build::{Builder, Wishes};
 use crate::control::origin::Origin;
 use crate::control::view::{CandidateView, RolloutView};
-use crate::control::{Active, Control};
+use crate::control::{Active, Cause, Control};
 use crate::request::cohort::{Fact, Share};
 use crate::routing::settings::Action;
 use crate::routing::table::Table;
@@ -275,7 +275,9 @@ impl Control {
     /// That none is tried, or what its listeners lack; it is tried on then.
     pub fn promote(&self) -> Result<Receipt, String> {
         let candidate = self.trials().running.as_ref().map(|running| running.candidate.clone());
-        let candidate = candidate.ok_or("no version is being tried")?;
+        let mut candidate = candidate.ok_or("no version is being tried")?;
+        // It was handed in before; it is active from now on.
+        candidate.origin.since = Origin::now(Cause::Api, None, None).since;
         let text = candidate.text.clone();
         self.activate(candidate.into_active()).map_err(|why| self.unfilled(&why, &text))
     }

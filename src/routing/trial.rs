@@ -14,6 +14,7 @@ use crate::routing::table::{Table, Upstream};
 use crate::telemetry::cells::CoreId;
 use caps::Parts;
 use choice::Choice;
+use std::collections::HashSet;
 use std::sync::Arc;
 use tallies::Tallies;
 
@@ -101,8 +102,10 @@ impl Tables {
 
     /// Every upstream once by its name: those of the stable version, and those that only the candidate has.
     pub fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
-        let known = |name: &str| self.stable.upstreams.iter().any(|upstream| *upstream.name == *name);
+        let stable = self.stable.upstreams.iter();
+        let names = self.candidate().map(|_| stable.clone().map(|upstream| &upstream.name));
+        let known: HashSet<&Arc<str>> = names.into_iter().flatten().collect();
         let new = self.candidate().into_iter().flat_map(|table| &table.upstreams);
-        self.stable.upstreams.iter().chain(new.filter(move |upstream| !known(&upstream.name)))
+        stable.chain(new.filter(move |upstream| !known.contains(&upstream.name)))
     }
 }

@@ -10,6 +10,7 @@ use crate::admission::settings::Settings as GateSettings;
 use crate::balancing::budget::Budget;
 use crate::balancing::shares::Shares;
 use crate::balancing::{Backend, Cluster, Guest, Levelled};
+use crate::filters::auth::Auth;
 use crate::filters::auth::settings::Kind;
 use crate::permit::{Counter, Part};
 use crate::request::cohort::Share;
@@ -152,7 +153,7 @@ impl Mix<'_> {
 
     /// Of the candidate's table: the process, and auths.
     fn of_table(self, candidate: &Table, stable: &Table, (requests, streams): (u32, u32)) -> GuestParts {
-        let auth = |auth: &crate::filters::auth::Auth| {
+        let auth = |auth: &Auth| {
             let Kind::External(external) = &auth.settings.kind else { return None };
             let known = stable.auths.iter().any(|it| it.settings.name == auth.settings.name);
             known.then(|| self.part(Of::Auth(auth.settings.name.clone()), external.max_in_flight))
@@ -166,8 +167,9 @@ impl Mix<'_> {
 
     /// The stable version's upstreams: those whose bounds differ in the candidate are bound anew.
     fn stable_upstreams(self, stable: &Table, candidate: &Table) -> Vec<Upstream> {
+        let others = named(candidate);
         let own = |upstream: &Upstream| {
-            let Some(other) = named(candidate, &upstream.name) else { return upstream.clone() };
+            let Some(other) = others.get(&upstream.name) else { return upstream.clone() };
             let counts = counted(other);
             let bounds = |backend: &Backend| {
                 counts.get(&Arc::as_ptr(&backend.in_flight)).map_or(own_bounds(backend), |other| {
@@ -197,8 +199,9 @@ impl Mix<'_> {
 
     /// The candidate's upstreams: those that the stable version has too are held to their part.
     fn upstreams(self, candidate: &Table, stable: &Table) -> Vec<Upstream> {
+        let others = named(stable);
         let own = |upstream: &Upstream| {
-            let Some(other) = named(stable, &upstream.name) else { return upstream.clone() };
+            let Some(other) = others.get(&upstream.name) else { return upstream.clone() };
             let gate = self.gate(&upstream.gate, &other.gate, &upstream.gate);
             // One limit finds itself for the name, by the rules of the stable version.
             let gate = GateSettings { adaptive: other.gate.adaptive, ..gate };
@@ -251,9 +254,10 @@ impl Mix<'_> {
     }
 
     fn stable_routes(self, stable: &Table, candidate: &Table) -> Arc<[Route]> {
+        let known = routes_of(candidate);
         let bounds = |route: &Route| {
             let own = bound(stable, route);
-            let other = candidate.routes.iter().find(|it| it.settings.name == route.settings.name);
+            let other = known.get(&route.settings.name);
             (own, other.map_or(own, |other| blended(own, bound(candidate, other), self.share)))
         };
         let all: Vec<_> = stable.routes.iter().map(bounds).collect();
@@ -264,7 +268,7 @@ impl Mix<'_> {
     }
 
     fn routes(self, candidate: &Table, stable: &Table) -> Arc<[Route]> {
-        let known: HashMap<_, _> = stable.routes.iter().map(|route| (&route.settings.name, route)).collect();
+        let known = routes_of(stable);
         let own = |route: &Route| {
             let own = bound(candidate, route);
             let Some(other) = known.get(&route.settings.name) else { return bind(route, own, None) };
@@ -289,8 +293,12 @@ fn bind(route: &Route, max_in_flight: u32, part: Option<Part>) -> Route {
     Route { settings, counts: route.counts.clone(), metrics: route.metrics.clone(), part }
 }
 
-fn named<'a>(table: &'a Table, name: &str) -> Option<&'a Upstream> {
-    table.upstreams.iter().find(|upstream| *upstream.name == *name)
+fn named(table: &Table) -> HashMap<&Arc<str>, &Upstream> {
+    table.upstreams.iter().map(|upstream| (&upstream.name, upstream)).collect()
+}
+
+fn routes_of(table: &Table) -> HashMap<&Arc<str>, &Route> {
+    table.routes.iter().map(|route| (&route.settings.name, route)).collect()
 }
 
 /// Backends by what they are counted in: the same count is the same name.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::telemetry::cells::CoreId;
+use crate::upstream::discovery::{Pace, keep_resolved};
 use crate::upstream::vitals::Blame;
 
 #[test]
@@ -110,5 +111,50 @@ fn a_candidate_with_other_health_checks_has_a_health_of_its_own() {
         house.offer(&house::config(old.at, "health = { path = \"/a\" }\nmax_in_flight = 9"), share(0.5));
         let live = house.live();
         assert!(Arc::ptr_eq(&one, &endpoint(live.candidate().expect("one is tried"))));
+    });
+}
+
+#[test]
+fn names_of_a_candidate_are_followed_and_its_readdressing_leaves_the_stable_version_alone() {
+    house::run(async |mut house: House| {
+        let old = Origin::named("old").await;
+        let before = house::config(old.at, "");
+        house.begin(&before).await;
+        tokio::task::spawn_local(keep_resolved(house.control.names.clone(), Pace::default()));
+        house.offer(&before.replace(&old.at.to_string(), "localhost:80"), share(0.5));
+        let resolved = || house.control.trial().expect("one is tried").unresolved.is_empty();
+        house.until(resolved).await;
+        let stable = house.live().stable.clone();
+        house.until(|| house.control.readdress() && is_resolved(&house)).await;
+        assert!(Arc::ptr_eq(&house.live().stable, &stable));
+        assert!(house.control.widen(share(0.7)) && is_resolved(&house), "over all stages");
+        house.control.promote().expect("nothing is in its way");
+        assert!(house.live().stable.upstreams[0].cluster.backends[0].resolved, "and then");
+    });
+}
+
+fn is_resolved(house: &House) -> bool {
+    let live = house.live();
+    live.candidate().expect("one is tried").upstreams[0].cluster.backends[0].resolved
+}
+
+#[test]
+fn whoever_passes_without_a_judgement_counts_as_a_failure_of_the_auth() {
+    house::run(async |mut house: House| {
+        let (old, new) = (Origin::named("old").await, Origin::failing("new").await);
+        let plain = house::config(old.at, "");
+        let auth = format!(
+            "[[upstreams]]\nname = \"auth\"\nbackends = [{{ name = \"a\", address = \"{}\" }}]\n\
+             [[auth]]\nname = \"s\"\nkind = \"external\"\nupstream = \"auth\"\npath = \"/\"\non_error = \"allow\"\n",
+            new.at
+        );
+        let judged = plain.replace("upstream = \"u\"\n", "upstream = \"u\"\nauth = \"s\"\n") + &auth;
+        house.begin(&plain).await;
+        house.offer(&judged, Share::ALL);
+        for client in 0..10 {
+            assert_eq!(house.ask(client).await, (200, "old".to_owned()));
+        }
+        let sum = house.control.tallies().expect("one is tried").sum();
+        assert_eq!((sum["r"].1.requests, sum["r"].1.failed[Failure::Auth as usize]), (10, 10));
     });
 }
