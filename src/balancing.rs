@@ -89,7 +89,7 @@ pub struct Guest {
     pub requests: Part,
     /// Of its streams.
     pub streams: Part,
-    /// The stable version reaches the same address in the same way.
+    /// The stable version reaches the same address in the same way, and still asks it.
     pub is_lent: bool,
 }
 

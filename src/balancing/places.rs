@@ -318,11 +318,12 @@ impl CoreCluster {
         (began, deadline): (Instant, Deadline),
         progress: &Progress,
     ) {
-        if self.is_lent(index) {
-            return self.shared.backends[index].metrics.answered(self.core, false);
-        }
         if blames_backend(reason, deadline, progress) {
             let Backend { latency, metrics, endpoint, .. } = &self.shared.backends[index];
+            metrics.answered(self.core, false);
+            if self.is_lent(index) {
+                return;
+            }
             let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let now = self.clock.nanos(Instant::now());
             match reason {
@@ -332,7 +333,6 @@ impl CoreCluster {
                 Reason::ConnectFailed => latency.absent(now),
                 _ => latency.failure(now, took),
             }
-            metrics.answered(self.core, false);
             endpoint.vitals.failed(self.core, Blame::Reason(reason));
             if bound == Bound::Requests {
                 endpoint.vitals.ended(self.core, None);

@@ -230,7 +230,8 @@ impl Mix<'_> {
         let mix = |own: u32, other: Option<u32>| other.map_or(own, |other| blended(other, own, self.share));
         let cap = mix(backend.cap, other.map(|it| it.cap));
         let max_streams = mix(backend.max_streams, other.map(|it| it.max_streams));
-        let is_lent = reached.contains(&place(backend));
+        // Where the stable version asks nobody any more, only the candidate's requests tell.
+        let is_lent = self.share != Share::ALL && reached.contains(&place(backend));
         // What nobody else counts is the candidate's alone, up to its caps.
         let most = |of: Of, cap: u32| match other {
             Some(_) => self.part(of, cap),

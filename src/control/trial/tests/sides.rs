@@ -1,6 +1,7 @@
 //! What one version meets is not held against the other.
 
 use super::*;
+use crate::control::checks::keep_checked;
 use crate::telemetry::cells::CoreId;
 use crate::upstream::discovery::{Pace, keep_resolved};
 use crate::upstream::vitals::Blame;
@@ -10,16 +11,22 @@ fn what_fails_for_a_candidate_at_a_backend_of_both_is_not_held_against_the_backe
     house::run(async |mut house: House| {
         let old = Origin::failing("old").await;
         house.begin(&house::config(old.at, "")).await;
-        house.offer(&house::config(old.at, "max_in_flight = 50"), Share::ALL);
-        for client in 0..20 {
-            assert_eq!(house.ask(client).await.0, 500);
-        }
+        house.meet(CLIENTS).await;
+        house.offer(&house::config(old.at, "max_in_flight = 50"), share(0.5));
+        let sides = house.sides(CLIENTS);
         let live = house.live();
         let signs = || live.stable.upstreams[0].cluster.backends[0].endpoint.vitals.signs();
-        assert_eq!((signs().failures_in_row, signs().failed), (0, 0));
+        let before = signs();
+        for client in (0..CLIENTS).filter(|client| sides[*client as usize]).take(20) {
+            assert_eq!(house.ask(client).await.0, 500);
+        }
+        assert_eq!(signs(), before);
+        house.control.widen(Share::ALL);
+        assert_eq!(house.ask(1).await.0, 500);
+        assert_eq!(signs().failed, before.failed + 1, "nobody else is left who would tell");
         house.control.withdraw();
         assert_eq!(house.ask(1).await.0, 500);
-        assert_eq!(signs().failures_in_row, 1, "the stable version's own requests tell");
+        assert_eq!(signs().failed, before.failed + 2, "its own requests tell");
     });
 }
 
@@ -156,5 +163,49 @@ fn whoever_passes_without_a_judgement_counts_as_a_failure_of_the_auth() {
         }
         let sum = house.control.tallies().expect("one is tried").sum();
         assert_eq!((sum["r"].1.requests, sum["r"].1.failed[Failure::Auth as usize]), (10, 10));
+    });
+}
+
+#[test]
+fn backends_of_a_candidate_are_checked_and_what_is_found_is_the_candidates() {
+    house::run(async |mut house: House| {
+        let (old, new) = (Origin::named("old").await, Origin::failing("new").await);
+        house.begin(&house::config(old.at, "")).await;
+        let (live, metrics) = (house.control.live.clone(), house.control.metrics.clone());
+        tokio::task::spawn_local(keep_checked(live, metrics));
+        let checked =
+            "health = { path = \"/well\", interval = \"100ms\", timeout = \"50ms\", unhealthy = 2 }";
+        house.offer(&house::config(new.at, checked), share(0.0));
+        let live = house.live();
+        let is_down = |table: &Table| {
+            let endpoint = &table.upstreams[0].cluster.backends[0].endpoint;
+            endpoint.vitals.checkup.down().is_some()
+        };
+        house.until(|| is_down(live.candidate().expect("one is tried"))).await;
+        assert!(!is_down(&live.stable));
+        house.control.withdraw();
+        assert_eq!(house.ask(1).await, (200, "old".to_owned()));
+    });
+}
+
+#[test]
+fn the_access_log_says_which_version_served() {
+    house::run(async |mut house: House| {
+        let (old, new) = (Origin::named("old").await, Origin::named("new").await);
+        let log = tempfile::NamedTempFile::new().expect("a file");
+        let target = format!("target = \"{}\"", log.path().display());
+        let logged = |at| house::config(at, "").replace("target = \"off\"", &target);
+        house.begin(&logged(old.at)).await;
+        house.ask(1).await;
+        house.offer(&logged(new.at), Share::ALL);
+        house.ask(1).await;
+        house.settle();
+        let lines = || std::fs::read_to_string(log.path()).expect("it is there");
+        house.until(|| lines().lines().count() == 2).await;
+        let versions: Vec<_> = lines()
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["version"].clone())
+            .collect();
+        assert_eq!(versions, [1, 2]);
     });
 }
