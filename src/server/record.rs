@@ -65,6 +65,8 @@ pub struct Record {
     pub unsure: bool,
     /// The client gave it less time than its route does.
     pub hurried: bool,
+    /// The head of the backend's answer says that it failed, in whatever protocol.
+    pub broke: bool,
     /// Where two versions are compared, when the head of its answer was there, and whether it was counted.
     head: Option<Duration>,
     counted: bool,
@@ -111,6 +113,7 @@ impl Record {
             version: stable.number,
             unsure: false,
             hurried: false,
+            broke: false,
             head: None,
             counted: false,
             status: 0,

@@ -53,7 +53,7 @@ fn of(record: &Record, end: End) -> Option<Fate> {
         return Some(Fate::Failed(failure));
     }
     Some(match (record.source, record.reason) {
-        (Source::Backend, _) if record.status >= 500 || end == End::BackendGone => {
+        (Source::Backend, _) if record.status >= 500 || record.broke || end == End::BackendGone => {
             Fate::Failed(Failure::Backend)
         }
         (Source::Backend, _) if record.unsure => Fate::Failed(Failure::Auth),
