@@ -18,6 +18,7 @@ use crate::config::operators::Settings as AdminSettings;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::Desk;
 use crate::control::observe::Observatory;
+use crate::control::rollback::Counter;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::Kept;
 use crate::control::{Control, Parts};
@@ -43,7 +44,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use street::Street;
 use supervisor::{Feeder, Health, Supervisor};
-use threads::{run_background, run_keeper, run_keys, run_outside, serve_admin};
+use threads::{run_background, run_keeper, run_keys, run_outside, run_rollbacks, serve_admin};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -95,17 +96,17 @@ fn start(
     let supervisor = Supervisor::from_environment();
     let boot = Boot::read(options, &*environment)?;
     let ground = Ground::lay(&boot, logs)?;
-    let (builder, live) = ground.first_table(&boot)?;
+    let (builder, live, files) = ground.first_table(&boot)?;
     // Before the first request: a ramp outlives a restart.
     let bells = Arc::new(Bells::new(ground.cores));
-    let steering = Steering::new(live.clone(), bells.clone(), Kept::read(&boot.store));
+    let steering = Steering::new(live.clone(), bells.clone(), Kept::read(boot.books.store()));
     let (process, metrics) = (Arc::new(Process::default()), ground.metrics.clone());
     let shared = Shared { live, process, metrics, bells, started };
 
     // The admin address before the cores: when it is taken, no client was let in yet.
     let admin_socket = bind_admin(boot.active.plan.admin.address)?;
     let admin = admin_socket.local_addr()?;
-    let street = Street::open(&boot, &ground, &shared)?;
+    let street = Street::open(&boot, &ground, &shared, &files)?;
 
     // Each needs the other: a change brings the admin side new tokens, and the admin side looks at the control
     // plane. So control gets a place where the admin side will be.
@@ -118,25 +119,28 @@ fn start(
         listeners: street.listeners.clone(),
         builder,
         names: ground.directory.clone(),
-        store: boot.store.clone(),
+        keyrings: ground.keyrings.clone(),
+        books: boot.books.clone(),
         metrics: shared.metrics.clone(),
         access_log: ground.access_log.clone(),
         admin: tokens_for(admin_side.clone()),
     };
-    let control = take_control(parts, &boot);
+    let bookkeeper = boot.keep(&shared.metrics)?;
+    let control = Arc::new(Control::new(parts, boot.begun()));
     let observatory = street.observe(&control, &shared);
     let state = AdminState::new(shared.metrics.clone(), view(&observatory), &boot.active.plan.admin)?;
     // It was empty: nobody else has it.
     let _ = admin_side.set(state.clone());
     let (desk, orders) = Desk::open(&control);
-    state.connect(Reach::new(street.workers, control.clone(), desk));
+    let (counter, asked) = Counter::open();
+    state.connect(Reach::new(street.workers, control.clone(), desk, counter));
 
     let stop = CancellationToken::new();
     let (wishes, heard) = mpsc::channel(1);
-    let socket_home = boot.active.plan.admin.socket.then(|| boot.store.directory().to_owned());
+    let socket_home = boot.active.plan.admin.socket.then(|| boot.books.store().directory().to_owned());
     let beats = Arc::new(AtomicU64::new(0));
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
-    let keeper = run_keeper(steering.clone(), boot.store.clone(), stop.clone())?;
+    let keeper = run_keeper(steering.clone(), boot.books.store().clone(), stop.clone())?;
     let admin_thread = serve_admin(admin_socket, socket_home, (state, steering), beating, stop.clone())?;
     observatory.ready.store(true, Relaxed);
     // Before the background thread, which writes the same file after a change.
@@ -145,6 +149,7 @@ fn start(
     let background = run_background(control.clone(), (heard, orders), news.clone(), stop.clone())?;
     let outside = run_outside(control.clone(), ground.outside(shared.live), stop.clone())?;
     let keys = run_keys(ground.keyrings, stop.clone())?;
+    let rollbacks = run_rollbacks(control.clone(), asked, stop.clone())?;
     let feeder = supervisor.feed(Health::new(street.hearts, beats))?;
     supervisor.ready(&news.status());
     Ok(Running {
@@ -158,20 +163,11 @@ fn start(
         stop_cores: street.stop,
         stop_rest: stop,
         cores: street.cores,
-        rest: vec![keeper, admin_thread, background, outside, keys],
+        rest: vec![keeper, admin_thread, background, outside, keys, rollbacks, bookkeeper],
         supervisor,
         _watchdog: street.watchdog,
         _feeder: feeder,
     })
-}
-
-/// The control plane, with what the process starts from on disk.
-fn take_control(parts: Parts, boot: &Boot) -> Arc<Control> {
-    let control = Control::new(parts, boot.read.as_deref(), boot.active.clone(), boot.degraded.clone());
-    if let Err(error) = boot.keep() {
-        control.not_kept(&error);
-    }
-    Arc::new(control)
 }
 
 /// What operators look at.

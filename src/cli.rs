@@ -10,6 +10,7 @@ pub mod client;
 mod events;
 mod permits;
 mod ramp;
+mod rollback;
 mod status;
 mod table;
 mod token;
@@ -89,6 +90,8 @@ enum Verb {
     Permits(permits::PermitsArgs),
     /// Make a configuration active through the admin side.
     Apply(apply::ApplyArgs),
+    /// Take back what runs, or bring a version back: at once, for everyone.
+    Rollback(rollback::RollbackArgs),
     /// Print what happened lately, or what happens (--follow).
     Events(events::EventsArgs),
     /// Move and show ramps: how much an upstream or a backend may carry.
@@ -146,6 +149,7 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
         Verb::Status => status::status(&globals.client()?, globals.json),
         Verb::Permits(wanted) => permits::permits(&globals.client()?, &wanted, globals.json),
         Verb::Apply(wanted) => apply::apply(&globals.client()?, &wanted, globals.json),
+        Verb::Rollback(wanted) => rollback::rollback(&globals.client()?, &wanted, globals.json),
         Verb::Events(wanted) => events::events(&globals.client()?, &wanted, globals.json),
         Verb::Ramp { verb } => ramp::ramp(&globals.client()?, verb, globals.json),
         Verb::Drain { target, reason } => {

@@ -17,6 +17,8 @@ pub mod permits;
 pub mod ramp;
 pub mod readdress;
 pub mod renew;
+pub mod rollback;
+pub mod sources;
 pub mod steering;
 pub mod store;
 pub mod trust;
@@ -29,9 +31,13 @@ use crate::config::{self, Checked, Environment};
 use crate::control::apply::Turns;
 use crate::control::build::Builder;
 use crate::control::certificates::Ledger;
+use crate::control::keyrings::Keyrings;
 use crate::control::origin::{Kept, Origin};
+use crate::control::rollback::EndRollout;
 use crate::control::steering::Steering;
 use crate::control::store::Store;
+use crate::control::store::books::Books;
+use crate::control::store::materials::Materials;
 use crate::listener::Listeners;
 use crate::routing::table::{Live, Table};
 use crate::telemetry::access_log::AccessLog;
@@ -41,7 +47,9 @@ use crate::upstream::discovery::Directory;
 use crate::upstream::discovery::directory::Lookups;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio::sync::Notify;
 
 /// Where a change came from, as the log says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +62,8 @@ pub enum Cause {
     Signal,
     /// Somebody through the admin side.
     Api,
+    /// A version came back.
+    Rollback,
 }
 
 impl Cause {
@@ -64,6 +74,7 @@ impl Cause {
             Cause::Watch => "watch",
             Cause::Signal => "signal",
             Cause::Api => "api",
+            Cause::Rollback => "rollback",
         }
     }
 }
@@ -108,14 +119,16 @@ struct State {
     last_seen: Option<blake3::Hash>,
     /// What is active.
     active: Active,
-    /// Its number in this process.
+    /// Its number in the state directory.
     number: u64,
+    /// What it is made of beside its text.
+    materials: Arc<Materials>,
+    /// The version before it.
+    parent: Option<u64>,
     /// Why the last change was refused, if it was.
     refused: Option<String>,
     /// Why the process runs something else than it was told to, if it does.
     degraded: Option<String>,
-    /// Why what is active is not on disk, if it is not.
-    unkept: Option<String>,
     /// Tables that were replaced and may still be read by requests. Dropped here, never on a core.
     retired: Vec<Arc<Table>>,
     /// What is known of certificates.
@@ -132,12 +145,20 @@ pub struct Control {
     builder: Mutex<Builder>,
     /// Every name in use.
     names: Arc<Directory>,
-    store: Store,
+    /// Keys that tokens are checked with.
+    keyrings: Arc<Keyrings>,
+    books: Books,
     metrics: Arc<Metrics>,
     access_log: AccessLog,
     /// Takes over the admin side's tokens.
     admin: Box<dyn Fn(&AdminSettings) + Send + Sync>,
     turns: Turns,
+    /// Rollbacks so far: a change that began before one must not end after it.
+    rollbacks: AtomicU64,
+    /// Ends a live rollout, once there is somebody who runs them.
+    rollouts: OnceLock<EndRollout>,
+    /// Something changed that files and listeners are looked at for.
+    nudge: Notify,
     state: Mutex<State>,
 }
 
@@ -157,8 +178,10 @@ pub struct Parts {
     pub builder: Builder,
     /// The names that it builds with.
     pub names: Arc<Directory>,
-    /// The state directory.
-    pub store: Store,
+    /// Keys that tokens are checked with.
+    pub keyrings: Arc<Keyrings>,
+    /// What is kept of versions, and where.
+    pub books: Books,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The access log.
@@ -167,19 +190,38 @@ pub struct Parts {
     pub admin: Box<dyn Fn(&AdminSettings) + Send + Sync>,
 }
 
+/// Where the boot ended.
+#[derive(Debug)]
+pub struct Begun {
+    /// Hash of the content of the file as it was last read; nothing if the next look is to take it for a change.
+    pub read: Option<blake3::Hash>,
+    /// Hash of the content of the file as it is, if it could be read.
+    pub seen: Option<blake3::Hash>,
+    /// What is active.
+    pub active: Active,
+    /// What it is made of beside its text.
+    pub materials: Arc<Materials>,
+    /// The version that was active before, in an earlier process.
+    pub parent: Option<u64>,
+    /// Why another text than the file's is active, if that is a fault.
+    pub degraded: Option<String>,
+    /// Why the file's text is not active, if it is kept out.
+    pub refused: Option<String>,
+}
+
 impl Control {
-    /// Begins where the boot ended: `read` is the content of the file as it was read then, `degraded` why
-    /// another text is active, if one is.
-    pub fn new(parts: Parts, read: Option<&str>, active: Active, degraded: Option<String>) -> Self {
-        let read = read.map(|text| blake3::hash(text.as_bytes()));
+    /// Begins where the boot ended.
+    pub fn new(parts: Parts, begun: Begun) -> Self {
+        let Begun { read, seen, active, materials, parent, degraded, refused } = begun;
         let state = State {
             active,
             number: parts.live.load().number,
+            materials,
+            parent,
             last_read: read,
-            last_seen: read,
-            refused: degraded.clone(),
+            last_seen: seen,
+            refused: refused.or_else(|| degraded.clone()),
             degraded,
-            unkept: None,
             retired: Vec::new(),
             certificates: Ledger::default(),
         };
@@ -191,11 +233,15 @@ impl Control {
             listeners: parts.listeners,
             builder: Mutex::new(parts.builder),
             names: parts.names,
-            store: parts.store,
+            keyrings: parts.keyrings,
+            books: parts.books,
             metrics: parts.metrics,
             access_log: parts.access_log,
             admin: parts.admin,
             turns: Turns::default(),
+            rollbacks: AtomicU64::new(0),
+            rollouts: OnceLock::new(),
+            nudge: Notify::new(),
             state: Mutex::new(state),
         };
         // So that the first scrape knows of every certificate.
@@ -231,6 +277,8 @@ impl Control {
     /// signal is a wish, so it is read anyway: what fills its placeholders, or a certificate, may be new.
     fn change(&self, text: &str, cause: Cause) -> Result<Outcome, String> {
         let hash = blake3::hash(text.as_bytes());
+        let rollbacks = self.rollbacks();
+        self.note_read(hash);
         {
             let mut state = self.state();
             state.last_seen = Some(hash);
@@ -245,6 +293,9 @@ impl Control {
                 return Ok(Outcome::Unchanged);
             }
         }
+        if let Some(why) = self.barred(hash) {
+            return Err(why);
+        }
         // The background thread does one thing at a time; this tells others what it is at.
         let _turn = self.turns.take("the file", Some(cause.as_str()));
         self.stand_over_nothing();
@@ -254,18 +305,44 @@ impl Control {
         let origin = Origin::now(cause, None, None);
         let active = Active { plan, text: text.into(), origin, overruled: None };
         // What failed for want of an address or a certificate may pass, so it is tried again at the next look.
-        self.enact(active).inspect_err(|_| self.state().last_read = None)
+        self.enact(active, rollbacks).inspect_err(|_| self.state().last_read = None)
+    }
+
+    /// So that a start knows which text of the file it has seen.
+    fn note_read(&self, hash: blake3::Hash) {
+        let hash = hash.to_hex().to_string();
+        if self.books.read(|record| record.ledger.file_read.as_ref() != Some(&hash)) {
+            self.books.change(|record| record.ledger.file_read = Some(hash));
+        }
+    }
+
+    /// Why a text of the file stays out, if it does (`design.md`, "Change").
+    fn barred(&self, hash: blake3::Hash) -> Option<String> {
+        let runs = self.state().active.plan.hash == hash.to_hex().as_str();
+        let barred = self.books.read(|record| record.ledger.bars(&hash.to_hex()).cloned());
+        barred.filter(|_| !runs).map(|barred| barred.told())
     }
 
     /// The active text again, when the file is not what runs: what is outside of it may be new.
     fn again(&self) -> Result<Outcome, String> {
+        let rollbacks = self.rollbacks();
         let active = self.state().active.clone();
         let checked = self.check(&active.text);
         let errors = checked.errors();
         let plan = checked
             .plan
             .ok_or_else(|| format!("the active version cannot be read again: {}", errors.join("\n")))?;
-        self.enact(Active { plan, ..active })
+        let plan = self.with_admin(plan);
+        self.enact(Active { plan, ..active }, rollbacks)
+    }
+
+    /// `[admin]` is never rolled back (`design.md`, "Change"): the text that it comes from is looked at again.
+    fn with_admin(&self, plan: Plan) -> Plan {
+        let Some(text) = self.books.read(|record| record.admin.clone()) else { return plan };
+        match self.check(&text).plan {
+            Some(Plan { admin, .. }) => Plan { admin, ..plan },
+            None => Plan { admin: self.state().active.plan.admin.clone(), ..plan },
+        }
     }
 
     /// The file has another text than the one that the active version stands over: from here on, every text of
@@ -278,9 +355,11 @@ impl Control {
             }
             state.active.kept()
         };
-        if let Err(error) = self.store.remember(&kept) {
-            tracing::warn!(%error, "a restart may not know that the file has changed");
-        }
+        self.books.change(|record| {
+            if let Some(active) = record.active.as_mut().filter(|active| active.kept.hash == kept.hash) {
+                active.kept = kept;
+            }
+        });
     }
 
     /// What went wrong with a text, without what filled its placeholders.
@@ -347,7 +426,12 @@ impl Control {
 
     /// The state directory.
     pub fn store(&self) -> &Store {
-        &self.store
+        self.books.store()
+    }
+
+    /// What is kept of versions.
+    pub fn books(&self) -> &Books {
+        &self.books
     }
 
     /// The file that is watched.

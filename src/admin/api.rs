@@ -10,6 +10,7 @@ pub mod health;
 mod json;
 pub mod permits;
 mod ramps;
+mod rollback;
 mod text;
 pub mod upstreams;
 pub mod versions;
@@ -70,6 +71,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/v1/auths", get(auths))
         .route("/v1/config:check", post(config::check))
         .route("/v1/versions", post(versions::apply))
+        .route("/v1/rollback", post(rollback::roll_back))
         .route("/v1/levers", get(ramps::levers))
         .merge(levers("/v1/upstreams/{upstream}"))
         .merge(levers("/v1/upstreams/{upstream}/backends/{backend}"))

@@ -4,6 +4,7 @@
 use crate::config::plan::Plan;
 use crate::control::Control;
 use crate::control::apply::Desk;
+use crate::control::rollback::Counter;
 use crate::runtime::offload::{Declined, Offload};
 use crate::worker::Workers;
 use serde_json::Value;
@@ -26,6 +27,7 @@ pub struct Reach {
     pub(super) workers: Arc<Workers>,
     pub(super) control: Arc<Control>,
     pub(super) desk: Desk,
+    pub(super) rollbacks: Counter,
     pub(super) questions: Semaphore,
     /// A permit is a byte.
     pub(super) uploads: Semaphore,
@@ -51,12 +53,13 @@ impl fmt::Debug for Reach {
 }
 
 impl Reach {
-    /// To these cores, this control plane, and the desk of its background thread.
-    pub fn new(workers: Arc<Workers>, control: Arc<Control>, desk: Desk) -> Self {
+    /// To these cores, this control plane, the desk of its background thread, and the counter of its rollbacks.
+    pub fn new(workers: Arc<Workers>, control: Arc<Control>, desk: Desk, rollbacks: Counter) -> Self {
         Reach {
             workers,
             control,
             desk,
+            rollbacks,
             questions: Semaphore::new(MAX_QUESTIONS),
             uploads: Semaphore::new(MAX_UPLOADED),
             checks: Offload::new(MAX_CHECKS),

@@ -89,6 +89,9 @@ impl Running {
         join(self.cores);
         self.access_log.drain(LOG_PATIENCE);
         self.stop_rest.cancel();
+        let books = self.control.books();
+        books.change(|record| record.ledger.went_well());
+        books.close();
         self.control.store().forget_addresses();
         join(self.rest);
         ExitCode::SUCCESS

@@ -9,6 +9,7 @@ use crate::control::apply::Job;
 use crate::control::checks::keep_checked;
 use crate::control::keyrings::Keyrings;
 use crate::control::readdress::follow_names;
+use crate::control::rollback;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::keep;
 use crate::control::store::Store;
@@ -96,6 +97,21 @@ pub fn run_background(
         }
     };
     runtime::spawn("background", main).map(|(_, thread)| thread)
+}
+
+/// The thread of rollbacks: nothing else is ever in front of one.
+pub fn run_rollbacks(
+    control: Arc<Control>,
+    asked: mpsc::Receiver<rollback::Job>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = rollback::serve(control, asked) => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("rollback", main).map(|(_, thread)| thread)
 }
 
 /// What is asked outside, and for whom.

@@ -1,83 +1,117 @@
 //! From a checked text to what runs: everything that can fail first, then one pointer swap, then the street doors,
 //! and the disk last. Whole or not at all.
+//!
+//! Files are read before anything is locked: one that hangs holds up its own change, and neither a rollback nor a look
+//! at the gateway.
 
 use crate::config::plan::Plan;
 use crate::control::apply::Receipt;
 use crate::control::build::Builder;
-use crate::control::origin::Kept;
+use crate::control::sources::{self, Shelf};
+use crate::control::store::ledger::Ref;
+use crate::control::store::materials::Materials;
+use crate::control::store::record::{Facts, Good, Standing};
+use crate::control::trust::Supply;
 use crate::control::{Active, Control, Outcome};
 use crate::listener::{BindError, Change};
+use crate::routing::table::Table;
 use crate::telemetry::events::{ConfigApplied, RampConflict};
-use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// How long the answer to a change waits for the disk.
+const DISK: Duration = Duration::from_secs(2);
 
 impl Control {
-    /// Makes it active, unless it says what is active already.
-    pub(super) fn enact(&self, next: Active) -> Result<Outcome, String> {
+    /// Makes it active, unless it says what is active already. `rollbacks` is how many there were when the change
+    /// began.
+    pub(super) fn enact(&self, next: Active, rollbacks: u64) -> Result<Outcome, String> {
         let text = next.text.clone();
         let known = {
             let active = &self.state().active;
             (active.plan == next.plan).then(|| active.origin.clone())
         };
         let outcome = match known {
-            Some(origin) => self.refresh(Active { origin, ..next }).map(|_| Outcome::Unchanged),
-            None => self.activate(next).map(|_| Outcome::Applied),
+            Some(origin) => self.refresh(Active { origin, ..next }, rollbacks).map(|_| Outcome::Unchanged),
+            None => self.activate(next, rollbacks).map(|_| Outcome::Applied),
         };
         outcome.map_err(|why| self.unfilled(&why, &text))
     }
 
     /// The same plan again: only what is outside the text may be new, certificates and moved log files. True when
     /// the disk has it.
-    pub(super) fn refresh(&self, active: Active) -> Result<bool, String> {
-        self.prepare_doors(&active.plan)?.commit();
+    pub(super) fn refresh(&self, active: Active, rollbacks: u64) -> Result<bool, String> {
+        let (shelf, materials) = self.sources(&active);
+        let change = {
+            // Whoever has the builder changes what runs.
+            let _builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
+            self.still(rollbacks)?;
+            self.prepare_doors(&shelf, &active.plan)?.commit();
+            self.state().active = active;
+            self.settle(materials)
+        };
         self.access_log.reopen();
-        self.state().active = active;
-        let persisted = self.settle();
+        let persisted = self.books.persisted(change, DISK).is_ok();
         self.renew();
         Ok(persisted)
     }
 
-    /// Another plan.
-    pub(super) fn activate(&self, active: Active) -> Result<Receipt, String> {
+    /// Another plan, at once and for everyone. `rollbacks` is how many there were when the change began.
+    pub(super) fn activate(&self, active: Active, rollbacks: u64) -> Result<Receipt, String> {
+        let (shelf, materials) = self.sources(&active);
         let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
-        let swapped = self.swap(&mut builder, active);
-        if swapped.is_err() {
-            let plan = self.state().active.plan.clone();
-            builder.forget_unused(&plan);
-        }
+        let swapped = self.still(rollbacks).and_then(|()| self.swap(&mut builder, active, shelf));
+        let settled = match &swapped {
+            Ok(_) => self.settle(materials),
+            Err(_) => {
+                let plan = self.state().active.plan.clone();
+                builder.forget_unused(&plan);
+                0
+            }
+        };
         drop(builder);
         let receipt = swapped?;
         // The disk first: a certificate's file that hangs is not the version's.
-        let persisted = self.settle();
+        let persisted = self.books.persisted(settled, DISK).is_ok();
         self.renew();
         Ok(Receipt { persisted, ..receipt })
     }
 
+    /// How many rollbacks there were so far.
+    pub(super) fn rollbacks(&self) -> u64 {
+        self.rollbacks.load(Ordering::Acquire)
+    }
+
+    /// Nobody rolled back since a change began.
+    pub(super) fn still(&self, rollbacks: u64) -> Result<(), String> {
+        match self.rollbacks() == rollbacks {
+            true => Ok(()),
+            false => {
+                Err("somebody rolled back while this change was being made active. hint: apply it again"
+                    .into())
+            }
+        }
+    }
+
+    /// What a version is made of beside its text. Blocks on files, so nothing may be locked.
+    fn sources(&self, active: &Active) -> (Shelf, Materials) {
+        sources::read(&active.plan, &active.text, &self.file, &*self.environment, &self.keyrings)
+    }
+
     /// Everything but the disk.
-    fn swap(&self, builder: &mut Builder, active: Active) -> Result<Receipt, String> {
+    fn swap(&self, builder: &mut Builder, active: Active, shelf: Shelf) -> Result<Receipt, String> {
         let (plan, origin) = (active.plan.clone(), active.origin.clone());
+        // Whoever numbers a version has the builder.
+        builder.assign(self.books.read(|record| record.ledger.next.max(1)));
+        let files = Arc::new(shelf);
+        builder.supply(Supply { files: files.clone(), forgiving: false });
         let table = Arc::new(builder.build(&plan)?);
-        let doors = self.prepare_doors(&plan)?;
+        let doors = self.prepare_doors(&files, &plan)?;
         let (number, hash) = (table.number, plan.hash.clone());
         let mut notices = plan.notices.clone();
-        // Routes before doors: who comes in by a new door finds the routes that name it.
-        let before = self.steering.swap(table.clone());
-        let warnings = doors.commit();
-        {
-            // Together, and after the doors: who sees the version finds all of it, and whose it is.
-            let mut state = self.state();
-            notices.extend(only_at_start(&state.active.plan, &plan));
-            state.active = active;
-            state.number = number;
-            state.retired.push(before.clone());
-        }
-        builder.commit(&plan);
-        (self.admin)(&plan.admin);
-        self.access_log.retarget(&plan.access_log.target);
-        self.access_log.reopen();
-        let conflicts = self.steering.conflicts(&before, &table);
-        conflicts.iter().for_each(|notice| RampConflict { notice }.emit());
-        notices.extend(warnings.into_iter().chain(conflicts));
+        notices.extend(self.put_in(builder, table, doors, active));
+        self.books.change(|record| record.ledger.know_number(number));
         ConfigApplied {
             version: number,
             hash: &hash,
@@ -90,57 +124,106 @@ impl Control {
         Ok(Receipt { number, hash, changed: true, persisted: false, notices })
     }
 
-    /// Everything about the street doors that can fail.
-    fn prepare_doors(&self, plan: &Plan) -> Result<Change<'_>, String> {
-        let errors =
-            |errors: Vec<BindError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        self.listeners.prepare(&plan.listeners).map_err(errors)
+    /// The swap itself, which cannot fail; returns what a person should know of it.
+    pub(super) fn put_in(
+        &self,
+        builder: &mut Builder,
+        table: Arc<Table>,
+        doors: Change<'_>,
+        active: Active,
+    ) -> Vec<String> {
+        let (number, plan) = (table.number, active.plan.clone());
+        // Routes before doors: who comes in by a new door finds the routes that name it.
+        let before = self.steering.swap(table.clone());
+        let warnings = doors.commit();
+        let mut notices = {
+            // Together, and after the doors: who sees the version finds all of it, and whose it is.
+            let mut state = self.state();
+            let notices = only_at_start(&state.active.plan, &plan);
+            state.active = active;
+            state.parent = Some(state.number).filter(|parent| *parent != number);
+            state.number = number;
+            state.retired.push(before.clone());
+            notices
+        };
+        builder.commit(&plan);
+        (self.admin)(&plan.admin);
+        self.access_log.retarget(&plan.access_log.target);
+        self.access_log.reopen();
+        let conflicts = self.steering.conflicts(&before, &table);
+        conflicts.iter().for_each(|notice| RampConflict { notice }.emit());
+        notices.extend(warnings.into_iter().chain(conflicts));
+        notices
     }
 
-    /// What is active is what it should be. True when the disk has it.
-    fn settle(&self) -> bool {
-        let (text, kept) = {
+    /// Everything about the street doors that can fail.
+    fn prepare_doors(&self, shelf: &Shelf, plan: &Plan) -> Result<Change<'_>, String> {
+        let errors =
+            |errors: Vec<BindError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        self.listeners.prepare_from(shelf, &plan.listeners).map_err(errors)
+    }
+
+    /// What is active is what it should be, and is made of this. Returns the change of the books that says so. The
+    /// builder is held.
+    fn settle(&self, materials: Materials) -> u64 {
+        let (number, name) = {
             let mut state = self.state();
+            state.materials = Arc::new(materials);
             // Before the disk, which may take its time: what is true now is told now.
             state.refused = None;
             state.degraded = None;
-            (state.active.text.clone(), state.active.kept())
+            (state.number, Ref { number: state.number, hash: state.active.plan.hash.clone() })
         };
-        self.keep(&text, &kept)
+        let standing = self.standing();
+        self.books.change(|record| {
+            record.ledger.know_number(name.number);
+            record.ledger.lift(&name.hash);
+            let changed = record.ledger.active.replace(name.clone()) != Some(name);
+            record.active = Some(standing);
+            if changed {
+                record.admin = None;
+            }
+        });
+        // Without stages nothing more is waited for.
+        self.became_good(number)
+    }
+
+    /// What is active, as it is kept.
+    pub(super) fn standing(&self) -> Standing {
+        let state = self.state();
+        Standing { text: state.active.text.clone(), kept: state.active.kept() }
+    }
+
+    /// The active version has been fully active and baked, if it has this number: from now on it is what a start and a
+    /// rollback lead to. Returns the change of the books that says so.
+    pub fn became_good(&self, number: u64) -> u64 {
+        let good = {
+            let state = self.state();
+            (state.number == number).then(|| {
+                let facts = Facts {
+                    number,
+                    hash: state.active.plan.hash.clone(),
+                    parent: state.parent,
+                    origin: state.active.origin.clone(),
+                    risk: None,
+                    reverted: false,
+                    release: env!("CARGO_PKG_VERSION").to_owned(),
+                };
+                Good { facts, text: state.active.text.clone(), materials: state.materials.clone() }
+            })
+        };
+        let (_, change) = self.books.change(|record| {
+            let Some(good) = good else { return };
+            record.ledger.confirmed = Some(good.name());
+            record.keep_good(good);
+        });
+        change
     }
 
     /// Tries again to keep what the disk did not take.
     pub fn keep_again(&self) {
-        let (text, kept) = {
-            let state = self.state();
-            if state.unkept.is_none() {
-                return;
-            }
-            (state.active.text.clone(), state.active.kept())
-        };
-        if self.keep(&text, &kept) {
-            tracing::info!("the last good version is kept after all");
-        }
-    }
-
-    fn keep(&self, text: &str, kept: &Kept) -> bool {
-        match self.store.keep(text, kept) {
-            Ok(()) => self.state().unkept = None,
-            Err(error) => {
-                self.not_kept(&error);
-                return false;
-            }
-        }
-        true
-    }
-
-    /// The active version is not on disk: a restart may not know it.
-    pub fn not_kept(&self, error: &io::Error) {
-        let why = format!("the last good version was not stored: {error}");
-        let before = self.state().unkept.replace(why);
-        // Told once, for it is tried again with every look.
-        if before.is_none() {
-            tracing::warn!(%error, "the last good version cannot be kept; a restart will not have it");
+        if self.books.trouble().is_some() {
+            self.books.try_again(DISK);
         }
     }
 }

@@ -192,6 +192,7 @@ impl Control {
 
     fn apply(&self, order: Order) -> Result<Receipt, Unapplied> {
         let Order { text, plan, by, reason, expected } = order;
+        let rollbacks = self.rollbacks();
         let (same, overruled) = {
             let state = self.state();
             let active = state.active.plan.hash.as_str();
@@ -210,11 +211,11 @@ impl Control {
             Unapplied::Failed(error)
         };
         if same {
-            let persisted = self.refresh(active.clone()).map_err(failed)?;
+            let persisted = self.refresh(active.clone(), rollbacks).map_err(failed)?;
             let (number, hash) = (self.live.load().number, active.plan.hash);
             return Ok(Receipt { number, hash, changed: false, persisted, notices: active.plan.notices });
         }
-        self.activate(active).map_err(failed)
+        self.activate(active, rollbacks).map_err(failed)
     }
 }
 

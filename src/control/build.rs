@@ -16,7 +16,7 @@ use crate::balancing::{Backend, Cluster, Levelled};
 use crate::config::plan::{Plan, UpstreamPlan};
 use crate::control::build::backends::{Identity, Own};
 use crate::control::keyrings::Keyrings;
-use crate::control::trust::Trusts;
+use crate::control::trust::{Supply, Trust, Trusts};
 use crate::filters::forwarded::TrustedProxies;
 use crate::permit::Counter;
 use crate::routing::Ambiguity;
@@ -33,7 +33,6 @@ use std::hash::Hash;
 use std::sync::{Arc, Weak};
 
 /// Builds tables, and knows what earlier ones are made of.
-#[derive(Debug)]
 pub struct Builder {
     cores: usize,
     number: u64,
@@ -51,6 +50,11 @@ pub struct Builder {
     endpoints: Kept<Identity, Endpoint>,
     latencies: Kept<Identity, PeakEwma>,
     trusts: Trusts,
+    /// For the next table only.
+    supply: Supply,
+    /// The number of the next table, if it is not simply the next one; then that of the one that was built.
+    assigned: Option<u64>,
+    building: u64,
     /// What the table being built wants of endpoints that the active table may share: it becomes true when the
     /// table becomes active, and is forgotten when it does not.
     later: Vec<(Arc<Endpoint>, Waits, u32)>,
@@ -105,6 +109,9 @@ impl Builder {
             endpoints: Kept::new(),
             latencies: Kept::new(),
             trusts: Trusts::default(),
+            supply: Supply::default(),
+            assigned: None,
+            building: 0,
             later: Vec::new(),
         }
     }
@@ -114,10 +121,15 @@ impl Builder {
         self.keyrings = keyrings;
     }
 
-    /// The next table starts a version that was active before: an upstream whose files cannot be used now has no
-    /// connections until they can, instead of keeping the others from their start.
-    pub fn forgive_certificates(&mut self) {
-        self.trusts.forgive();
+    /// What files hold, for the next table; without, they are read while it is built.
+    pub fn supply(&mut self, supply: Supply) {
+        self.supply = supply;
+    }
+
+    /// The number of the next table: versions are numbered by the state directory, and one that comes back has its
+    /// own.
+    pub fn assign(&mut self, number: u64) {
+        self.assigned = Some(number);
     }
 
     /// Builds the table of a plan, with the next number.
@@ -126,19 +138,20 @@ impl Builder {
     /// Files of TLS towards backends that cannot be used, by name. Those that the active table uses already are
     /// not read again.
     pub fn build(&mut self, plan: &Plan) -> Result<Table, String> {
-        self.trusts.begin(false);
+        self.trusts.begin(Vec::new());
+        self.building = self.assigned.take().unwrap_or(self.number + 1);
         self.table(plan)
     }
 
     /// Builds the table of the active plan again, under its own number: its text is the same, what its files
-    /// hold is not. Where they cannot be used, their last good content stays. [`Builder::recommit`] belongs to it.
+    /// hold is not: `renewed` is what they hold now, where it can be used. [`Builder::recommit`] belongs to it.
     ///
     /// # Errors
     /// See [`Builder::build`].
-    pub fn rebuild(&mut self, plan: &Plan) -> Result<Table, String> {
-        self.trusts.begin(true);
-        let table = self.table(plan)?;
-        Ok(Table { number: self.number, ..table })
+    pub fn rebuild(&mut self, plan: &Plan, renewed: Vec<(Arc<str>, Trust)>) -> Result<Table, String> {
+        self.trusts.begin(renewed);
+        self.building = self.number;
+        self.table(plan)
     }
 
     /// Builds those upstreams of the active table again whose names have other addresses now; nothing if all are as
@@ -170,7 +183,7 @@ impl Builder {
 
     /// The table of this plan is active: its number is taken, and what only older ones used may go.
     pub fn commit(&mut self, plan: &Plan) {
-        self.number += 1;
+        self.number = self.building;
         self.recommit(plan);
     }
 
@@ -217,12 +230,13 @@ impl Builder {
 
     fn table(&mut self, plan: &Plan) -> Result<Table, String> {
         self.later.clear();
+        let supply = std::mem::take(&mut self.supply);
         let upstreams: Result<Vec<_>, String> = plan
             .upstreams
             .iter()
             .enumerate()
             .map(|(index, upstream)| {
-                let tls = self.trusts.client_for(upstream);
+                let tls = self.trusts.client_for(upstream, &supply);
                 let tls = tls.map_err(|error| format!("upstream {}: {error}", upstream.name))?;
                 self.upstream(plan, index, upstream, tls)
             })
@@ -236,11 +250,13 @@ impl Builder {
         let auths: Result<Vec<_>, String> = plan
             .auths
             .iter()
-            .map(|settings| self.auths.build(settings, plan, &self.metrics, (&self.keyrings, &upstreams)))
+            .map(|settings| {
+                self.auths.build(settings, plan, &self.metrics, (&self.keyrings, &upstreams, &*supply.files))
+            })
             .collect();
         let auths = auths?;
         Ok(Table {
-            number: self.number + 1,
+            number: self.building,
             hash: plan.hash.clone(),
             matcher: Arc::new(matcher),
             routes: plan.routes.iter().map(|(_, settings)| self.route(settings)).collect(),

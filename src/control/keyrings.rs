@@ -15,6 +15,7 @@ use crate::filters::auth::jwt::ring::{Changed, Held, Ring};
 use crate::filters::auth::settings::{Jwt, KeySource};
 use crate::telemetry::events::KeysFetched;
 use crate::upstream::discovery::Directory;
+use crate::upstream::pem::Files;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use errand::Errand;
@@ -53,6 +54,17 @@ struct Sources {
     added: Vec<Arc<Source>>,
     /// What the version being built wants of sources that the active one uses too.
     later: Vec<(Arc<Source>, Arc<Errand>)>,
+    /// What was read for the version being built, by id.
+    ahead: HashMap<String, Ahead>,
+}
+
+/// What files say of a source that nobody uses yet.
+#[derive(Debug)]
+struct Ahead {
+    /// What an earlier process left.
+    held: Option<Held>,
+    /// What its file holds, if it is one.
+    document: Option<io::Result<Bytes>>,
 }
 
 /// One source.
@@ -66,6 +78,8 @@ struct Source {
     wanted: Arc<Notify>,
     /// Not on disk yet.
     unsaved: AtomicBool,
+    /// Nobody has looked yet what the disk has of it.
+    unread: AtomicBool,
 }
 
 /// The upstream that a set is fetched from, as the table being built has it.
@@ -78,14 +92,32 @@ impl Keyrings {
         Keyrings { store, directory, sources: Mutex::default(), added: Notify::new(), disk: Arc::default() }
     }
 
-    /// The keys of a source, with those that an earlier process left if it is new here. Never fails: what cannot be
-    /// read or reached is told by the keys.
-    pub fn ring_of(&self, jwt: &Jwt, way: Option<Way<'_>>) -> Arc<Ring> {
+    /// Reads what files say of the sources of a version that is about to be built, where that may block. What is not
+    /// read ahead is read a moment later, on the thread of keys.
+    pub fn read_ahead<'a>(&self, jwts: impl Iterator<Item = &'a Jwt>) {
+        for jwt in jwts.filter(|jwt| !matches!(jwt.source, KeySource::Secret(_))) {
+            let id = id_of(jwt);
+            let known = self.sources().in_use.get(&id).is_some_and(|source| source.ring.strong_count() > 0);
+            if known {
+                continue;
+            }
+            let document = match &jwt.source {
+                KeySource::File(path) => Some(read(path)),
+                _ => None,
+            };
+            let ahead = Ahead { held: self.kept(&id), document };
+            self.sources().ahead.insert(id, ahead);
+        }
+    }
+
+    /// The keys of a source, with those that an earlier process left if it is new here. Never fails, and reads no
+    /// file: what cannot be read or reached is told by the keys.
+    pub fn ring_of(&self, jwt: &Jwt, way: Option<Way<'_>>, files: &dyn Files) -> Arc<Ring> {
         if let KeySource::Secret(secret) = &jwt.source {
             return Arc::new(Ring::fixed(KeySet::secret(&secret.0)));
         }
-        let errand = Arc::new(Errand::of(jwt, way, &self.directory));
-        let id = blake3::hash(format!("{:?}", jwt.source).as_bytes()).to_hex()[..32].to_owned();
+        let errand = Arc::new(Errand::of(jwt, way, &self.directory, files));
+        let id = id_of(jwt);
         let mut sources = self.sources();
         if let Some(source) = sources.in_use.get(&id).cloned()
             && let Some(ring) = source.ring.upgrade()
@@ -97,7 +129,10 @@ impl Keyrings {
             KeySource::File(_) => self.disk.clone(),
             _ => Arc::default(),
         };
-        let ring = Arc::new(Ring::wanting(self.kept(&id), wanted.clone()));
+        let ahead = sources.ahead.remove(&id);
+        let unread = ahead.is_none();
+        let Ahead { held, document } = ahead.unwrap_or(Ahead { held: None, document: None });
+        let ring = Arc::new(Ring::wanting(held, wanted.clone()));
         let source = Arc::new(Source {
             id: id.clone(),
             source: jwt.source.clone(),
@@ -105,8 +140,14 @@ impl Keyrings {
             errand: ArcSwap::new(errand),
             wanted,
             unsaved: AtomicBool::new(false),
+            unread: AtomicBool::new(unread),
         });
-        source.read();
+        if let Some(document) = document {
+            source.take_file(&ring, document);
+        }
+        if unread {
+            self.disk.notify_one();
+        }
         sources.in_use.insert(id, source.clone());
         if !matches!(source.source, KeySource::File(_)) {
             sources.added.push(source);
@@ -117,7 +158,9 @@ impl Keyrings {
 
     /// What the version that was built wants is so: it is active.
     pub fn commit(&self) {
-        for (source, errand) in self.sources().later.drain(..) {
+        let mut sources = self.sources();
+        sources.ahead.clear();
+        for (source, errand) in sources.later.drain(..) {
             source.errand.store(errand);
         }
     }
@@ -126,6 +169,7 @@ impl Keyrings {
     pub fn forget_unused(&self) {
         let mut sources = self.sources();
         sources.later.clear();
+        sources.ahead.clear();
         sources.in_use.retain(|_, source| source.ring.strong_count() > 0);
     }
 
@@ -155,6 +199,13 @@ impl Keyrings {
             let sources: Vec<_> = self.sources().in_use.values().cloned().collect();
             let mut failed = None;
             for source in &sources {
+                if source.unread.swap(false, Relaxed)
+                    && let (Some(held), Some(ring)) = (self.kept(&source.id), source.ring.upgrade())
+                    && ring.held().is_none()
+                {
+                    // It was whole when it was read.
+                    let _ = ring.found(held.document, held.confirmed);
+                }
                 source.read();
                 source.errand.load_full().renew_trust();
                 if let Some(store) = &self.store {
@@ -250,13 +301,17 @@ impl Source {
     /// Reads a set that is a file.
     fn read(&self) {
         let (KeySource::File(path), Some(ring)) = (&self.source, self.ring.upgrade()) else { return };
-        match read(path) {
+        self.take_file(&ring, read(path));
+    }
+
+    fn take_file(&self, ring: &Ring, document: io::Result<Bytes>) {
+        match document {
             Ok(document) => {
-                self.take_in(&ring, document, &Notify::new());
+                self.take_in(ring, document, &Notify::new());
                 // It is on disk already.
                 self.unsaved.store(false, Relaxed);
             }
-            Err(error) => drop(self.failed(&ring, &error.to_string())),
+            Err(error) => drop(self.failed(ring, &error.to_string())),
         }
     }
 
@@ -268,6 +323,11 @@ impl Source {
         self.unsaved.fetch_or(written.is_err(), Relaxed);
         written
     }
+}
+
+/// Names a source: everything that says where it is.
+fn id_of(jwt: &Jwt) -> String {
+    blake3::hash(format!("{:?}", jwt.source).as_bytes()).to_hex()[..32].to_owned()
 }
 
 fn file(id: &str) -> String {
@@ -284,6 +344,7 @@ fn read(path: &Path) -> io::Result<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::pem::OnDisk;
 
     const SET: &str =
         r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
@@ -311,6 +372,12 @@ mod tests {
         KeySource::Url { url, ca: None }
     }
 
+    /// As a version that was read ahead has them.
+    fn ring_of(keyrings: &Keyrings, jwt: &Jwt) -> Arc<Ring> {
+        keyrings.read_ahead([jwt].into_iter());
+        keyrings.ring_of(jwt, None, &OnDisk)
+    }
+
     fn keyrings(folder: &Path) -> Keyrings {
         Keyrings::new(Some(Store::open(folder).expect("a folder")), Arc::default())
     }
@@ -319,20 +386,20 @@ mod tests {
     fn one_source_has_one_set_whatever_uses_it_and_a_refused_version_changes_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let keyrings = keyrings(folder.path());
-        let first = keyrings.ring_of(&jwt(url("a"), Duration::from_secs(1)), None);
+        let first = ring_of(&keyrings, &jwt(url("a"), Duration::from_secs(1)));
         let refresh = || {
             let sources = keyrings.sources();
             sources.in_use.values().next().map(|source| source.errand.load().refresh)
         };
-        let again = keyrings.ring_of(&jwt(url("a"), Duration::from_secs(2)), None);
+        let again = ring_of(&keyrings, &jwt(url("a"), Duration::from_secs(2)));
         assert!(Arc::ptr_eq(&first, &again));
         keyrings.forget_unused();
         keyrings.commit();
         assert_eq!(refresh(), Some(Duration::from_secs(1)), "the version was refused");
-        let _again = keyrings.ring_of(&jwt(url("a"), Duration::from_secs(2)), None);
+        let _again = ring_of(&keyrings, &jwt(url("a"), Duration::from_secs(2)));
         keyrings.commit();
         assert_eq!(refresh(), Some(Duration::from_secs(2)));
-        assert!(!Arc::ptr_eq(&first, &keyrings.ring_of(&jwt(url("b"), Duration::from_secs(1)), None)));
+        assert!(!Arc::ptr_eq(&first, &ring_of(&keyrings, &jwt(url("b"), Duration::from_secs(1)))));
     }
 
     #[test]
@@ -340,7 +407,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let jwt = jwt(url("a"), Duration::from_secs(1));
         let before = keyrings(folder.path());
-        let ring = before.ring_of(&jwt, None);
+        let ring = ring_of(&before, &jwt);
         let source = before.sources().in_use.values().next().cloned().expect("one");
         assert_eq!(source.take_in(&ring, Bytes::from_static(SET.as_bytes()), &before.disk), 0);
         source.save(before.store.as_ref().expect("a store")).expect("it is written");
@@ -348,17 +415,18 @@ mod tests {
             fs::write(folder.path().join(format!("{PREFIX}old-{n}.json")), "{}").expect("it is written");
         }
         before.tidy(&[source]);
-        let files = fs::read_dir(folder.path()).expect("a folder").count();
+        let files = fs::read_dir(folder.path()).expect("a folder").filter_map(Result::ok);
+        let files = files.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)).count();
         assert_eq!(files, MAX_KEPT);
         let after = keyrings(folder.path());
-        assert_eq!(after.ring_of(&jwt, None).held().map(|held| held.keys.len()), Some(1));
+        assert_eq!(ring_of(&after, &jwt).held().map(|held| held.keys.len()), Some(1));
         // Of a file that somebody broke nothing is believed.
         fs::write(
             folder.path().join(file(&before.sources().in_use.keys().next().cloned().expect("one"))),
             "<",
         )
         .expect("so");
-        assert!(keyrings(folder.path()).ring_of(&jwt, None).held().is_none());
+        assert!(ring_of(&keyrings(folder.path()), &jwt).held().is_none());
     }
 
     #[test]
@@ -367,7 +435,7 @@ mod tests {
         let path = folder.path().join("keys.json");
         fs::write(&path, SET).expect("it is written");
         let keyrings = keyrings(folder.path());
-        let ring = keyrings.ring_of(&jwt(KeySource::File(path.clone()), Duration::from_secs(1)), None);
+        let ring = ring_of(&keyrings, &jwt(KeySource::File(path.clone()), Duration::from_secs(1)));
         assert!(ring.held().is_some());
         let source = keyrings.sources().in_use.values().next().cloned().expect("one");
         fs::write(&path, "{\"keys\":").expect("it is written");

@@ -122,7 +122,11 @@ impl Observatory {
         let stuck = workers.iter().filter(|worker| worker.stuck);
         reasons.extend(stuck.map(|worker| format!("core {} is stuck", worker.worker)));
         reasons.extend(workers.iter().filter_map(strain));
-        let degraded = state.degraded.as_ref().or(state.unkept.as_ref());
+        let unkept = self.control.books().trouble().map(|why| {
+            let directory = self.control.store().directory().display();
+            format!("the state directory {directory} does not have the active version, so a restart may not: {why}")
+        });
+        let degraded = state.degraded.as_ref().or(unkept.as_ref());
         reasons.extend(degraded.map(|why| format!("degraded: {why}")));
         let refused = state.refused.iter().filter(|why| state.degraded.as_ref() != Some(why));
         reasons.extend(refused.map(|why| format!("the last change was refused: {why}")));

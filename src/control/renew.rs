@@ -7,7 +7,7 @@
 use crate::config::plan::Plan;
 use crate::control::Control;
 use crate::control::certificates::{Look, News, Owner, is_open_to_others};
-use crate::control::trust::TrustFound;
+use crate::control::trust::{TrustFound, look};
 use crate::listener::renew::Renewal;
 use crate::telemetry::events::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
 use crate::upstream::certificate::{epoch_seconds, rfc3339};
@@ -38,12 +38,15 @@ impl Control {
 
     /// Replaces the table if an upstream's files hold something new; the endpoints of the others stay.
     fn renew_backends(&self) -> Vec<Look> {
+        let in_use = self.builder.lock().unwrap_or_else(PoisonError::into_inner).trusts().in_use();
+        // Without the lock: a file that hangs must not hold up a rollback.
+        let found = look(in_use);
+        let new = |found: &TrustFound| Some((found.upstream.clone(), found.changed.as_ref().ok()?.clone()?));
+        let renewed: Vec<_> = found.iter().filter_map(new).collect();
         let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = builder.trusts().look();
-        let changed = found.iter().any(|found| matches!(found.changed, Ok(true)));
-        if changed {
+        if !renewed.is_empty() {
             let plan = self.state().active.plan.clone();
-            match builder.rebuild(&plan) {
+            match builder.rebuild(&plan, renewed) {
                 Ok(table) => {
                     let before = self.steering.swap(Arc::new(table));
                     builder.recommit(&plan);
@@ -53,15 +56,15 @@ impl Control {
                 Err(error) => tracing::error!(error, "the table cannot be built again"),
             }
         }
-        let look = |TrustFound { upstream, client, changed }| {
+        let look_of = |TrustFound { upstream, client, changed }| {
             let used = builder.trusts().active(&upstream).unwrap_or(&client);
             Look {
                 certificates: used.certificate().cloned().into_iter().collect(),
                 owner: Owner::Upstream(upstream),
-                renewed: changed.map_err(|error| error.to_string()),
+                renewed: changed.map(|new| new.is_some()).map_err(|error| error.to_string()),
             }
         };
-        found.into_iter().map(look).collect()
+        found.into_iter().map(look_of).collect()
     }
 
     /// The folders in which a change of the configuration or of a certificate shows.

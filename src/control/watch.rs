@@ -54,6 +54,13 @@ pub async fn watch(
                 due.get_or_insert_with(|| Instant::now() + GATHER);
                 continue;
             }
+            () = control.nudged() => {
+                // A version came back, by a thread that waits for no disk: what may wait for one is done here.
+                told(Cause::Rollback, Outcome::Applied);
+                control.renew();
+                eyes.turn_to(control.folders());
+                continue;
+            }
             () = gathered => Cause::Watch,
             _ = looks.tick() => Cause::Watch,
             _ = tidies.tick() => {

@@ -11,6 +11,7 @@ mod keys;
 mod limits;
 mod names;
 mod ramps;
+mod rollbacks;
 mod sheds;
 pub mod stream;
 
@@ -21,6 +22,7 @@ pub use keys::KeysFetched;
 pub use limits::{LimitAtFloor, LimitMoved};
 pub use names::AddressesChanged;
 pub use ramps::{CohortChosen, Comeback, RampChanged, RampConflict};
+pub use rollbacks::VersionRolledBack;
 pub use sheds::{ClassesClosed, ShedNotices};
 
 use std::net::SocketAddr;

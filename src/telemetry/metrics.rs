@@ -15,7 +15,7 @@ pub use auths::{AuthMetrics, AuthResult};
 pub use handles::{
     BackendMetrics, CheckOutcome, RetryOutcome, RouteMetrics, Shared, Source, UpstreamMetrics,
 };
-pub use process::{ApplyOutcome, ProcessMetrics};
+pub use process::{ApplyOutcome, ProcessMetrics, RollbackCause};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -14,6 +14,7 @@ use crate::request::Class;
 use crate::routing::settings::RouteSettings;
 use crate::routing::table::Upstream;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::pem::Files;
 use http::HeaderName;
 use std::sync::{Arc, Weak};
 
@@ -47,7 +48,7 @@ impl Auths {
         settings: &Settings,
         plan: &Plan,
         metrics: &Metrics,
-        (keyrings, upstreams): (&Keyrings, &[Upstream]),
+        (keyrings, upstreams, files): (&Keyrings, &[Upstream], &dyn Files),
     ) -> Result<Auth, String> {
         let upstream = upstream(settings, plan);
         Ok(Auth {
@@ -56,7 +57,7 @@ impl Auths {
             known: self.known(settings, upstream.and_then(|index| plan.upstreams.get(index)))?,
             counts: self.counts.get_or(settings.name.clone(), RouteCounts::default),
             metrics: metrics.auth(&settings.name),
-            own: own(settings, keyrings, upstreams),
+            own: own(settings, keyrings, upstreams, files),
             max_waiting: (plan.gateway.max_in_flight / 4).max(1),
         })
     }
@@ -90,7 +91,7 @@ impl Auths {
 }
 
 /// What an auth judges by, if it asks nobody.
-fn own(settings: &Settings, keyrings: &Keyrings, upstreams: &[Upstream]) -> Own {
+fn own(settings: &Settings, keyrings: &Keyrings, upstreams: &[Upstream], files: &dyn Files) -> Own {
     match &settings.kind {
         Kind::External(_) => Own::Nothing,
         Kind::ApiKey(list) => Own::List(ApiKeys::new(list.header.clone(), list.keys.iter().cloned())),
@@ -102,7 +103,7 @@ fn own(settings: &Settings, keyrings: &Keyrings, upstreams: &[Upstream]) -> Own 
                 _ => None,
             };
             let way = way.map(|upstream| Way(&upstream.cluster));
-            Own::Keys(keyrings.ring_of(jwt, way))
+            Own::Keys(keyrings.ring_of(jwt, way, files))
         }
     }
 }

@@ -24,6 +24,8 @@ const MAX_ITEMS: usize = 20;
 pub enum Kind {
     /// Configurations: applied, refused, degraded.
     Config,
+    /// Versions were taken back.
+    Rollback,
     /// Requests were refused for want of room.
     Shed,
     /// Ramps and drains: set, cleared, paused, resumed, stepped, in conflict with a version, drained, ready.
@@ -48,8 +50,9 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Config,
+        Kind::Rollback,
         Kind::Shed,
         Kind::Ramp,
         Kind::Ejection,
@@ -66,6 +69,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Config => "config",
+            Kind::Rollback => "rollback",
             Kind::Shed => "shed",
             Kind::Ramp => "ramp",
             Kind::Ejection => "ejection",

@@ -33,6 +33,36 @@ impl ApplyOutcome {
     }
 }
 
+/// Why a rollout or a version was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RollbackCause {
+    /// Somebody said so.
+    Operator,
+    /// The guard of a rollout found it worse.
+    Guard,
+    /// Nobody confirmed it in time.
+    Unconfirmed,
+    /// The process did not stay up with it.
+    CrashLoop,
+}
+
+impl RollbackCause {
+    /// All, in the order of their numbers.
+    pub const ALL: [RollbackCause; 4] =
+        [RollbackCause::Operator, RollbackCause::Guard, RollbackCause::Unconfirmed, RollbackCause::CrashLoop];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RollbackCause::Operator => "operator",
+            RollbackCause::Guard => "guard",
+            RollbackCause::Unconfirmed => "unconfirmed",
+            RollbackCause::CrashLoop => "crash_loop",
+        }
+    }
+}
+
 /// The process.
 #[derive(Debug)]
 pub struct ProcessMetrics {
@@ -43,6 +73,7 @@ pub struct ProcessMetrics {
     /// Active checks that waited because too many were under way.
     pub checks_delayed: Shared,
     applies: [Shared; 3],
+    rollbacks: [Shared; RollbackCause::ALL.len()],
     log_dropped: OnceLock<ErrorCounter>,
     cells: PerCore<ProcessCells>,
 }
@@ -71,6 +102,7 @@ impl ProcessMetrics {
             stuck_cores: Shared::default(),
             checks_delayed: Shared::default(),
             applies: Default::default(),
+            rollbacks: Default::default(),
             log_dropped: OnceLock::new(),
             cells: PerCore::new(cores),
         }
@@ -88,6 +120,11 @@ impl ProcessMetrics {
     /// A change of configuration ended.
     pub fn apply(&self, outcome: ApplyOutcome) {
         self.applies[outcome as usize].add(1);
+    }
+
+    /// A rollout or a version was taken back.
+    pub fn rolled_back(&self, cause: RollbackCause) {
+        self.rollbacks[cause as usize].add(1);
     }
 
     /// The gateway refused, failed or ended one exchange itself: at the door, for want of room, in the
@@ -115,6 +152,10 @@ impl ProcessMetrics {
 
     pub(super) fn applies(&self, outcome: ApplyOutcome) -> u64 {
         self.applies[outcome as usize].get()
+    }
+
+    pub(super) fn rollbacks(&self, cause: RollbackCause) -> u64 {
+        self.rollbacks[cause as usize].get()
     }
 
     pub(super) fn refusals(&self, reason: Reason) -> u64 {
