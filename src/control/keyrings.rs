@@ -379,7 +379,7 @@ mod tests {
     }
 
     fn keyrings(folder: &Path) -> Keyrings {
-        Keyrings::new(Some(Store::open(folder).expect("a folder")), Arc::default())
+        Keyrings::new(Some(Store::at(folder)), Arc::default())
     }
 
     #[test]

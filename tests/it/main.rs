@@ -52,6 +52,7 @@ mod ramps;
 mod restarts;
 mod refusals;
 mod retries;
+mod rollback;
 mod roles;
 mod secrets;
 mod seeds;
