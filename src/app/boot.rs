@@ -108,9 +108,11 @@ impl Boot {
         let store = Store::at(&directory);
         // A file that was set aside is one only once the directory is ours; that it is not is told by the books.
         let _ = store.lock();
-        let (record, damage) = disk::read(&store);
+        let (mut record, damage) = disk::read(&store);
         let now = unix_ms();
-        let base = Base::find(&record, &options.config, environment, now);
+        let mut base = Base::find(&record, &options.config, environment, now);
+        // Before the file is looked at: it may say just what is taken back.
+        let back = base.as_mut().and_then(|base| base.leave(&mut record));
         let mut boot = match base {
             Some(base) => Self::beside(file, base, record, (store, options), environment)?,
             None => Self::first(file, record, (store, options), environment, None)?,
@@ -118,6 +120,7 @@ impl Boot {
         if boot.degraded.is_none() && !damage.is_empty() {
             boot.degraded = Some(format!("the state directory was not whole: {}", damage.join("; ")));
         }
+        boot.back = back;
         let number = boot.number;
         boot.books.change(|record| record.ledger.started(number, now));
         Ok(boot)
@@ -239,13 +242,10 @@ impl Boot {
 
     /// A version that was good before starts again.
     fn of_base(base: Base, mut record: Record, store: Store, seen: Option<blake3::Hash>) -> Self {
-        let Base { name, text, plan, mut kept, materials, parent, degraded, left } = base;
-        let back = left.as_ref().map(|left| left.cause);
-        if let Some(left) = left {
-            left.note(&mut record, &name);
-        }
+        let Base { name, text, plan, mut kept, materials, parent, degraded, .. } = base;
         // It stands over the file only as long as that says what it said.
         kept.overruled = kept.overruled.filter(|over| seen.is_none_or(|seen| seen.to_hex().as_str() == over));
+        record.restock(name.number, materials.clone());
         record.ledger.active = Some(name.clone());
         record.ledger.file_read = seen.map(|seen| seen.to_hex().to_string()).or(record.ledger.file_read);
         record.active = Some(Standing { text: text.clone(), kept: kept.clone() });
@@ -263,7 +263,7 @@ impl Boot {
             refused: None,
             pending: None,
             again: true,
-            back,
+            back: None,
             drain,
         }
     }

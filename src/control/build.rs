@@ -21,7 +21,7 @@ use crate::filters::forwarded::TrustedProxies;
 use crate::permit::Counter;
 use crate::routing::Ambiguity;
 use crate::routing::matcher::Matcher;
-use crate::routing::settings::RouteSettings;
+use crate::routing::settings::{Action, RouteSettings};
 use crate::routing::table::{Route, Table, Upstream};
 use crate::runtime::descriptors::Descriptors;
 use crate::telemetry::metrics::{Metrics, Names};
@@ -259,7 +259,7 @@ impl Builder {
             number: self.building,
             hash: plan.hash.clone(),
             matcher: Arc::new(matcher),
-            routes: plan.routes.iter().map(|(_, settings)| self.route(settings)).collect(),
+            routes: plan.routes.iter().map(|(_, settings)| self.route(settings, plan)).collect(),
             upstreams,
             auth_headers: auths::added(plan),
             auth_names: auths::read(plan),
@@ -272,9 +272,14 @@ impl Builder {
         })
     }
 
-    fn route(&mut self, settings: &RouteSettings) -> Route {
+    fn route(&mut self, settings: &RouteSettings, plan: &Plan) -> Route {
+        let upstream = match settings.action {
+            Action::Upstream(index) => plan.upstreams.get(index),
+            Action::Respond { .. } | Action::Redirect { .. } => None,
+        };
+        let closed = upstream.is_some_and(|upstream| self.trusts.is_closed(&upstream.name));
         Route {
-            settings: settings.clone(),
+            settings: RouteSettings { missing_secret: settings.missing_secret || closed, ..settings.clone() },
             counts: self.routes.get_or(settings.name.clone(), admission::RouteCounts::default),
             metrics: self.metrics.route(&settings.name),
         }

@@ -7,6 +7,8 @@
 use crate::config::plan::Plan;
 use crate::control::Control;
 use crate::control::certificates::{Look, News, Owner, is_open_to_others};
+use crate::control::sources::{self, Shelf};
+use crate::control::store::materials::Materials;
 use crate::control::trust::{TrustFound, look};
 use crate::listener::renew::Renewal;
 use crate::telemetry::events::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
@@ -21,8 +23,41 @@ impl Control {
     /// Reads the files of all certificates; what is new and can be used is in use afterwards. The version keeps
     /// its number and hash, for its text is the same.
     pub fn renew(&self) {
+        if self.look_at_certificates() {
+            self.restock();
+        }
+    }
+
+    /// The active version's files as they are in use are what is kept of it. Of what is gone, what was kept before
+    /// stays.
+    fn restock(&self) {
+        let (plan, number, before) = {
+            let state = self.state();
+            (state.active.plan.clone(), state.number, state.materials.clone())
+        };
+        let files = Shelf::read(&plan).contents();
+        let mut next = before.with(Materials { files, ..Materials::default() });
+        let named = sources::named(&plan);
+        next.files.retain(|path, _| named.contains(path));
+        if next == *before {
+            return;
+        }
+        let next = Arc::new(next);
+        // Whoever has the builder changes what runs.
+        let _builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        if state.number == number && Arc::ptr_eq(&state.materials, &before) {
+            state.materials = next.clone();
+            drop(state);
+            self.books.change(|record| record.restock(number, next));
+        }
+    }
+
+    /// True if nothing is wrong with any of them.
+    fn look_at_certificates(&self) -> bool {
         let mut looks: Vec<Look> = self.listeners.renew().into_iter().map(Look::from).collect();
         looks.extend(self.renew_backends());
+        let whole = looks.iter().all(|look| look.renewed.is_ok());
         let now = epoch_seconds(SystemTime::now());
         let keys = keys(&self.state().active.plan);
         let open = keys.into_iter().filter(|key| mode(key).is_some_and(is_open_to_others)).collect();
@@ -34,6 +69,7 @@ impl Control {
         for key in open {
             KeyReadable { key: &key, mode: mode(&key).unwrap_or_default() }.emit();
         }
+        whole
     }
 
     /// Replaces the table if an upstream's files hold something new; the endpoints of the others stay.

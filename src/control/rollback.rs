@@ -13,7 +13,7 @@ mod revive;
 
 pub use choose::Unrollable;
 pub use counter::{Counter, Job, serve};
-pub use revive::{understood, within};
+pub use revive::within;
 
 use crate::control::origin::Origin;
 use crate::control::store::ledger::{Barred, Ref, Why};

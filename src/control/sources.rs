@@ -2,7 +2,9 @@
 //! lock held, while a disk hangs. And an environment that falls back to what was kept of a good version, so that one
 //! comes back though a file or a variable is gone (`design.md`, "Rollback").
 
-use crate::config::Environment;
+use crate::config::{self, Environment};
+mod absent;
+
 use crate::config::interpolate::fill;
 use crate::config::plan::Plan;
 use crate::control::keyrings::Keyrings;
@@ -119,6 +121,28 @@ fn folder(file: &Path) -> PathBuf {
     absolute.parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
+/// What a good version's text says, filled with what is there now, else with what was kept; what is missing even there
+/// closes what it belongs to. Also says what is gone, a sentence each.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn understood(
+    text: &str,
+    file: &Path,
+    now: &Materials,
+    kept: &Materials,
+) -> Result<(Plan, Vec<String>), String> {
+    let fallback = Fallback::new(now, kept);
+    let checked = config::check(text, file, &fallback);
+    let errors = checked.errors();
+    let (plan, mut told) = match checked.plan {
+        Some(plan) => (plan, Vec::new()),
+        None => absent::without(text, file, &fallback).ok_or_else(|| errors.join("; "))?,
+    };
+    told.extend(fallback.gone().iter().map(|name| format!("{name} is gone; what was kept of it is used.")));
+    Ok((plan, told))
+}
+
 /// Writes down what is asked for.
 struct Recorder<'a> {
     inner: &'a dyn Environment,
@@ -151,7 +175,7 @@ impl Environment for Recorder<'_> {
 pub struct Fallback<'a> {
     now: &'a Materials,
     kept: &'a Materials,
-    /// What was filled from what is kept, or could not be filled, by its name in the text.
+    /// What was filled from what is kept, by its name in the text.
     gone: RefCell<BTreeSet<String>>,
 }
 
@@ -161,7 +185,7 @@ impl<'a> Fallback<'a> {
         Fallback { now, kept, gone: RefCell::default() }
     }
 
-    /// What is gone, by its name in the text.
+    /// What is gone and was kept, by its name in the text.
     pub fn gone(self) -> Vec<String> {
         self.gone.into_inner().into_iter().collect()
     }
@@ -183,8 +207,9 @@ impl Environment for Fallback<'_> {
         if let Some(content) = self.now.fills.get(path) {
             return Ok(content.clone());
         }
+        let content = self.kept.fills.get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
         self.gone.borrow_mut().insert(format!("${{file:{}}}", path.display()));
-        self.kept.fills.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        Ok(content)
     }
 
     /// It is only warned about what is not there, and this version was good before.

@@ -110,6 +110,11 @@ impl Trusts {
         Ok(Some(client))
     }
 
+    /// In the table being built, this upstream trusts nobody: its files cannot be used.
+    pub(super) fn is_closed(&self, upstream: &str) -> bool {
+        self.next.get(upstream).is_some_and(|trust| trust.client.is_closed())
+    }
+
     /// The table that was built is active.
     pub(super) fn commit(&mut self) {
         self.active = std::mem::take(&mut self.next);

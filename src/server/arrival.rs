@@ -145,6 +145,18 @@ fn check_size(parts: &Parts, limits: &MessageLimits) -> Result<(), Reject> {
     Ok(())
 }
 
+/// What the route is made of is there.
+///
+/// # Errors
+/// 503 `missing_secret`.
+pub fn check_secret(client: &Client, chosen: &Chosen) -> Result<(), Reject> {
+    if chosen.route().settings.missing_secret {
+        let detail = "the gateway lacks a secret that this route is made of";
+        return Err(shed(client, chosen, Reason::MissingSecret, detail));
+    }
+    Ok(())
+}
+
 /// Nothing new is let in while the bytes that the process buffers have used up their budget.
 ///
 /// # Errors

@@ -122,6 +122,7 @@ async fn walk(
     record.entry.iter().for_each(|entry| entry.chose(&chosen));
     arrival::check_memory(client, &chosen)?;
     arrival::check_cpu(client, &chosen)?;
+    arrival::check_secret(client, &chosen)?;
     let settings = &chosen.route().settings;
     if let Some(gate) = chosen.gate() {
         gate.choose(record.client_ip, &parts.headers)?;

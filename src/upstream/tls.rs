@@ -136,6 +136,11 @@ impl TlsClient {
         })
     }
 
+    /// It trusts nobody: see [`TlsClient::closed`].
+    pub fn is_closed(&self) -> bool {
+        self.identity == closed()
+    }
+
     /// Whether the client certificate, if there is one, may be taken into use at `now`.
     ///
     /// # Errors

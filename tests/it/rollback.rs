@@ -255,6 +255,36 @@ fn variables_files_and_certificates_that_are_gone_do_not_refuse_a_rollback() {
 }
 
 #[test]
+fn what_is_missing_even_among_what_was_kept_closes_its_route_and_no_other() {
+    let origin = Origin::well_behaved();
+    let folder = TempDir::new().expect("a temporary folder");
+    fs::write(folder.path().join("token"), "hunter2").expect("written");
+    let edit = "request_headers = { set = { authorization = \"Bearer ${file:token}\" } }";
+    let first = marked(origin.address(), "one").route("secret", "/secret", "u", edit);
+    let gateway = Gateway::start_in(folder, &first, Launch::default());
+    apply(&gateway, &marked(origin.address(), "two"));
+    let secrets = state(&gateway).join("secrets");
+    let token = gateway.folder().join("token");
+    let gateway = gateway.restart_after(Launch::default(), || {
+        fs::remove_dir_all(secrets).expect("removed");
+        fs::remove_file(token).expect("removed");
+    });
+    let notices = back(&gateway, "{}")["notices"].to_string();
+    assert!(notices.contains("missing_secret") && notices.contains("token"), "{notices}");
+    assert_eq!(generation(&gateway), "one");
+    let closed = gateway.get("/secret");
+    assert_eq!((closed.status(), closed.get("x-tidegate-reason")), (503, Some("missing_secret")));
+    assert!(closed.get("retry-after").is_some(), "{}", closed.text());
+    let gateway = gateway.restart(Launch::default());
+    assert_eq!((gateway.get("/").status(), gateway.get("/secret").status()), (200, 503));
+    assert!(reasons(&gateway).contains("missing_secret"), "{}", reasons(&gateway));
+    // It is there again: a signal is enough.
+    fs::write(gateway.folder().join("token"), "hunter2").expect("written");
+    reread(&gateway);
+    assert_eq!(gateway.get("/secret").status(), 200);
+}
+
+#[test]
 fn the_door_to_operators_is_not_rolled_back() {
     let origin = Origin::well_behaved();
     let token = |name: &str, role: &str| {
@@ -349,7 +379,13 @@ fn a_killed_process_leaves_the_version_before_or_the_one_after() {
         });
         let after = Instant::now() + Duration::from_millis(round * 4);
         wait_until(PATIENCE, "it is somewhere on the way", || Instant::now() >= after);
-        gateway = gateway.restart(Launch::default());
+        let file = state(&gateway).join("state.json");
+        gateway = gateway.restart_after(Launch::default(), || {
+            // So often killed, it would be a crash loop.
+            let mut kept: Value = serde_json::from_slice(&fs::read(&file).expect("a ledger")).expect("JSON");
+            kept["starts"] = serde_json::json!([]);
+            fs::write(&file, kept.to_string()).expect("written");
+        });
         asking.join().expect("it ends");
         let runs: u64 = generation(&gateway).parse().expect("one of them");
         assert!(runs <= round, "{runs}");

@@ -5,8 +5,7 @@ use crate::config::Environment;
 use crate::config::plan::Plan;
 use crate::control::Cause;
 use crate::control::origin::{Kept, Origin};
-use crate::control::rollback::understood;
-use crate::control::sources;
+use crate::control::sources::{self, understood};
 use crate::control::store::ledger::{Barred, Ref, Why};
 use crate::control::store::materials::Materials;
 use crate::control::store::record::{Good, Record};
@@ -37,7 +36,7 @@ pub(super) struct Base {
 /// A version that is taken back by a start.
 pub(super) struct Left {
     name: Ref,
-    pub(super) cause: RollbackCause,
+    cause: RollbackCause,
 }
 
 impl Base {
@@ -103,7 +102,7 @@ impl Base {
             text: good.text.clone(),
             plan,
             kept,
-            materials: good.materials.clone(),
+            materials: Arc::new(good.materials.with(now)),
             parent: good.facts.parent,
             degraded: (!notices.is_empty()).then(|| notices.join(" ")),
             left: None,
@@ -115,6 +114,14 @@ impl Base {
         let origin = Origin::now(Cause::Rollback, Some("tidegate".into()), Some(why));
         let kept = Kept::of(&self.text, &origin, None);
         Base { degraded: Some(told), left: Some(left), kept, ..self }
+    }
+
+    /// Writes down what is taken back by it, if anything is, and says on whose account.
+    pub(super) fn leave(&mut self, record: &mut Record) -> Option<RollbackCause> {
+        let left = self.left.take()?;
+        let cause = left.cause;
+        left.note(record, &self.name);
+        Some(cause)
     }
 
     /// Somebody decided for it over just this text of the file.
@@ -130,7 +137,7 @@ impl Base {
 
 impl Left {
     /// Writes down that it is taken back.
-    pub(super) fn note(self, record: &mut Record, to: &Ref) {
+    fn note(self, record: &mut Record, to: &Ref) {
         let why = match self.cause {
             RollbackCause::CrashLoop => Why::CrashLoop,
             _ => Why::Unconfirmed,

@@ -2,12 +2,10 @@
 //! second is taken as it is now, then what was kept of the version, and what is missing even there closes what it
 //! belongs to.
 
-use crate::config;
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
 use crate::control::build::Builder;
-use crate::control::sources::{self, Fallback, Shelf};
-use crate::control::store::materials::Materials;
+use crate::control::sources::{self, Shelf};
 use crate::control::store::record::Good;
 use crate::control::trust::Supply;
 use crate::control::{Active, Control};
@@ -64,7 +62,7 @@ impl Control {
         let (text, kept, end) = (good.text.clone(), good.materials.clone(), Instant::now() + NOW);
         let (file, environment) = (self.file.clone(), self.environment.clone());
         let now = within(end, move || sources::values(&text, &file, &*environment)).unwrap_or_default();
-        let (plan, mut notices) = understood(&good.text, &self.file, &now, &kept)?;
+        let (plan, mut notices) = sources::understood(&good.text, &self.file, &now, &kept)?;
         let (wanted, keyrings) = (plan.clone(), self.keyrings.clone());
         let shelf = within(end, move || {
             let shelf = Shelf::read(&wanted);
@@ -121,24 +119,6 @@ impl Control {
         state.degraded = None;
         Ok(notices)
     }
-}
-
-/// What a good version's text says, filled with what is there now, else with what was kept.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn understood(
-    text: &str,
-    file: &Path,
-    now: &Materials,
-    kept: &Materials,
-) -> Result<(Plan, Vec<String>), String> {
-    let fallback = Fallback::new(now, kept);
-    let checked = config::check(text, file, &fallback);
-    let errors = checked.errors();
-    let plan = checked.plan.ok_or_else(|| errors.join("; "))?;
-    let gone = fallback.gone().into_iter();
-    Ok((plan, gone.map(|name| format!("{name} is gone; what was kept of it is used.")).collect()))
 }
 
 /// What `work` comes to, if it does so by `end`. It cannot be stopped: one that hangs keeps its thread, and there are

@@ -45,6 +45,17 @@ impl Materials {
         self == &Materials::default()
     }
 
+    /// The same with what is newer.
+    pub fn with(&self, newer: Materials) -> Materials {
+        let mut all = self.clone();
+        all.unset.extend(newer.unset.into_iter().filter(|name| !self.variables.contains_key(name)));
+        all.unset.retain(|name| !newer.variables.contains_key(name));
+        all.variables.extend(newer.variables);
+        all.fills.extend(newer.fills);
+        all.files.extend(newer.files);
+        all
+    }
+
     /// Bytes that it takes, about.
     pub fn size(&self) -> usize {
         let values = self.variables.iter().map(|(name, value)| name.len() + value.len());

@@ -111,6 +111,14 @@ impl Record {
         self.prune();
     }
 
+    /// What a good version is made of is newer.
+    pub fn restock(&mut self, number: u64, materials: Arc<Materials>) {
+        if let Some(good) = self.goods.iter_mut().find(|good| good.facts.number == number) {
+            good.materials = materials;
+        }
+        self.prune();
+    }
+
     /// A version was taken back.
     pub fn mark_reverted(&mut self, number: u64) {
         let mine = |good: &&mut Good| good.facts.number == number;

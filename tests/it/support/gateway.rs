@@ -159,6 +159,14 @@ impl Gateway {
         Gateway::spawn(folder, launch)
     }
 
+    /// The same with something done while it does not run.
+    pub fn restart_after(self, launch: Launch, work: impl FnOnce()) -> Gateway {
+        let folder = self.folder.clone();
+        drop(self);
+        work();
+        Gateway::spawn(folder, launch)
+    }
+
     fn spawn(folder: Arc<TempDir>, mut launch: Launch) -> Gateway {
         let state = launch.state.clone().unwrap_or_else(|| folder.path().join("state"));
         // What the process before left there would be taken for the new one's.
