@@ -22,7 +22,7 @@ use crate::control::store::record::{Facts, Good, Record, Standing};
 use crate::control::{Active, Begun, Cause};
 use crate::listener::tls::TlsDoor;
 use crate::runtime::clock::unix_ms;
-use crate::telemetry::events::BootDegraded;
+use crate::telemetry::events::{BootDegraded, ConfigApplied};
 use crate::telemetry::metrics::{Metrics, RollbackCause};
 use crate::upstream::tls::TlsClient;
 use base::Base;
@@ -299,6 +299,18 @@ impl Boot {
 
     /// Writes down where the state is and where this process can be reached.
     pub fn announce(&self, options: &RunOptions, admin: SocketAddr, listeners: &[(Arc<str>, SocketAddr)]) {
+        if !self.again {
+            // It had no stages, so everyone is told.
+            ConfigApplied {
+                version: self.number,
+                hash: &self.active.plan.hash,
+                cause: &self.active.origin.cause,
+                by: None,
+                reason: None,
+                notices: &[],
+            }
+            .emit();
+        }
         if let Some(pending) = &self.pending {
             tracing::warn!(bytes = pending.text.len(), "{}", pending.why);
         }

@@ -58,6 +58,7 @@ mod secrets;
 mod seeds;
 mod sick;
 mod slow;
+mod starts;
 mod strain;
 mod streams;
 mod supervisor;

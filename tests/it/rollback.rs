@@ -326,6 +326,18 @@ fn nobody_notices_a_rollback() {
 }
 
 #[test]
+fn a_rollback_is_done_while_every_core_is_saturated() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(origin.address(), "one"));
+    apply(&gateway, &marked(origin.address(), "two"));
+    let load = Load::closed(gateway.edge(), "/", 24);
+    wait_until(PATIENCE, "there is load", || origin.requests() > 500);
+    back(&gateway, "{}");
+    load.stop().only(&[200, 503]);
+    assert_eq!(generation(&gateway), "one");
+}
+
+#[test]
 fn an_address_that_somebody_else_has_closes_one_door_and_no_other() {
     let origin = Origin::well_behaved();
     let door = |at: SocketAddr| format!("[[listeners]]\nname = \"second\"\naddress = \"{at}\"\n");

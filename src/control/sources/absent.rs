@@ -14,9 +14,19 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Digits of a hash.
+const HASH: usize = 64;
+/// Characters of which a name may well be made.
+const NAME: usize = 32;
+
 /// A version without some of its values: a plan that is closed where they belong, and a sentence for each route.
 pub(super) fn without(text: &str, file: &Path, known: &Fallback<'_>) -> Option<(Plan, Vec<String>)> {
-    let (one, other) = (Standing::new(text, known), Standing::new(text, known));
+    // As long as the hash of a key has to be, else as short as a name may be.
+    [HASH, NAME].into_iter().find_map(|length| filled(text, file, known, length))
+}
+
+fn filled(text: &str, file: &Path, known: &Fallback<'_>, length: usize) -> Option<(Plan, Vec<String>)> {
+    let (one, other) = (Standing::new(text, known, length), Standing::new(text, known, length));
     let (mut plan, differing) =
         (config::check(text, file, &one).plan?, config::check(text, file, &other).plan?);
     let gone: Vec<_> = one.missing.into_inner().into_iter().collect();
@@ -63,10 +73,10 @@ struct Standing<'a> {
 }
 
 impl<'a> Standing<'a> {
-    fn new(text: &'a str, known: &'a Fallback<'a>) -> Self {
+    fn new(text: &'a str, known: &'a Fallback<'a>, length: usize) -> Self {
         // From the system's randomness, a new one each time; it never opens anything, because what it fills is closed.
         let seed: Vec<u8> = (0..4).flat_map(|n| RandomState::new().hash_one(n).to_le_bytes()).collect();
-        let value = blake3::hash(&seed).to_hex().to_string();
+        let value = blake3::hash(&seed).to_hex()[..length].to_owned();
         Standing { text, known, value, missing: RefCell::default() }
     }
 }
@@ -109,7 +119,8 @@ mod tests {
         backends = [{ name = "a", address = "127.0.0.1:9" }]
         [[upstreams]]
         name = "secret"
-        backends = [{ name = "a", address = "${HOST}:9" }]
+        backends = [{ name = "a", address = "127.0.0.1:9" }]
+        tls = { ca = "${CA}" }
         [[auth]]
         name = "keys"
         kind = "api_key"
@@ -152,6 +163,15 @@ mod tests {
             .collect();
         assert_eq!(closed, ["header", "judged", "behind"]);
         assert!(told.len() == 3 && told[0].contains("${TOKEN}") && told[0].contains("header"), "{told:?}");
+        let named = TEXT.replace("${file:hash}", &"0".repeat(HASH)).replacen("127.0.0.1:9", "${HOST}:9", 1);
+        let (plan, _) = without(&named, Path::new("/etc/gateway.toml"), &known).expect("understood");
+        let open: Vec<_> = plan
+            .routes
+            .iter()
+            .filter(|(_, route)| !route.missing_secret)
+            .map(|(_, route)| &*route.name)
+            .collect();
+        assert!(open.is_empty(), "all stand before a backend that is gone: {open:?}");
     }
 
     #[test]
