@@ -94,7 +94,7 @@ fn start(
     let started = Instant::now();
     Started { program: env!("CARGO_PKG_VERSION") }.emit();
     let supervisor = Supervisor::from_environment();
-    let boot = Boot::read(options, &*environment)?;
+    let boot = Boot::read(options, &environment)?;
     let ground = Ground::lay(&boot, logs)?;
     let (builder, live, files) = ground.first_table(&boot)?;
     // Before the first request: a ramp outlives a restart.

@@ -86,10 +86,15 @@ pub struct Boot {
     pub drain: DrainTimes,
 }
 
+/// Where placeholders are filled from.
+pub type Surroundings = Arc<dyn Environment + Send + Sync>;
+
 /// What the file says, if anything.
 struct File {
     text: Option<String>,
     plan: Option<Plan>,
+    /// Why certificates of the plan cannot be used, if some cannot.
+    unusable: Option<String>,
     /// What is wrong with it: for a terminal, and in a line for each mistake.
     shown: String,
     errors: String,
@@ -100,7 +105,7 @@ impl Boot {
     ///
     /// # Errors
     /// The findings in the file, when there is no last good version either.
-    pub fn read(options: &RunOptions, environment: &dyn Environment) -> anyhow::Result<Self> {
+    pub fn read(options: &RunOptions, environment: &Surroundings) -> anyhow::Result<Self> {
         let file = File::read(&options.config, environment);
         let named = file.plan.as_ref().map(|plan| plan.admin.state_dir.clone());
         let directory = options.state_dir.clone().or(named).or_else(|| Store::pointed_to_by(&options.config));
@@ -132,7 +137,7 @@ impl Boot {
         base: Base,
         record: Record,
         (store, options): (Store, &RunOptions),
-        environment: &dyn Environment,
+        environment: &Surroundings,
     ) -> anyhow::Result<Self> {
         let Some(text) = &file.text else { return Ok(Self::degraded(file, base, record, store)) };
         let seen = blake3::hash(text.as_bytes());
@@ -159,7 +164,7 @@ impl Boot {
             // The first look is to find it changed.
             return Ok(Boot { pending, read: None, ..Self::of_base(base, record, store, Some(seen)) });
         }
-        match unusable(plan) {
+        match file.unusable.clone() {
             // Its certificates may come: the same text is looked at again.
             Some(why) => {
                 let file = File { errors: why, ..file };
@@ -174,19 +179,17 @@ impl Boot {
         file: File,
         mut record: Record,
         (store, options): (Store, &RunOptions),
-        environment: &dyn Environment,
+        environment: &Surroundings,
         parent: Option<u64>,
     ) -> anyhow::Result<Self> {
-        let File { text: Some(text), plan: Some(plan), .. } = file else { return Err(file.nothing_good()) };
-        if parent.is_none()
-            && let Some(why) = unusable(&plan)
-        {
-            return Err(File { shown: why, text: None, plan: None, errors: String::new() }.nothing_good());
+        if let Some(why) = file.unusable.clone() {
+            return Err(File { shown: why, ..file }.nothing_good());
         }
+        let File { text: Some(text), plan: Some(plan), .. } = file else { return Err(file.nothing_good()) };
         let overruled = record.active.is_some();
         let gone = "no version that was good before is valid any more; the file runs";
         let keyrings = Keyrings::new(None, Arc::default());
-        let (_, materials) = sources::read(&plan, &text, &options.config, environment, &keyrings);
+        let (_, materials) = sources::read(&plan, &text, &options.config, &**environment, &keyrings);
         let origin = Origin::now(Cause::Boot, None, None);
         let number = record.ledger.take_number();
         let seen = blake3::hash(text.as_bytes());
@@ -331,22 +334,30 @@ impl Boot {
 }
 
 impl File {
-    fn read(path: &Path, environment: &dyn Environment) -> Self {
-        let (from, end) = (path.to_owned(), Instant::now() + FILE);
-        let late = || {
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("it takes longer than {} s", FILE.as_secs())))
-        };
-        match within(end, move || config::read(&from)).unwrap_or_else(late) {
+    /// A file, or what it names, may lie on a disk that hangs: then it counts as one that cannot be read.
+    fn read(path: &Path, environment: &Surroundings) -> Self {
+        let (from, environment) = (path.to_owned(), environment.clone());
+        let read = within(Instant::now() + FILE, move || File::look(&from, &*environment));
+        read.unwrap_or_else(|| {
+            let why = format!("{}: it cannot be read within {} s", path.display(), FILE.as_secs());
+            File::unread(why)
+        })
+    }
+
+    fn look(path: &Path, environment: &dyn Environment) -> Self {
+        match config::read(path) {
             Ok(text) => {
                 let checked: Checked = config::check(&text, path, environment);
                 let (shown, errors) = (checked.render(false), checked.errors().join("\n"));
-                File { text: Some(text), plan: checked.plan, shown, errors }
+                let unusable = checked.plan.as_ref().and_then(unusable);
+                File { text: Some(text), plan: checked.plan, unusable, shown, errors }
             }
-            Err(error) => {
-                let why = format!("{}: {error}", path.display());
-                File { text: None, plan: None, shown: why.clone(), errors: why }
-            }
+            Err(error) => File::unread(format!("{}: {error}", path.display())),
         }
+    }
+
+    fn unread(why: String) -> Self {
+        File { text: None, plan: None, unusable: None, shown: why.clone(), errors: why }
     }
 
     fn nothing_good(&self) -> anyhow::Error {

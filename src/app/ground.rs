@@ -4,6 +4,7 @@ use crate::app::boot::Boot;
 use crate::app::threads::Outside;
 use crate::control::build::Builder;
 use crate::control::keyrings::Keyrings;
+use crate::control::rollback::within;
 use crate::control::sources::{self, Shelf};
 use crate::control::trust::Supply;
 use crate::routing::table::Live;
@@ -13,10 +14,14 @@ use crate::telemetry::logs::Logs;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::discovery::Directory;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, rollback,
 /// acceptor, signals; and two to spare.
 const OTHER_RUNTIMES: usize = 10;
+
+/// How long a start waits for certificates and keys.
+const FILES: Duration = Duration::from_secs(5);
 
 /// What every part of a gateway uses.
 pub struct Ground {
@@ -61,8 +66,14 @@ impl Ground {
         let (metrics, directory) = (self.metrics.clone(), self.directory.clone());
         let mut builder = Builder::new(self.cores, metrics, directory, self.descriptors.clone());
         builder.use_keyrings(self.keyrings.clone());
-        self.keyrings.read_ahead(sources::jwts(plan));
-        let mut shelf = Shelf::read(plan);
+        let (wanted, keyrings) = (plan.clone(), self.keyrings.clone());
+        let read = move || {
+            let shelf = Shelf::read(&wanted);
+            keyrings.read_ahead(sources::jwts(&wanted));
+            shelf
+        };
+        // A file on a disk that hangs is as good as gone.
+        let mut shelf = within(Instant::now() + FILES, read).unwrap_or_default();
         if boot.again {
             let used = shelf.fall_back(plan, &boot.materials);
             used.iter().for_each(

@@ -1,10 +1,11 @@
 //! The version that a start falls back to: what ran, unless it was to be confirmed and was not, or did not stay up; and
 //! if that cannot be read any more, the good one before it.
 
-use crate::config::Environment;
+use super::Surroundings;
 use crate::config::plan::Plan;
 use crate::control::Cause;
 use crate::control::origin::{Kept, Origin};
+use crate::control::rollback::within;
 use crate::control::sources::{self, understood};
 use crate::control::store::ledger::{Barred, Ref, Why};
 use crate::control::store::materials::Materials;
@@ -12,6 +13,10 @@ use crate::control::store::record::{Good, Record};
 use crate::telemetry::metrics::RollbackCause;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a start waits for what fills a version that was good before: what was kept is as good.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A version that was active before.
 pub(super) struct Base {
@@ -44,7 +49,7 @@ impl Base {
     pub(super) fn find(
         record: &Record,
         file: &Path,
-        environment: &dyn Environment,
+        environment: &Surroundings,
         now_ms: i64,
     ) -> Option<Base> {
         let ran = record.ledger.active.clone()?;
@@ -71,7 +76,7 @@ impl Base {
     }
 
     /// What ran, else the last good version, else the next older one that can be read.
-    fn standing(record: &Record, ran: &Ref, file: &Path, environment: &dyn Environment) -> Option<Base> {
+    fn standing(record: &Record, ran: &Ref, file: &Path, environment: &Surroundings) -> Option<Base> {
         let mut trouble = Vec::new();
         let mut tried = |good: &Good| {
             let base = Base::of(good, record, file, environment);
@@ -84,13 +89,14 @@ impl Base {
         Some(Base { degraded: degraded.filter(|why| !why.is_empty()).or(found.degraded), ..found })
     }
 
-    fn of(good: &Good, record: &Record, file: &Path, environment: &dyn Environment) -> Result<Base, String> {
-        let now = sources::values(&good.text, file, environment);
+    fn of(good: &Good, record: &Record, file: &Path, environment: &Surroundings) -> Result<Base, String> {
+        let now = values(&good.text, file, environment);
         let (mut plan, notices) = understood(&good.text, file, &now, &good.materials)?;
         // [admin] is never rolled back.
-        let admin = record.admin.as_ref().and_then(|text| {
-            understood(text, file, &sources::values(text, file, environment), &Materials::default()).ok()
-        });
+        let admin = record
+            .admin
+            .as_ref()
+            .and_then(|text| understood(text, file, &values(text, file, environment), &good.materials).ok());
         if let Some((owner, _)) = admin {
             plan.admin = owner.admin;
         }
@@ -133,6 +139,13 @@ impl Base {
     pub(super) fn with_admin_of(&self, plan: Plan) -> Plan {
         Plan { admin: self.plan.admin.clone(), ..plan }
     }
+}
+
+/// What fills a text now, if that can be read soon.
+fn values(text: &Arc<str>, file: &Path, environment: &Surroundings) -> Materials {
+    let (text, file, environment) = (text.clone(), file.to_owned(), environment.clone());
+    let read = move || sources::values(&text, &file, &*environment);
+    within(Instant::now() + SOON, read).unwrap_or_default()
 }
 
 impl Left {
