@@ -10,17 +10,18 @@ mod lock;
 pub mod materials;
 pub mod record;
 
-use crate::config;
 use disk::Disk;
 use lock::Lock;
 use serde_json::json;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Bytes of a file at most: what is kept of a version, in base64.
+const MAX_FILE: u64 = 96 << 20;
 const ADDRESSES: &str = "addresses.json";
 /// For the owner of the process only.
 const PRIVATE: u32 = 0o600;
@@ -131,7 +132,12 @@ fn pointer(file: &Path) -> PathBuf {
 
 impl Disk for Store {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        config::read(&self.directory.join(name)).map(String::into_bytes)
+        let mut content = Vec::new();
+        File::open(self.directory.join(name))?.take(MAX_FILE + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > MAX_FILE {
+            return Err(io::Error::other(format!("{name} is larger than anything that is kept")));
+        }
+        Ok(content)
     }
 
     fn list(&self, folder: &str) -> Vec<String> {

@@ -190,6 +190,23 @@ fn a_full_disk_and_a_state_directory_that_is_gone_are_told_and_delay_nothing() {
 }
 
 #[test]
+fn a_disk_that_hangs_delays_no_rollback_and_is_told() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(origin.address(), "one"));
+    apply(&gateway, &marked(origin.address(), "two"));
+    // Whoever opens it to write waits for a reader that never comes.
+    let pipe = state(&gateway).join("state.new");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    for to in ["one", "two", "one"] {
+        let version = if to == "one" { 1 } else { 2 };
+        let answer = back(&gateway, &format!("{{\"version\": {version}}}"));
+        assert_eq!((generation(&gateway).as_str(), &answer["persisted"]), (to, &false.into()));
+        assert!(answer["unrecorded"][0].as_str().is_some_and(|why| why.contains("400 ms")), "{answer}");
+    }
+    assert_eq!(gateway.admin_get("/readyz").status(), 200);
+}
+
+#[test]
 fn a_control_plane_that_hangs_in_a_file_holds_no_rollback_up() {
     let origin = Origin::well_behaved();
     let gateway = Gateway::start(&marked(origin.address(), "one"));

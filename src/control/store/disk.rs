@@ -17,7 +17,7 @@ use super::record::{Facts, Good, Record, Standing};
 use crate::control::Cause;
 use crate::control::origin::{Kept, Origin};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -61,15 +61,15 @@ pub trait Disk {
 #[derive(Debug, Default)]
 pub struct Written {
     files: BTreeMap<String, blake3::Hash>,
-    /// Versions that lie there; nothing else is ever removed.
-    numbers: BTreeSet<u64>,
+    /// Versions that lie there, as they were written; nothing else is ever removed.
+    versions: BTreeMap<u64, Option<Good>>,
 }
 
 impl Written {
     /// On a disk from which `record` was read.
     pub fn after(record: &Record) -> Self {
-        let numbers = record.goods.iter().map(|good| good.facts.number).collect();
-        Written { files: BTreeMap::new(), numbers }
+        let versions = record.goods.iter().map(|good| (good.facts.number, None)).collect();
+        Written { files: BTreeMap::new(), versions }
     }
 
     /// Makes `disk` say what `record` says.
@@ -78,19 +78,7 @@ impl Written {
     /// The first write that failed; what was written before it is whole.
     pub fn bring(&mut self, disk: &dyn Disk, record: &Record) -> io::Result<()> {
         for good in &record.goods {
-            let stem = stem(good.facts.number);
-            self.numbers.insert(good.facts.number);
-            if !good.materials.is_empty() {
-                self.write(disk, &format!("{SECRETS}/{stem}.json"), &good.materials.to_bytes(), true)?;
-            }
-            self.write(disk, &format!("{GOOD}/{stem}.toml"), good.text.as_bytes(), false)?;
-            // It counts as good once this one is there.
-            self.write(
-                disk,
-                &format!("{GOOD}/{stem}.json"),
-                json!(good.facts).to_string().as_bytes(),
-                false,
-            )?;
+            self.write_version(disk, good)?;
         }
         if let Some(good) = record.last_good() {
             self.write(disk, LAST_GOOD, good.text.as_bytes(), false)?;
@@ -105,6 +93,24 @@ impl Written {
         }
         self.write(disk, STATE, json!(record.ledger).to_string().as_bytes(), false)?;
         self.sweep(disk, record)
+    }
+
+    fn write_version(&mut self, disk: &dyn Disk, good: &Good) -> io::Result<()> {
+        let number = good.facts.number;
+        let known = self.versions.insert(number, None).flatten();
+        // There may be much of it, and hardly any of it ever changes.
+        if !known.is_some_and(|known| known.is_same(good)) {
+            let stem = stem(number);
+            if !good.materials.is_empty() {
+                self.write(disk, &format!("{SECRETS}/{stem}.json"), &good.materials.to_bytes(), true)?;
+            }
+            self.write(disk, &format!("{GOOD}/{stem}.toml"), good.text.as_bytes(), false)?;
+            // It counts as good once this one is there.
+            let facts = json!(good.facts).to_string();
+            self.write(disk, &format!("{GOOD}/{stem}.json"), facts.as_bytes(), false)?;
+        }
+        self.versions.insert(number, Some(good.clone()));
+        Ok(())
     }
 
     fn write(&mut self, disk: &dyn Disk, name: &str, content: &[u8], private: bool) -> io::Result<()> {
@@ -127,7 +133,7 @@ impl Written {
     /// Removes versions that are not kept any more; what makes one good goes first, its secrets last.
     fn sweep(&mut self, disk: &dyn Disk, record: &Record) -> io::Result<()> {
         let gone: Vec<u64> =
-            self.numbers.iter().copied().filter(|number| record.good(*number).is_none()).collect();
+            self.versions.keys().copied().filter(|number| record.good(*number).is_none()).collect();
         for number in gone {
             let stem = stem(number);
             for name in [
@@ -137,7 +143,7 @@ impl Written {
             ] {
                 self.remove(disk, &name)?;
             }
-            self.numbers.remove(&number);
+            self.versions.remove(&number);
         }
         Ok(())
     }

@@ -74,6 +74,12 @@ impl Good {
         Ref { number: self.facts.number, hash: self.facts.hash.clone() }
     }
 
+    /// It is the same one, nothing of it replaced.
+    pub(super) fn is_same(&self, other: &Good) -> bool {
+        let shared = Arc::ptr_eq(&self.text, &other.text) && Arc::ptr_eq(&self.materials, &other.materials);
+        shared && self.facts == other.facts
+    }
+
     fn size(&self) -> usize {
         self.text.len() + self.materials.size()
     }
