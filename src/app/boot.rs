@@ -28,7 +28,7 @@ use crate::upstream::tls::TlsClient;
 use base::Base;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -80,6 +80,8 @@ pub struct Boot {
     pub pending: Option<Pending>,
     /// The version was active before, so that certificates which cannot be used now do not keep it from starting.
     pub again: bool,
+    /// The configuration file.
+    pub file: PathBuf,
     /// A version that was taken back by this start.
     back: Option<RollbackCause>,
     /// How the process leaves.
@@ -126,6 +128,7 @@ impl Boot {
             boot.degraded = Some(format!("the state directory was not whole: {}", damage.join("; ")));
         }
         boot.back = back;
+        boot.file.clone_from(&options.config);
         let number = boot.number;
         boot.books.change(|record| record.ledger.started(number, now));
         Ok(boot)
@@ -225,6 +228,7 @@ impl Boot {
             pending: None,
             again: false,
             back: None,
+            file: PathBuf::new(),
             drain,
         })
     }
@@ -267,6 +271,7 @@ impl Boot {
             pending: None,
             again: true,
             back: None,
+            file: PathBuf::new(),
             drain,
         }
     }

@@ -76,9 +76,11 @@ impl Ground {
         let mut shelf = within(Instant::now() + FILES, read).unwrap_or_default();
         if boot.again {
             let used = shelf.fall_back(plan, &boot.materials);
-            used.iter().for_each(
-                |path| tracing::warn!(file = %path.display(), "cannot be read; what was kept of it is used"),
-            );
+            for path in used {
+                let said = format!("{} cannot be read; what was kept of it is used", path.display());
+                let (text, kept) = (&boot.active.text, &boot.materials);
+                tracing::warn!("{}", sources::without_values(&said, text, &boot.file, kept, kept));
+            }
         }
         let shelf = Arc::new(shelf);
         builder.assign(boot.number);

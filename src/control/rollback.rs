@@ -141,7 +141,7 @@ impl Control {
             (state.number, differs.then(|| state.active.text.clone()))
         };
         let mut notices = revived.notices;
-        notices.extend(self.put_back(&mut builder, good, active, revived.shelf)?);
+        notices.extend(self.put_back(&mut builder, good, active, revived.shelf, &revived.now)?);
         let (standing, back) = (self.standing(), good.name());
         self.books.change(|record| {
             if let Some(left) =

@@ -115,6 +115,13 @@ pub fn values(text: &str, file: &Path, env: &dyn Environment) -> Materials {
     listener.seen.into_inner()
 }
 
+/// What is said of a version, without what filled its placeholders now or before: a file's name may be such a value.
+pub fn without_values(said: &str, text: &str, file: &Path, now: &Materials, kept: &Materials) -> String {
+    let (folder, nothing) = (folder(file), Materials::default());
+    let now_out = config::unfill(said, text, &folder, &Fallback::new(now, &nothing));
+    config::unfill(&now_out, text, &folder, &Fallback::new(kept, &nothing))
+}
+
 /// As the check resolves paths.
 fn folder(file: &Path) -> PathBuf {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());

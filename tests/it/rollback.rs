@@ -302,6 +302,25 @@ fn what_is_missing_even_among_what_was_kept_closes_its_route_and_no_other() {
 }
 
 #[test]
+fn what_a_rollback_says_holds_no_secret_though_a_file_is_named_by_one() {
+    let authority = Authority::new();
+    let origin = Origin::well_behaved();
+    let folder = TempDir::new().expect("a temporary folder");
+    fs::write(folder.path().join("secret"), "hunter2").expect("written");
+    let named = folder.path().join("hunter2");
+    fs::copy(authority.ca(), &named).expect("copied");
+    let first = marked(origin.address(), "one")
+        .upstream("tls", &[origin.address()], "tls = { ca = \"${file:secret}\" }")
+        .route("tls", "/tls", "tls", "");
+    let gateway = Gateway::start_in(folder, &first, Launch::default());
+    apply(&gateway, &marked(origin.address(), "two"));
+    fs::remove_file(&named).expect("removed");
+    fs::remove_file(gateway.folder().join("secret")).expect("removed");
+    let said = back(&gateway, "{}").to_string();
+    assert!(said.contains("what was kept of it is used") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
 fn the_door_to_operators_is_not_rolled_back() {
     let origin = Origin::well_behaved();
     let token = |name: &str, role: &str| {

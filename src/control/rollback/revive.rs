@@ -6,6 +6,7 @@ use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
 use crate::control::build::Builder;
 use crate::control::sources::{self, Shelf};
+use crate::control::store::materials::Materials;
 use crate::control::store::record::Good;
 use crate::control::trust::Supply;
 use crate::control::{Active, Control};
@@ -49,6 +50,8 @@ pub(super) struct Revived {
     pub(super) own_admin: AdminSettings,
     /// Contents of the files that it names.
     pub(super) shelf: Shelf,
+    /// What fills it now.
+    pub(super) now: Materials,
     /// What a person should know, a sentence each.
     pub(super) notices: Vec<String>,
 }
@@ -80,9 +83,12 @@ impl Control {
                 path.display()
             )
         }));
+        let said =
+            |notice: String| sources::without_values(&notice, &good.text, &self.file, &now, &good.materials);
+        let notices = notices.into_iter().map(said).collect();
         let own_admin = plan.admin.clone();
         let plan = Plan { admin: self.state().active.plan.admin.clone(), ..plan };
-        Ok(Revived { plan, own_admin, shelf, notices })
+        Ok(Revived { plan, own_admin, shelf, now, notices })
     }
 
     /// Swaps it in, for everyone.
@@ -95,6 +101,7 @@ impl Control {
         good: &Good,
         active: Active,
         shelf: Shelf,
+        now: &Materials,
     ) -> Result<Vec<String>, String> {
         let files = Arc::new(shelf);
         builder.assign(good.facts.number);
@@ -108,7 +115,7 @@ impl Control {
             Err(why) => {
                 let plan = self.state().active.plan.clone();
                 builder.forget_unused(&plan);
-                return Err(self.unfilled(&why, &good.text));
+                return Err(sources::without_values(&why, &good.text, &self.file, now, &good.materials));
             }
         };
         let mut notices = self.put_in(builder, Arc::new(table), doors, active);
