@@ -84,22 +84,16 @@ fn a_version_that_does_not_stay_up_gives_way_to_the_one_before() {
 #[test]
 fn clocks_that_jump_make_no_crash_loop() {
     let origin = Origin::well_behaved();
-    let gateway = Gateway::start(&marked(&origin, "one", false));
+    let mut gateway = Gateway::start(&marked(&origin, "one", false));
     apply(&gateway, &marked(&origin, "two", false));
     for at in [i64::MAX, 0, i64::MIN] {
-        let starts = serde_json::json!(
-            [at, at, at].map(|at| { serde_json::json!({ "at_ms": at, "number": 2, "well": false }) })
-        );
-        let gateway = edited(Gateway::start(&marked(&origin, "x", false)), Launch::default(), |ledger| {
-            ledger["starts"] = starts;
+        let start = serde_json::json!({ "at_ms": at, "number": 2, "well": false });
+        gateway = edited(gateway, Launch::default(), |ledger| {
+            ledger["starts"] = serde_json::json!([start, start, start]);
         });
-        assert_eq!(
-            (generation(&gateway).as_str(), &gateway.status()["degraded"]),
-            ("x", &false.into()),
-            "{at}"
-        );
+        assert_eq!(generation(&gateway), "two", "{at}");
+        assert_eq!(gateway.status()["degraded"], false, "{at}");
     }
-    assert_eq!(generation(&gateway), "two");
 }
 
 #[test]
