@@ -7,6 +7,7 @@
 mod apply;
 mod check;
 pub mod client;
+mod drill;
 mod events;
 mod permits;
 mod ramp;
@@ -72,6 +73,9 @@ enum Verb {
         /// Where the last good version, ramps and drains are kept.
         #[arg(long, value_name = "DIR", env = "TIDEGATE_STATE_DIR")]
         state_dir: Option<PathBuf>,
+        /// End when the process that started it ends; for drills.
+        #[arg(long, hide = true)]
+        end_with_parent: bool,
     },
     /// Run a demonstration with small built-in backends on 127.0.0.1:8080, admin on 127.0.0.1:9900.
     Demo,
@@ -112,6 +116,11 @@ enum Verb {
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Replay an outage on this machine, before a gateway of its own.
+    Drill {
+        #[command(subcommand)]
+        verb: drill::DrillVerb,
+    },
     /// Hash an admin token or an API key for the file; reads it from standard input.
     HashToken {
         /// Make a new random token and print it with its hash.
@@ -136,7 +145,14 @@ pub fn main() -> ExitCode {
 
 fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
     match verb {
-        Verb::Run { config, state_dir } => Ok(app::run(RunOptions { config, state_dir })?),
+        Verb::Run { config, state_dir, end_with_parent } => {
+            if end_with_parent {
+                // Whoever drills may be killed, and must leave nothing running.
+                let kill = Some(rustix::process::Signal::KILL);
+                rustix::process::set_parent_process_death_signal(kill).map_err(anyhow::Error::from)?;
+            }
+            Ok(app::run(RunOptions { config, state_dir })?)
+        }
         Verb::Demo => Ok(app::demo()?),
         Verb::Check { file } => check::check(&file, globals.json),
         Verb::Schema => {
@@ -154,6 +170,7 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
         Verb::Ready { target, reason } => {
             ramp::drain(&globals.client()?, &target, false, &reason, globals.json)
         }
+        Verb::Drill { verb } => drill::drill(&verb, globals.json),
         Verb::HashToken { generate } => token::hash_token(generate, globals.json),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
