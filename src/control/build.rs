@@ -176,6 +176,7 @@ impl Builder {
 
     /// The same for a table that was rebuilt and takes no number.
     pub fn recommit(&mut self, plan: &Plan) {
+        self.auths.commit(plan);
         self.trusts.commit();
         self.keyrings.commit();
         self.directory.ask(&plan.gateway.resolver);

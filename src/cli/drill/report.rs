@@ -236,6 +236,6 @@ mod tests {
             (&json["holds"], &json["lost"], &json["march_24"]["push_to_rollback_s"]),
             (&false.into(), &3.into(), &3360.0.into())
         );
-        assert_eq!(Report::new(false).holds(), false, "a drill that showed nothing has not passed");
+        assert!(!Report::new(false).holds(), "a drill that showed nothing has not passed");
     }
 }

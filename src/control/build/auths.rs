@@ -1,5 +1,7 @@
 //! Auths of a table. What one learned lives on by its name as long as neither the auth nor the upstream that it asks
-//! differs in any field (`design.md`, "Guard"); bounds and counters live on by name whatever differs.
+//! differs in any field (`design.md`, "Guard"); bounds and counters live on by name whatever differs. Once a version is
+//! fully active whose auth only asks somebody else, what was known before may stand in: a wrong address does not lock
+//! out whom the service knew a minute ago. A candidate has nothing of that.
 
 use super::Kept;
 use crate::admission::RouteCounts;
@@ -22,6 +24,8 @@ use std::sync::{Arc, Weak};
 pub(super) struct Auths {
     counts: Kept<Arc<str>, RouteCounts>,
     learned: Vec<Learned>,
+    /// Of the active version.
+    active: Vec<(Settings, Arc<Known>)>,
 }
 
 #[derive(Debug)]
@@ -33,7 +37,7 @@ struct Learned {
 
 impl Default for Auths {
     fn default() -> Self {
-        Auths { counts: Kept::new(), learned: Vec::new() }
+        Auths { counts: Kept::new(), learned: Vec::new(), active: Vec::new() }
     }
 }
 
@@ -62,9 +66,7 @@ impl Auths {
     }
 
     fn known(&mut self, settings: &Settings, upstream: Option<&UpstreamPlan>) -> Result<Arc<Known>, String> {
-        let same =
-            |learned: &&Learned| learned.settings == *settings && learned.upstream.as_ref() == upstream;
-        if let Some(known) = self.learned.iter().filter(same).find_map(|learned| learned.known.upgrade()) {
+        if let Some(known) = self.learned_by(settings, upstream) {
             return Ok(known);
         }
         let decisions = match &settings.cache {
@@ -74,13 +76,35 @@ impl Auths {
             }
             None => None,
         };
-        let known = Arc::new(Known { decisions, breaker: Default::default() });
+        let known = Arc::new(Known::new(decisions));
         self.learned.push(Learned {
             settings: settings.clone(),
             upstream: upstream.cloned(),
             known: Arc::downgrade(&known),
         });
         Ok(known)
+    }
+
+    fn learned_by(&self, settings: &Settings, upstream: Option<&UpstreamPlan>) -> Option<Arc<Known>> {
+        let same =
+            |learned: &&Learned| learned.settings == *settings && learned.upstream.as_ref() == upstream;
+        self.learned.iter().filter(same).find_map(|learned| learned.known.upgrade())
+    }
+
+    /// The table of this plan is fully active.
+    pub(super) fn commit(&mut self, plan: &Plan) {
+        let learned = plan.auths.iter().filter_map(|settings| {
+            let asked = upstream(settings, plan).and_then(|index| plan.upstreams.get(index));
+            Some((settings.clone(), self.learned_by(settings, asked)?))
+        });
+        let active: Vec<_> = learned.collect();
+        for (settings, known) in &active {
+            let before = self.active.iter().find(|(before, _)| before == settings);
+            if let Some((_, before)) = before.filter(|(_, before)| !Arc::ptr_eq(before, known)) {
+                known.follows(before);
+            }
+        }
+        self.active = active;
     }
 
     pub(super) fn forget_unused(&mut self) {
