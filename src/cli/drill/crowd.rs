@@ -138,18 +138,19 @@ impl Schedule {
         Schedule { stream, next: now, nth: 0 }
     }
 
-    /// The next one who is due by `now`: when, and what for.
-    fn due(&mut self, now: Instant) -> Option<(Instant, Target)> {
+    /// The next one who is due by `now`: when, what for, and how often that was asked for before.
+    fn due(&mut self, now: Instant) -> Option<(Instant, Target, usize)> {
         if self.stream.rate <= 0.0 || self.next > now {
             return None;
         }
-        let target = self.stream.targets.get(self.nth % self.stream.targets.len().max(1))?.clone();
-        let due = self.next;
+        let many = self.stream.targets.len().max(1);
+        let target = self.stream.targets.get(self.nth % many)?.clone();
+        let (due, round) = (self.next, self.nth / many);
         self.nth += 1;
         // Clients do not know of each other.
         let gap = -(1.0 - fastrand::f64()).ln() / self.stream.rate;
         self.next += Duration::from_secs_f64(gap);
-        Some((due, target))
+        Some((due, target, round))
     }
 }
 
@@ -168,21 +169,21 @@ impl Clients {
             let now = Instant::now();
             for schedule in &mut schedules {
                 let kind = schedule.stream.kind;
-                while let Some((due, target)) = schedule.due(now) {
-                    self.send(kind, due, target);
+                while let Some((due, target, round)) = schedule.due(now) {
+                    self.send(kind, due, target, round);
                 }
             }
         }
     }
 
-    fn send(self: &Rc<Self>, kind: Kind, due: Instant, target: Target) {
+    fn send(self: &Rc<Self>, kind: Kind, due: Instant, target: Target, round: usize) {
         let turn = self.seen.due(due);
         if turn.others() >= MOST_UNDER_WAY {
             return turn.ends(kind, due, Ended::NotSent);
         }
         let clients = self.clone();
         tokio::task::spawn_local(async move {
-            let (source, token) = clients.identity(kind);
+            let (source, token) = clients.identity(kind, round);
             let asked = clients.connections.ask(source, &token, &target);
             let ended = match tokio::time::timeout_at((due + PATIENCE).into(), asked).await {
                 Ok(Got::Answer { status, reason }) => Ended::Answer { status, reason },
@@ -194,13 +195,14 @@ impl Clients {
     }
 
     /// Where the next client of a kind comes from, and its name.
-    fn identity(&self, kind: Kind) -> (u32, String) {
+    fn identity(&self, kind: Kind, round: usize) -> (u32, String) {
         let number = self.number.get();
         self.number.set(number + 1);
         match kind {
-            // Always from the same place: the gateway knows it by that too.
+            // In turn, so that each is known soon on each route; and always from the same place: the gateway knows it
+            // by that too.
             Kind::Known => {
-                let source = fastrand::u32(..KNOWN);
+                let source = (round % KNOWN as usize) as u32;
                 (source, format!("known-{source}"))
             }
             Kind::Public | Kind::New => (fastrand::u32(..CLIENTS), format!("new-{number}")),

@@ -52,6 +52,9 @@ pub(super) fn replay(
     report.rate = scene.rate();
     report.tell(format!("clients come, {:.0} requests a second, whatever becomes of them", scene.rate()));
     told.pass(BEFORE)?;
+    if scene.judge.asked() == 0 {
+        anyhow::bail!("the auth service was not asked once: nothing of this configuration depends on it");
+    }
     let mut drill = Drill { scene, told, report, hash: String::new() };
     drill.hash = drill.scene.gateway.hash()?;
     // In this order, whatever the order in which they were asked for.
@@ -62,9 +65,9 @@ pub(super) fn replay(
         Act::C => drill.hung(),
         Act::D => drill.restarted(),
     });
-    if all.is_err() {
+    if let Err(error) = all {
         let log = drill.scene.gateway.last_words(&drill.scene.scratch);
-        return all.map_err(|error| error.context(format!("the gateway's last words:\n{log}")));
+        anyhow::bail!("{error:#}\nthe gateway's last words:\n{log}");
     }
     let forgotten = drill.scene.crowd.seen().forgotten();
     if forgotten > 0 {

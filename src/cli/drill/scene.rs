@@ -25,8 +25,13 @@ const MOST_ROUTES: usize = 8;
 const RATES: [(Kind, f64); 3] = [(Kind::Public, 80.0), (Kind::New, 60.0), (Kind::Known, 60.0)];
 /// In the hands of one origin while all is well: so many that a quarter of it means something.
 const IN_HAND: f64 = 4.0;
+/// With fewer in hand it is quiet.
+const QUIET: f64 = 2.0;
 /// For one request of a warm origin at most.
 const LONGEST: Duration = Duration::from_millis(200);
+
+/// For so long at least a decision must be able to stand in, for identities to outlast the drill.
+const LONG_ENOUGH: Duration = Duration::from_secs(60);
 
 /// A drill's world.
 pub(super) struct Scene {
@@ -87,10 +92,10 @@ impl Scene {
         let streams = streams(&plan, &world, &mut notes)?;
         set_origins(&fleet, &draft, &plan, &streams);
         let outlasts = |target: &Target| {
-            target.auth.is_some_and(|auth| {
-                let auth = &plan.auths[auth];
-                auth.on_error == OnError::Stale && auth.cache.is_some()
-            })
+            let auth = target.auth.and_then(|auth| plan.auths.get(auth));
+            let cache =
+                auth.filter(|auth| auth.on_error == OnError::Stale).and_then(|auth| auth.cache.as_ref());
+            cache.is_some_and(|cache| cache.ttl + cache.stale >= LONG_ENOUGH)
         };
         let known = streams.iter().filter(|stream| stream.kind == Kind::Known);
         let known_outlast = known.flat_map(|stream| &stream.targets).all(outlasts);
@@ -170,19 +175,26 @@ fn streams(plan: &Plan, world: &World, notes: &mut Vec<String>) -> anyhow::Resul
 /// Sets each origin by what will be asked of it, so that it has a few requests in hand when it is warm, and dies
 /// within a second or two if it gets as many while it is cold.
 fn set_origins(fleet: &Fleet, draft: &Draft, plan: &Plan, streams: &[Stream]) {
-    for (nth, upstream) in draft.origins.iter().enumerate() {
+    let served =
+        plan.upstreams.iter().filter(|upstream| draft.origins.iter().any(|it| **it == *upstream.name));
+    let mut nth = 0;
+    for upstream in served {
         let of_stream = |stream: &Stream| {
-            let here = stream.targets.iter().filter(|target| target.upstream == *upstream).count();
+            let here = stream.targets.iter().filter(|target| *target.upstream == *upstream.name).count();
             stream.rate * here as f64 / stream.targets.len().max(1) as f64
         };
-        let peers = draft.origins.iter().filter(|peer| *peer == upstream).count();
-        let rate = streams.iter().map(of_stream).sum::<f64>() / peers.max(1) as f64;
+        let rate: f64 = streams.iter().map(of_stream).sum();
         let timeouts = plan.routes.iter().filter_map(|(_, route)| match &route.action {
-            Action::Upstream(index) if *plan.upstreams[*index].name == **upstream => Some(route.timeout),
+            Action::Upstream(index) if plan.upstreams[*index].name == upstream.name => Some(route.timeout),
             _ => None,
         });
         let longest = timeouts.min().map_or(LONGEST, |timeout| (timeout / 20).min(LONGEST));
-        fleet.set(nth, setting(rate, longest));
+        let backends = &upstream.balancing.backends;
+        let weights: f64 = backends.iter().map(|backend| f64::from(backend.weight.get())).sum();
+        for backend in backends {
+            fleet.set(nth, setting(rate * f64::from(backend.weight.get()) / weights, longest));
+            nth += 1;
+        }
     }
 }
 
@@ -191,6 +203,26 @@ fn setting(rate: f64, longest: Duration) -> Setting {
     let service = wanted.clamp(Duration::from_millis(2), longest.max(Duration::from_millis(2)));
     let in_hand = rate * service.as_secs_f64();
     // Whole requests: a fraction of one is one.
-    let workers = (1.5 * in_hand).ceil().max(2.0);
-    Setting { service, workers: workers as usize, most_waiting: (3.0 * in_hand).ceil().max(8.0) as u64 }
+    let workers = (1.5 * in_hand).ceil().max(2.0) as usize;
+    // Nobody runs over one that has hardly anything to do.
+    let most_waiting = if in_hand < QUIET { u64::MAX } else { (3.0 * in_hand).ceil() as u64 };
+    Setting { service, workers, most_waiting }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_has_a_few_in_hand_and_only_one_that_is_busy_can_be_run_over() {
+        let long = Duration::from_millis(200);
+        assert_eq!(
+            setting(40.0, long),
+            Setting { service: Duration::from_millis(100), workers: 6, most_waiting: 12 }
+        );
+        let quiet = setting(5.0, long);
+        assert_eq!((quiet.service, quiet.workers, quiet.most_waiting), (long, 2, u64::MAX));
+        // Where routes have little time, so does it.
+        assert_eq!(setting(40.0, Duration::ZERO).service, Duration::from_millis(2));
+    }
 }

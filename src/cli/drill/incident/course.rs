@@ -57,7 +57,7 @@ impl Drill<'_> {
     pub(super) fn push(&self, text: &str, how: &How, reason: &str) -> anyhow::Result<Pushed> {
         let query = match how {
             How::Ordinary => "ack_risk=high",
-            How::BrokenGlass => "now=true&break_glass=true&ack_risk=high",
+            How::BrokenGlass => "now=true&break_glass=true",
         };
         let said = match self.scene.gateway.propose(text, query, reason) {
             Ok(said) => said,

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 const GUARD: Duration = Duration::from_secs(12);
 /// For the forced version to become active.
 const ACTIVE: Duration = Duration::from_secs(10);
+/// From the end of a change to the moment when its reason is told.
+const WRITTEN_DOWN: Duration = Duration::from_secs(2);
 /// What must be served of routes without auth, and of identities that are known.
 const SERVED: f64 = 0.999;
 /// What an operator's question may take: in the middle, and at worst.
@@ -25,7 +27,6 @@ impl Drill<'_> {
         let silent = self.scene.silence.server()?.to_string();
         self.report.tell("(b) the same address is forced through: --now --break-glass");
         let text = self.scene.bad(&silent);
-        let asked = self.scene.judge.asked();
         let number = match self.push(&text, &How::BrokenGlass, "drill: forced through")? {
             Pushed::Taken(number) => number,
             Pushed::Refused(why) => anyhow::bail!("the gateway refuses broken glass: {why}"),
@@ -50,14 +51,13 @@ impl Drill<'_> {
         };
         let (to, good) = (Instant::now(), self.is_good()?);
         let took = active.map_or(to - from, |active| to - active);
-        let why = self.follow(number, Duration::from_secs(2))?.why;
+        let why = match guarded {
+            Some(()) => self.follow(number, WRITTEN_DOWN)?.why,
+            None => "it was told to".to_owned(),
+        };
         self.report.tell(format!("    reverted by {by} after {:.1} s: {why}", took.as_secs_f64()));
-        let unasked = self.scene.judge.asked() - asked;
         self.judge_forced(from, to, &mut looks)?;
-        let said = format!(
-            "reverted by {by}, {:.1} s after it was active ({unasked} questions went elsewhere)",
-            took.as_secs_f64()
-        );
+        let said = format!("reverted by {by}, {:.1} s after it was active", took.as_secs_f64());
         self.report.bar("b", "forced_is_reverted", good && active.is_some(), said);
         self.part("b", "the silent address, forced through", from)?;
         self.calms_down()?;
@@ -91,10 +91,10 @@ impl Drill<'_> {
         let usual = looks.get(looks.len() / 2).map_or(Duration::MAX, |look| look.0);
         let answered = looks.iter().filter(|look| look.1).count();
         let said = format!(
-            "{answered} of {} looks at /metrics, /v1/status and /readyz were answered, in {} ms (at worst {} ms)",
+            "{answered} of {} looks at /metrics, /v1/status and /readyz were answered, in {:.1} ms (at worst {:.0} ms)",
             looks.len(),
-            usual.as_millis(),
-            slowest.as_millis()
+            usual.as_secs_f64() * 1e3,
+            slowest.as_secs_f64() * 1e3
         );
         self.report.bar(
             "b",
