@@ -18,8 +18,9 @@ use super::told::Told;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long the clients come before the first push: a reference of every origin, and of every route, is learned.
-const BEFORE: Duration = Duration::from_secs(7);
+/// How long the clients come before the first push: references of origins are learned, and what was usual on each
+/// route, which is looked at every ten seconds.
+const BEFORE: Duration = Duration::from_secs(11);
 
 /// One part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

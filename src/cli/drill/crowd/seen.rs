@@ -78,6 +78,18 @@ pub(in super::super) struct Tally {
 }
 
 impl Tally {
+    fn of(all: &[One], counts: impl Fn(&One) -> bool) -> Tally {
+        let mut tally = Tally::default();
+        for one in all.iter().filter(|one| counts(one)) {
+            tally.asked += 1;
+            if !one.how.is_good() {
+                tally.lost += 1;
+                *tally.why.entry(one.how.why()).or_default() += 1;
+            }
+        }
+        tally
+    }
+
     /// The part that was lost, 0 to 1.
     pub fn lost_share(&self) -> f64 {
         self.lost as f64 / self.asked.max(1) as f64
@@ -120,16 +132,12 @@ impl Seen {
 
     /// Those of a kind who were due in `[from, to)` and have ended.
     pub fn between(&self, kind: Kind, from: Instant, to: Instant) -> Tally {
-        let mut tally = Tally::default();
-        let inside = self.inside();
-        for one in inside.all.iter().filter(|one| one.kind == kind && one.due >= from && one.due < to) {
-            tally.asked += 1;
-            if !one.how.is_good() {
-                tally.lost += 1;
-                *tally.why.entry(one.how.why()).or_default() += 1;
-            }
-        }
-        tally
+        Tally::of(&self.inside().all, |one| one.kind == kind && one.due >= from && one.due < to)
+    }
+
+    /// All who were due from a moment on and had ended by another: what a gateway can have counted by then.
+    pub fn ended_between(&self, from: Instant, by: Instant) -> Tally {
+        Tally::of(&self.inside().all, |one| one.due >= from && one.ended <= by)
     }
 
     /// When so many of some kinds, who were due after `from`, had been lost.
@@ -213,6 +221,8 @@ mod tests {
         seen.due(at(3)).ends(Kind::New, at(3), Ended::Broken);
         let tally = seen.between(Kind::New, at(0), at(3));
         assert_eq!((tally.asked, tally.lost, tally.why.get("503 auth_overload")), (2, 1, Some(&1)));
+        assert_eq!(seen.ended_between(at(0), at(0)), Tally::default(), "none had ended before it began");
+        assert_eq!(seen.ended_between(at(2), Instant::now()).lost, 2);
         assert!(seen.nth_lost(&[Kind::New], at(0), 2).is_some());
         assert_eq!(seen.nth_lost(&[Kind::New], at(0), 3), None);
         assert_eq!(seen.last_lost(&Kind::ALL, at(0), at(9)), Some(at(3)));

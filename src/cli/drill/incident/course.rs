@@ -35,18 +35,9 @@ pub(super) struct Ended {
     pub offered: Option<Instant>,
     /// The largest share of the clients that it was given, in percent.
     pub most_percent: f64,
-    /// Shares of the requests that it really served, in percent, one a look.
-    realised: Vec<f64>,
-}
-
-impl Ended {
-    /// The share of the requests that it really served, 0 to 1; what it should have served if nobody says.
-    pub fn realised_share(&self) -> f64 {
-        match self.realised.len() {
-            0 => self.most_percent / 100.0,
-            many => self.realised.iter().sum::<f64>() / many as f64 / 100.0,
-        }
-    }
+    /// The share of the requests that it really served, in percent, and when that was last said: of those that were
+    /// over by then.
+    pub realised: Option<(f64, Instant)>,
 }
 
 impl Drill<'_> {
@@ -81,12 +72,15 @@ impl Drill<'_> {
     pub(super) fn follow(&self, number: u64, patience: Duration) -> anyhow::Result<Ended> {
         let mut ended = Ended::default();
         self.told.wait_for(patience, || {
+            let asked = Instant::now();
             let view: Value = self.scene.gateway.admin().get(&format!("/v1/rollout?version={number}"))?;
             let share = view["share_percent"].as_f64().unwrap_or(0.0);
             if view["version"]["number"] == number && share > 0.0 {
                 ended.offered.get_or_insert_with(Instant::now);
                 ended.most_percent = ended.most_percent.max(share);
-                ended.realised.extend(view["realised_share_percent"].as_f64());
+                if let Some(percent) = view["realised_share_percent"].as_f64() {
+                    ended.realised = Some((percent, asked));
+                }
             }
             let last = &view["last"];
             if last["number"] != number {

@@ -7,7 +7,7 @@ use crate::cli::drill::crowd::Kind;
 use std::time::{Duration, Instant};
 
 /// The guard may need so long; then somebody rolls back.
-const GUARD: Duration = Duration::from_secs(12);
+const GUARD: Duration = Duration::from_secs(6);
 /// For the forced version to become active.
 const ACTIVE: Duration = Duration::from_secs(10);
 /// From the end of a change to the moment when its reason is told.
