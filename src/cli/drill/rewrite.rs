@@ -16,8 +16,8 @@ use std::path::Path;
 /// The file that the configuration of a drill names, and that is gone when it is rolled back to.
 pub(super) const SECRET: &str = "drill-secret";
 
-/// A host that nobody has (RFC 6761).
-const UNNAMED: &str = "elsewhere.drill.invalid:80";
+/// A host that nobody has (RFC 2606).
+const UNNAMED: &str = "elsewhere.drill.example:80";
 
 /// A configuration on its way to loopback.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use super::{Drill, percent};
 use crate::cli::drill::crowd::Kind;
 use std::time::{Duration, Instant};
 
-/// A name that nobody has (RFC 6761), asked of a name server that never answers.
-pub(super) const NOWHERE: &str = "auth.drill.invalid:8080";
+/// A name that nobody has (RFC 2606), asked of a name server that never answers: nobody can say that there is none.
+pub(super) const NOWHERE: &str = "auth.drill.example:8080";
 /// A probe has 3 s, and a busy machine some more.
 const PROBED: Duration = Duration::from_secs(15);
 /// For a stage's guard to see enough.
