@@ -31,7 +31,7 @@ pub(super) struct Ended {
     pub why: String,
     /// When that was seen.
     pub at: Option<Instant>,
-    /// When it began to serve clients, if it ever did.
+    /// The last moment when it was seen to serve no client yet, if it ever served any.
     pub offered: Option<Instant>,
     /// The largest share of the clients that it was given, in percent.
     pub most_percent: f64,
@@ -71,17 +71,19 @@ impl Drill<'_> {
     /// If the gateway does not answer.
     pub(super) fn follow(&self, number: u64, patience: Duration) -> anyhow::Result<Ended> {
         let mut ended = Ended::default();
+        let mut before = Instant::now();
         self.told.wait_for(patience, || {
             let asked = Instant::now();
             let view: Value = self.scene.gateway.admin().get(&format!("/v1/rollout?version={number}"))?;
             let share = view["share_percent"].as_f64().unwrap_or(0.0);
             if view["version"]["number"] == number && share > 0.0 {
-                ended.offered.get_or_insert_with(Instant::now);
+                ended.offered.get_or_insert(before);
                 ended.most_percent = ended.most_percent.max(share);
                 if let Some(percent) = view["realised_share_percent"].as_f64() {
                     ended.realised = Some((percent, asked));
                 }
             }
+            before = asked;
             let last = &view["last"];
             if last["number"] != number {
                 return Ok(None);
