@@ -119,6 +119,19 @@ impl Drill<'_> {
         Ok(calm.is_some())
     }
 
+    /// Every part begins on the good version, also where the one before did not keep the bad one out.
+    fn restores(&mut self) -> anyhow::Result<()> {
+        if !self.is_good()? {
+            self.report.tell("    it is still active: rolled back by hand");
+            self.scene.gateway.roll_back("drill: the next part")?;
+            if !self.is_good()? {
+                anyhow::bail!("a rollback did not bring back the version that the drill began with");
+            }
+        }
+        self.calms_down()?;
+        Ok(())
+    }
+
     /// The good version is active.
     fn is_good(&self) -> anyhow::Result<bool> {
         Ok(self.scene.gateway.hash()? == self.hash)

@@ -60,8 +60,7 @@ impl Drill<'_> {
         let said = format!("reverted by {by}, {:.1} s after it was active", took.as_secs_f64());
         self.report.bar("b", "forced_is_reverted", good && active.is_some(), said);
         self.part("b", "the silent address, forced through", from)?;
-        self.calms_down()?;
-        Ok(())
+        self.restores()
     }
 
     fn judge_forced(

@@ -45,7 +45,8 @@ impl Drill<'_> {
             percent(most + MARGIN)
         );
         self.report.bar("a", "unresolvable_hurts_nobody", lost.lost_share() <= most + MARGIN, said);
-        self.part("a", "an address that does not resolve, pushed", from)
+        self.part("a", "an address that does not resolve, pushed", from)?;
+        self.restores()
     }
 
     /// An address that accepts and never answers.
@@ -99,7 +100,6 @@ impl Drill<'_> {
         self.report.bar("a", "reverted_within_seconds", reverted, said);
         self.report.push_to_revert_s = Some((at - from).as_secs_f64());
         self.part("a", "an address that never answers, pushed", from)?;
-        self.calms_down()?;
-        Ok(())
+        self.restores()
     }
 }
