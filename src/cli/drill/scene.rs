@@ -89,6 +89,9 @@ impl Scene {
             fact: plan.rollout.cohort.clone(),
         };
         let mut notes = draft.notes.clone();
+        if !plan.rollout.required {
+            notes.push("as in the file: stages are not required, so nothing stops what is pushed".to_owned());
+        }
         let streams = streams(&plan, &world, &mut notes)?;
         set_origins(&fleet, &draft, &plan, &streams);
         let outlasts = |target: &Target| {

@@ -1,7 +1,7 @@
 //! (a) The bad address is pushed the ordinary way: one that no name server answers for is refused before it serves
 //! anybody; one that takes connections and says nothing, which no probe can see, is stopped at the first cohort.
 
-use super::course::{How, Pushed};
+use super::course::{Ended, How, Pushed};
 use super::{Drill, percent};
 use crate::cli::drill::crowd::Kind;
 use std::time::{Duration, Instant};
@@ -33,6 +33,8 @@ impl Drill<'_> {
             }
         };
         let good = self.is_good()?;
+        // What is active serves everyone.
+        let most = if good { most } else { 1.0 };
         self.report.tell(format!("    {outcome}: {why}"));
         let lost = self.tally(&Kind::ALL, from, Instant::now())?;
         let stopped = matches!(outcome.as_str(), "refused" | "reverted") && good;
@@ -63,43 +65,48 @@ impl Drill<'_> {
         let good = self.is_good()?;
         self.report.tell(format!("    {}: {}", ended.outcome, ended.why));
         let first = self.scene.plan.rollout.stages.first().copied().unwrap_or(1.0);
-        let stayed = ended.most_percent / 100.0 <= first + 1e-9;
+        let most = if good { ended.most_percent / 100.0 } else { 1.0 };
+        let stopped = ended.outcome == "reverted" && good;
         let said = format!(
-            "an address that never answers: {} at {:.1} % of the clients; the first stage is {}",
+            "an address that never answers: {} at {} of the clients; the first stage is {}",
             ended.outcome,
-            ended.most_percent,
+            percent(most),
             percent(first)
         );
-        self.report.bar(
-            "a",
-            "silent_is_stopped_at_the_first_cohort",
-            ended.outcome == "reverted" && stayed && good,
-            said,
-        );
+        let holds = stopped && most <= first + 1e-9;
+        self.report.bar("a", "silent_is_stopped_at_the_first_cohort", holds, said);
+        self.judge_stopped(&ended, from, stopped)?;
+        self.part("a", "an address that never answers, pushed", from)?;
+        self.restores()
+    }
+    /// What it cost, and how soon it ended.
+    fn judge_stopped(&mut self, ended: &Ended, from: Instant, stopped: bool) -> anyhow::Result<()> {
         let (offered, at) = (ended.offered.unwrap_or(from), ended.at.unwrap_or_else(Instant::now));
         // Compared at one moment: the gateway knows its share of what was over by then.
         let (percents, by) = ended.realised.unwrap_or((ended.most_percent, at));
         let lost = self.scene.crowd.seen().ended_between(offered, by);
-        let most = percents / 100.0 + MARGIN;
         let said = format!(
-            "{} of {} clients were lost while it was tried: {}; it served {percents:.2} % of the requests, and half a point may be added",
+            "{} of {} clients were lost while it was tried: {}; it served {percents:.2} % of the requests, and half \
+             a point may be added",
             lost.lost,
             lost.asked,
             percent(lost.lost_share()),
         );
-        self.report.bar("a", "silent_costs_its_cohort_at_most", lost.lost_share() <= most, said);
+        let holds = stopped && lost.lost_share() <= percents / 100.0 + MARGIN;
+        self.report.bar("a", "silent_costs_its_cohort_at_most", holds, said);
         let eighth = self.scene.crowd.seen().nth_lost(&Kind::ALL, offered, DECIDE);
         // Reverted before eight clients knew of their failure: the guard saw requests that were overdue.
         let took = eighth.map_or(Duration::ZERO, |eighth| at.saturating_duration_since(eighth));
-        let reverted = ended.outcome == "reverted" && took <= REVERTED;
-        let said = format!(
-            "reverted {:.1} s after the eighth failure, of at most {} s",
-            took.as_secs_f64(),
-            REVERTED.as_secs()
-        );
-        self.report.bar("a", "reverted_within_seconds", reverted, said);
-        self.report.push_to_revert_s = Some((at - from).as_secs_f64());
-        self.part("a", "an address that never answers, pushed", from)?;
-        self.restores()
+        let said = match stopped {
+            true => format!(
+                "reverted {:.1} s after the eighth failure, of at most {} s",
+                took.as_secs_f64(),
+                REVERTED.as_secs()
+            ),
+            false => "nothing reverted it".to_owned(),
+        };
+        self.report.bar("a", "reverted_within_seconds", stopped && took <= REVERTED, said);
+        self.report.push_to_revert_s = stopped.then(|| (at - from).as_secs_f64());
+        Ok(())
     }
 }
