@@ -46,7 +46,12 @@ impl Drill<'_> {
             lost.asked,
             percent(most + MARGIN)
         );
-        self.report.bar("a", "unresolvable_hurts_nobody", lost.lost_share() <= most + MARGIN, said);
+        self.report.bar(
+            "a",
+            "unresolvable_hurts_nobody",
+            stopped && lost.lost_share() <= most + MARGIN,
+            said,
+        );
         self.part("a", "an address that does not resolve, pushed", from)?;
         self.restores()
     }
