@@ -157,11 +157,15 @@ impl Asking<'_> {
         if let Some(kept) = decisions.fresh(&key, now) {
             return (Judgement::kept(kept), false);
         }
+        // As of now: while this one waits, its version may be replaced and lose what it took over.
+        let before = self.auth.known.before.load_full();
         let judgement = match self.together(decisions, key).await {
             Ok(decision) => Judgement::of(decision),
             Err(why) => {
                 let now = Instant::now();
-                let stale = decisions.stale(&key, now).or_else(|| self.decided_before(cache, now));
+                let before = before.or_else(|| self.auth.known.before.load_full());
+                let stale = decisions.stale(&key, now);
+                let stale = stale.or_else(|| self.decided_before(before.as_deref()?, cache, now));
                 self.without(why, stale)
             }
         };
@@ -210,12 +214,11 @@ impl Asking<'_> {
     }
 
     /// The last decision of the version before, if the rule lets one stand in.
-    fn decided_before(&self, cache: &CacheSettings, now: Instant) -> Option<Arc<Passed>> {
+    fn decided_before(&self, before: &Known, cache: &CacheSettings, now: Instant) -> Option<Arc<Passed>> {
         if self.auth.settings.on_error != OnError::Stale {
             return None;
         }
-        let before = self.auth.known.before.load();
-        let decisions = before.as_ref()?.decisions.as_ref()?;
+        let decisions = before.decisions.as_ref()?;
         decisions.stale(&self.key_before(decisions, cache)?, now)
     }
 

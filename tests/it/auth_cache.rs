@@ -186,6 +186,22 @@ fn whoever_is_known_outlasts_a_wrong_address_of_the_service() {
 }
 
 #[test]
+fn whoever_waits_while_a_wrong_address_is_taken_back_is_known_all_the_same() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
+    let wrong = Origin::start(Behaviour::AcceptsAndNeverAnswers);
+    let stale = format!("{}\non_error = \"stale\"\ntimeout = \"3s\"", keeps(""));
+    let gateway = Gateway::start(&guarded(&backend, &judge, &stale, ""));
+    assert_eq!(get_as(&gateway, "ada", "/guarded").status(), 200);
+    gateway.change(&guarded(&backend, &wrong, &stale, ""));
+    let mut waits = gateway.connect();
+    waits.send(head("GET", "/guarded", "Authorization: Bearer ada\r\n"));
+    wrong.holds(1);
+    gateway.change(&guarded(&backend, &judge, &stale, ""));
+    assert_eq!(waits.answer(false).status(), 200);
+    assert_eq!((results(&gateway, "stale"), wrong.requests()), (1.0, 1));
+}
+
+#[test]
 fn there_are_never_more_decisions_than_may_be_kept() {
     let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
     let gateway = Gateway::start(&guarded(&backend, &judge, &keeps("max_entries = 10"), ""));
