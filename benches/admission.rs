@@ -75,7 +75,7 @@ fn main() {
     let gate = |name: &str| {
         let index =
             plan.routes.iter().position(|(_, route)| &*route.name == name).expect("a route of this name");
-        station.view().choose(index).gate().expect("it has an upstream").clone()
+        station.views().stable().choose(index).gate().expect("it has an upstream").clone()
     };
 
     for (case, route) in [("1 backend: admit, release", "alone"), ("3 backends: admit, release", "three")] {

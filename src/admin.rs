@@ -17,7 +17,9 @@ pub mod reach;
 mod scrape;
 pub mod settings;
 pub mod socket;
+pub mod witness;
 
+use crate::control::audit::Audit;
 use crate::control::steering::Steering;
 use crate::control::view::GatewayView;
 use crate::telemetry::metrics::Metrics;
@@ -43,6 +45,8 @@ struct Sources {
     metrics: Arc<Metrics>,
     view: ViewSource,
     events: Arc<Events>,
+    /// Not there before the process is up.
+    audit: Arc<OnceLock<Audit>>,
 }
 
 impl fmt::Debug for Sources {
@@ -87,7 +91,7 @@ impl AdminState {
         view: ViewSource,
         settings: &Settings,
     ) -> Result<Arc<Self>, AdminError> {
-        let sources = Sources { metrics, view, events: Arc::default() };
+        let sources = Sources { metrics, view, events: Arc::default(), audit: Arc::default() };
         let access = ArcSwap::from_pointee(Access::new(settings)?);
         let scrape = Scrape::new(sources.clone())?;
         Ok(Arc::new(AdminState { sources, access, scrape, reach: OnceLock::new() }))
@@ -112,6 +116,11 @@ impl AdminState {
         let _ = self.reach.set(reach);
     }
 
+    /// From here on whatever operators change, and whatever they are refused, is audited. Only the first call counts.
+    pub fn audit_in(&self, audit: Audit) {
+        let _ = self.sources.audit.set(audit);
+    }
+
     /// What operators reach beyond numbers.
     fn reach(&self) -> Result<&Reach, Problem> {
         let starting = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway is starting.");
@@ -124,7 +133,9 @@ impl AdminState {
     }
 
     fn view(&self) -> GatewayView {
-        (self.sources.view)()
+        let mut view = (self.sources.view)();
+        view.reasons.extend(self.sources.audit.get().and_then(|audit| audit.view().complaint()));
+        view
     }
 }
 

@@ -24,14 +24,14 @@ mod streams;
 mod wait;
 mod zombies;
 
-pub use gate::{Gate, class_limit, stays_out};
+pub use gate::{Gate, UpstreamPart, class_limit, stays_out};
 pub use granted::Granted;
 pub use lasting::{CoreState, Shared};
 
 use crate::admission::adaptive::board::Said;
 use crate::balancing::shares::Shares;
 use crate::balancing::{Bound, NoPlace};
-use crate::permit::{Counter, Permit};
+use crate::permit::{Counter, Part, Permit};
 use crate::reject::{Reason, Reject};
 use crate::request::Class;
 use http::HeaderMap;
@@ -57,6 +57,8 @@ pub struct RouteGate {
     name: Arc<str>,
     gate: Rc<Gate>,
     counts: Arc<RouteCounts>,
+    /// What a candidate may hold of it, beside the stable version.
+    part: Option<Part>,
     max_in_flight: u32,
     class: Class,
     class_limit: u32,
@@ -77,23 +79,23 @@ impl Full {
 }
 
 impl RouteGate {
-    /// A route's way: `counts` live under the route's name.
+    /// A route's way: `counts` live under the route's name; `part` is what a candidate may hold of them.
     pub fn new(
         name: Arc<str>,
         gate: Rc<Gate>,
-        counts: Arc<RouteCounts>,
+        (counts, part): (Arc<RouteCounts>, Option<Part>),
         max_in_flight: u32,
         class: Class,
     ) -> Rc<Self> {
         let class_limit = class_limit(gate.settings.max_in_flight, class, gate.highest);
-        Rc::new(RouteGate { name, gate, counts, max_in_flight, class, class_limit })
+        Rc::new(RouteGate { name, gate, counts, part, max_in_flight, class, class_limit })
     }
 
     /// The same way for a request that its sender tries again: it counts as of the next lower class, so that it is
     /// refused before those that ask for the first time.
     pub fn lowered(&self) -> Rc<Self> {
         let (name, gate, counts) = (self.name.clone(), self.gate.clone(), self.counts.clone());
-        RouteGate::new(name, gate, counts, self.max_in_flight, self.class.lower())
+        RouteGate::new(name, gate, (counts, self.part.clone()), self.max_in_flight, self.class.lower())
     }
 
     /// The upstream's gate.
@@ -151,7 +153,7 @@ impl RouteGate {
         }
         state.sheds.borrow_mut().asked();
         // Nobody overtakes those who wait already.
-        let full = if state.shared.line.waiting.get() > 0 {
+        let full = if state.shared.line.is_queued(self.gate.is_guest()) {
             self.gate.note_limited(&self.gate.cluster.shares());
             Full { reason: Reason::UpstreamLimit, may_wait: true }
         } else {
@@ -186,10 +188,10 @@ impl RouteGate {
     /// route, class, upstream, backend.
     fn try_admit(self: &Rc<Self>, client: IpAddr) -> Result<Granted, Full> {
         let no = |reason, may_wait| Err(Full { reason, may_wait });
+        self.enter_parts()?;
         if !self.counts.in_flight.try_acquire(self.max_in_flight) {
-            // A route alone with its upstream has no bound of its own: what is full is the upstream.
-            let own = self.max_in_flight < self.gate.settings.max_in_flight;
-            return if own {
+            self.leave_parts();
+            return if self.has_own_bound() {
                 no(Reason::RouteLimit, false)
             } else {
                 Err(self.upstream_is_full(&self.gate.cluster.shares()))
@@ -201,6 +203,7 @@ impl RouteGate {
         let (limit, class_limit) = self.limits(&shares, said);
         if !line.in_flight.try_acquire(class_limit) {
             self.counts.in_flight.release();
+            self.leave_parts();
             self.gate.note_limited(&shares);
             return if class_limit < limit && line.in_flight.get() < limit {
                 no(Reason::ClassLimit, false)
@@ -220,9 +223,37 @@ impl RouteGate {
                 // backends that are full, and the next release is theirs.
                 line.in_flight.release();
                 self.counts.in_flight.release();
+                self.leave_parts();
                 no(reason, may_wait)
             }
         }
+    }
+
+    /// A route alone with its upstream has none: what is full then is the upstream.
+    fn has_own_bound(&self) -> bool {
+        self.max_in_flight < self.gate.settings.max_in_flight
+    }
+
+    /// A candidate's request is one of its route's part and of its upstream's; others need none.
+    #[inline]
+    fn enter_parts(&self) -> Result<(), Full> {
+        if self.part.as_ref().is_some_and(|part| !part.try_acquire()) {
+            return Err(match self.has_own_bound() {
+                true => Full { reason: Reason::RouteLimit, may_wait: false },
+                false => Full { reason: Reason::UpstreamLimit, may_wait: true },
+            });
+        }
+        if self.gate.part.as_ref().is_some_and(|part| !part.in_flight.try_acquire()) {
+            self.part.iter().for_each(Part::leave);
+            return Err(Full { reason: Reason::UpstreamLimit, may_wait: true });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn leave_parts(&self) {
+        self.part.iter().for_each(Part::leave);
+        self.gate.part.iter().for_each(|part| part.in_flight.leave());
     }
 
     /// What stopped a request at the upstream: its cap or the limit that finds itself, or below that a ramp. Where

@@ -17,7 +17,12 @@ use crate::admin::{AdminState, ViewSource};
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::Desk;
+use crate::control::audit::Audit;
+use crate::control::change::{Conductor, Means};
+use crate::control::history::History;
 use crate::control::observe::Observatory;
+use crate::control::probe::Prober;
+use crate::control::rollback::Counter;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::Kept;
 use crate::control::{Control, Parts};
@@ -43,7 +48,9 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use street::Street;
 use supervisor::{Feeder, Health, Supervisor};
-use threads::{run_background, run_keeper, run_keys, run_outside, serve_admin};
+use threads::{
+    run_background, run_keeper, run_keys, run_outside, run_probes, run_rollbacks, run_rollouts, serve_admin,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -73,6 +80,7 @@ struct Running {
     observatory: Arc<Observatory>,
     listeners: Arc<Listeners>,
     access_log: AccessLog,
+    history: History,
     wishes: mpsc::Sender<()>,
     drain: boot::DrainTimes,
     admin: SocketAddr,
@@ -93,19 +101,19 @@ fn start(
     let started = Instant::now();
     Started { program: env!("CARGO_PKG_VERSION") }.emit();
     let supervisor = Supervisor::from_environment();
-    let boot = Boot::read(options, &*environment)?;
+    let boot = Boot::read(options, &environment)?;
     let ground = Ground::lay(&boot, logs)?;
-    let (builder, live) = ground.first_table(&boot)?;
+    let (builder, live, files) = ground.first_table(&boot)?;
     // Before the first request: a ramp outlives a restart.
     let bells = Arc::new(Bells::new(ground.cores));
-    let steering = Steering::new(live.clone(), bells.clone(), Kept::read(&boot.store));
+    let steering = Steering::new(live.clone(), bells.clone(), Kept::read(boot.books.store()));
     let (process, metrics) = (Arc::new(Process::default()), ground.metrics.clone());
     let shared = Shared { live, process, metrics, bells, started };
 
     // The admin address before the cores: when it is taken, no client was let in yet.
     let admin_socket = bind_admin(boot.active.plan.admin.address)?;
     let admin = admin_socket.local_addr()?;
-    let street = Street::open(&boot, &ground, &shared)?;
+    let street = Street::open(&boot, &ground, &shared, &files)?;
 
     // Each needs the other: a change brings the admin side new tokens, and the admin side looks at the control
     // plane. So control gets a place where the admin side will be.
@@ -118,33 +126,47 @@ fn start(
         listeners: street.listeners.clone(),
         builder,
         names: ground.directory.clone(),
-        store: boot.store.clone(),
+        keyrings: ground.keyrings.clone(),
+        books: boot.books.clone(),
         metrics: shared.metrics.clone(),
         access_log: ground.access_log.clone(),
         admin: tokens_for(admin_side.clone()),
     };
-    let control = take_control(parts, &boot);
-    let observatory = street.observe(&control, &shared);
+    let bookkeeper = boot.keep(&shared.metrics)?;
+    let control = Arc::new(Control::new(parts, boot.begun()));
+    let history = History::open(boot.books.store().directory());
+    let audit = Audit::of(&history);
+    let (prober, probes) = Prober::open(ground.descriptors.clone(), shared.metrics.clone());
+    let prober = Arc::new(prober);
+    let means = Means { prober: prober.clone(), history: history.clone(), audit: audit.clone() };
+    let (conductor, acts) = Conductor::new(control.clone(), means);
+    let observatory = street.observe(&conductor, &shared);
     let state = AdminState::new(shared.metrics.clone(), view(&observatory), &boot.active.plan.admin)?;
     // It was empty: nobody else has it.
     let _ = admin_side.set(state.clone());
-    let (desk, orders) = Desk::open(&control);
-    state.connect(Reach::new(street.workers, control.clone(), desk));
+    state.audit_in(audit);
+    let (desk, orders) = Desk::open(&conductor);
+    let (counter, asked) = Counter::open();
+    state.connect(Reach::new(street.workers, conductor.clone(), desk, prober, counter));
 
     let stop = CancellationToken::new();
     let (wishes, heard) = mpsc::channel(1);
-    let socket_home = boot.active.plan.admin.socket.then(|| boot.store.directory().to_owned());
+    let socket_home = boot.active.plan.admin.socket.then(|| boot.books.store().directory().to_owned());
     let beats = Arc::new(AtomicU64::new(0));
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
-    let keeper = run_keeper(steering.clone(), boot.store.clone(), stop.clone())?;
-    let admin_thread = serve_admin(admin_socket, socket_home, (state, steering), beating, stop.clone())?;
+    let keeper = run_keeper(steering.clone(), boot.books.store().clone(), stop.clone())?;
+    let admin_thread =
+        serve_admin(admin_socket, socket_home, (state, steering, control.clone()), beating, stop.clone())?;
     observatory.ready.store(true, Relaxed);
     // Before the background thread, which writes the same file after a change.
     boot.announce(options, admin, &street.listeners.bound());
     let news = Newsreader { supervisor: supervisor.clone(), observatory: observatory.clone(), admin };
-    let background = run_background(control.clone(), (heard, orders), news.clone(), stop.clone())?;
+    let background = run_background(conductor.clone(), (heard, orders), news.clone(), stop.clone())?;
     let outside = run_outside(control.clone(), ground.outside(shared.live), stop.clone())?;
+    let probes = run_probes(probes, stop.clone())?;
     let keys = run_keys(ground.keyrings, stop.clone())?;
+    let rollbacks = run_rollbacks(control.clone(), asked, stop.clone())?;
+    let rollouts = run_rollouts(conductor, acts, stop.clone())?;
     let feeder = supervisor.feed(Health::new(street.hearts, beats))?;
     supervisor.ready(&news.status());
     Ok(Running {
@@ -152,26 +174,18 @@ fn start(
         observatory,
         listeners: street.listeners,
         access_log: ground.access_log,
+        history,
         wishes,
         drain: boot.drain,
         admin,
         stop_cores: street.stop,
         stop_rest: stop,
         cores: street.cores,
-        rest: vec![keeper, admin_thread, background, outside, keys],
+        rest: vec![keeper, admin_thread, background, outside, probes, keys, rollbacks, rollouts, bookkeeper],
         supervisor,
         _watchdog: street.watchdog,
         _feeder: feeder,
     })
-}
-
-/// The control plane, with what the process starts from on disk.
-fn take_control(parts: Parts, boot: &Boot) -> Arc<Control> {
-    let control = Control::new(parts, boot.read.as_deref(), boot.active.clone(), boot.degraded.clone());
-    if let Err(error) = boot.keep() {
-        control.not_kept(&error);
-    }
-    Arc::new(control)
 }
 
 /// What operators look at.

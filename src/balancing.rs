@@ -23,7 +23,7 @@ use crate::balancing::ewma::PeakEwma;
 use crate::balancing::rate::Rate;
 use crate::balancing::settings::{BackendSettings, Settings};
 use crate::balancing::shares::{Presence, Shares, Standing};
-use crate::permit::Counter;
+use crate::permit::{Counter, Part};
 use crate::reject::{Reason, Reject};
 use crate::request::Deadline;
 use crate::telemetry::metrics::{BackendMetrics, UpstreamMetrics};
@@ -52,7 +52,7 @@ pub use places::{CoreCluster, NoPlace, Place, Seated};
 
 /// One backend as a table sees it: an address. A name that resolves to ten of them is ten backends, each with caps,
 /// averages and connections of its own; they have the name in common.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Backend {
     /// Name and address as configured; the weight is its own part of it.
     pub settings: BackendSettings,
@@ -78,6 +78,29 @@ pub struct Backend {
     pub latency: Arc<PeakEwma>,
     /// Where it is and how it is spoken to; lives as long as the identity.
     pub endpoint: Arc<Endpoint>,
+    /// Set where a candidate reaches it, beside the stable version.
+    pub guest: Option<Guest>,
+}
+
+/// What a candidate may hold of a backend whose name the stable version has too, and whether it is the very same.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// Of its requests.
+    pub requests: Part,
+    /// Of its streams.
+    pub streams: Part,
+    /// The stable version reaches the same address in the same way, and still asks it.
+    pub is_lent: bool,
+}
+
+impl Guest {
+    /// The part of a bound.
+    fn part(&self, bound: Bound) -> &Part {
+        match bound {
+            Bound::Requests => &self.requests,
+            Bound::Streams => &self.streams,
+        }
+    }
 }
 
 /// Which of a backend's two bounds a place counts towards.
@@ -121,7 +144,7 @@ impl Backend {
 }
 
 /// One backend as it is configured: what operators, metrics and levers mean by its name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Group {
     /// Name, address and weight.
     pub settings: BackendSettings,

@@ -5,11 +5,20 @@
 //! gateway: `run` and `demo` call the app, the rest reads files or asks the admin side.
 
 mod apply;
+mod audit;
 mod check;
 pub mod client;
+mod differences;
+mod drill;
 mod events;
+mod follow;
+mod history;
 mod permits;
+mod plan;
 mod ramp;
+mod rollout;
+mod rollback;
+mod receipt;
 mod status;
 mod table;
 mod token;
@@ -72,6 +81,9 @@ enum Verb {
         /// Where the last good version, ramps and drains are kept.
         #[arg(long, value_name = "DIR", env = "TIDEGATE_STATE_DIR")]
         state_dir: Option<PathBuf>,
+        /// End when the process that started it ends; for drills.
+        #[arg(long, hide = true)]
+        end_with_parent: bool,
     },
     /// Run a demonstration with small built-in backends on 127.0.0.1:8080, admin on 127.0.0.1:9900.
     Demo,
@@ -80,6 +92,9 @@ enum Verb {
         /// The configuration file.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Also resolve and dial what it names, from here, in 3 seconds at most.
+        #[arg(long)]
+        probe: bool,
     },
     /// Print the JSON Schema of the configuration.
     Schema,
@@ -87,10 +102,36 @@ enum Verb {
     Status,
     /// Show who holds the slots: counted, and the oldest.
     Permits(permits::PermitsArgs),
-    /// Make a configuration active through the admin side.
+    /// Show what a configuration would change, how risky that is, and what it would need; changes nothing.
+    Plan(plan::PlanArgs),
+    /// Make a configuration active by its stages, and wait for the end.
     Apply(apply::ApplyArgs),
+    /// Keep a version that was applied with --confirm.
+    Confirm(rollout::Why),
+    /// Let a version begin that somebody else applied.
+    Approve(rollout::Approved),
+    /// Go on to the next stage without waiting for more traffic; never past a failing guard.
+    Promote(rollout::Why),
+    /// End the rollout under way; the stable version stays.
+    Abort(rollout::Why),
+    /// Say that you have seen that somebody broke the glass.
+    Acknowledge(rollout::Why),
+    /// List what was accepted, and what became of it.
+    History(history::HistoryArgs),
+    /// Show a version: where it came from, what became of it, and its text.
+    Show {
+        /// Its number.
+        #[arg(value_name = "VERSION")]
+        version: u64,
+    },
+    /// Show what differs between two versions, in an operator's words.
+    Diff(history::DiffArgs),
+    /// Take back what runs, or bring a version back: at once, for everyone.
+    Rollback(rollback::RollbackArgs),
     /// Print what happened lately, or what happens (--follow).
     Events(events::EventsArgs),
+    /// Show who did what, or verify that nobody changed it since (--verify).
+    Audit(audit::AuditArgs),
     /// Move and show ramps: how much an upstream or a backend may carry.
     Ramp {
         #[command(subcommand)]
@@ -111,6 +152,13 @@ enum Verb {
         /// Why.
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
+    },
+    /// Print the receipt of a version that was good here, for another environment.
+    Receipt(receipt::ReceiptArgs),
+    /// Replay an outage on this machine, before a gateway of its own.
+    Drill {
+        #[command(subcommand)]
+        verb: drill::DrillVerb,
     },
     /// Hash an admin token or an API key for the file; reads it from standard input.
     HashToken {
@@ -136,17 +184,38 @@ pub fn main() -> ExitCode {
 
 fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
     match verb {
-        Verb::Run { config, state_dir } => Ok(app::run(RunOptions { config, state_dir })?),
+        Verb::Run { config, state_dir, end_with_parent } => {
+            if end_with_parent {
+                // Whoever drills may be killed, and must leave nothing running.
+                let kill = Some(rustix::process::Signal::KILL);
+                rustix::process::set_parent_process_death_signal(kill).map_err(anyhow::Error::from)?;
+            }
+            Ok(app::run(RunOptions { config, state_dir })?)
+        }
         Verb::Demo => Ok(app::demo()?),
-        Verb::Check { file } => check::check(&file, globals.json),
+        Verb::Check { file, probe } => check::check(&file, probe, globals.json),
         Verb::Schema => {
             print(&format!("{:#}\n", config::schema()));
             Ok(ExitCode::SUCCESS)
         }
         Verb::Status => status::status(&globals.client()?, globals.json),
         Verb::Permits(wanted) => permits::permits(&globals.client()?, &wanted, globals.json),
+        Verb::Plan(wanted) => plan::plan(|| globals.client(), &wanted, globals.json),
         Verb::Apply(wanted) => apply::apply(&globals.client()?, &wanted, globals.json),
+        Verb::Confirm(why) => rollout::say(&globals.client()?, "confirm", &why, globals.json),
+        Verb::Approve(approved) => rollout::approve(&globals.client()?, &approved, globals.json),
+        Verb::Promote(why) => rollout::say(&globals.client()?, "promote", &why, globals.json),
+        Verb::Abort(why) => rollout::say(&globals.client()?, "abort", &why, globals.json),
+        Verb::Acknowledge(why) => rollout::say(&globals.client()?, "acknowledge", &why, globals.json),
+        Verb::History(wanted) => history::history(&globals.client()?, &wanted, globals.json),
+        Verb::Show { version } => history::show(&globals.client()?, version, globals.json),
+        Verb::Diff(wanted) => history::diff(&globals.client()?, &wanted, globals.json),
+        Verb::Rollback(wanted) => rollback::rollback(&globals.client()?, &wanted, globals.json),
         Verb::Events(wanted) => events::events(&globals.client()?, &wanted, globals.json),
+        Verb::Audit(wanted) => match &*wanted.file {
+            [] => audit::audit(&globals.client()?, &wanted, globals.json),
+            files => audit::offline(files, &wanted, globals.json),
+        },
         Verb::Ramp { verb } => ramp::ramp(&globals.client()?, verb, globals.json),
         Verb::Drain { target, reason } => {
             ramp::drain(&globals.client()?, &target, true, &reason, globals.json)
@@ -154,6 +223,8 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
         Verb::Ready { target, reason } => {
             ramp::drain(&globals.client()?, &target, false, &reason, globals.json)
         }
+        Verb::Receipt(wanted) => receipt::receipt(&globals.client()?, &wanted, globals.json),
+        Verb::Drill { verb } => drill::drill(&verb, globals.json),
         Verb::HashToken { generate } => token::hash_token(generate, globals.json),
         Verb::Completions { shell } => {
             let mut script = Vec::new();

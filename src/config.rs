@@ -3,10 +3,13 @@
 //! [`check`] reports everything that is wrong at once, each with its place, the text underlined and a hint. A
 //! [`plan::Plan`] that exists is ready to build, with every default filled in. Nothing here touches the network;
 //! local files are read only where the text says `${file:…}`, and what was filled in is never shown.
-//! It does not load certificates, resolve names or compare versions.
+//! [`compare`](compare::compare) says what differs between two versions. It does not load certificates or resolve
+//! names.
 
+pub mod compare;
 pub mod diagnostics;
 pub mod fields;
+pub mod fills;
 pub mod interpolate;
 pub mod operators;
 pub mod plan;
@@ -21,7 +24,7 @@ mod value;
 mod walk;
 
 pub use diagnostics::{Finding, Severity};
-pub use interpolate::{Environment, ProcessEnvironment, unfill};
+pub use interpolate::{Environment, Fillings, ProcessEnvironment, unfill};
 pub use schema::schema;
 
 use diagnostics::Source;
@@ -60,10 +63,11 @@ pub fn check(text: &str, file: &Path, env: &dyn Environment) -> Checked {
     // Without a working directory relative paths stay relative, which is what they would have been anyway.
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let directory = absolute.parent().unwrap_or(Path::new(""));
-    let (root, mut findings) = walk::walk(&source, directory, env);
+    let (root, mut findings, fills) = walk::walk(&source, directory, env);
     let mut plan = validate::plan(&root, &source, directory, env, &mut findings);
     tidy(&source, &mut findings);
     if let Some(plan) = &mut plan {
+        plan.fills = fills;
         plan.notices = findings.iter().map(|finding| notice(&source, finding)).collect();
     }
     Checked { plan, findings, source }
@@ -109,6 +113,16 @@ impl Checked {
     /// Whether there is no plan.
     pub fn is_refused(&self) -> bool {
         self.plan.is_none()
+    }
+
+    /// This version, to be compared with another.
+    pub fn side(&self) -> compare::Side<'_> {
+        compare::Side { text: &self.source.text, plan: self.plan.as_ref() }
+    }
+
+    /// One hash of what filled the placeholders, under a key, hex; of a text that has a plan.
+    pub fn filled_hash(&self, key: &[u8; 32]) -> Option<String> {
+        self.plan.as_ref().map(|plan| plan.fills.keyed(key))
     }
 
     /// The findings for people, as compilers show them.

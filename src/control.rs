@@ -6,42 +6,63 @@
 
 mod activate;
 pub mod apply;
+pub mod audit;
+pub mod baseline;
 pub mod build;
 pub mod certificates;
+pub mod change;
 pub mod checks;
+pub mod file;
+pub mod history;
 pub mod keyrings;
 pub mod limits;
 pub mod observe;
 pub mod origin;
 pub mod permits;
+pub mod probe;
+pub mod plan;
 pub mod ramp;
 pub mod readdress;
+pub mod receipt;
 pub mod renew;
+pub mod rollout;
+pub mod rollback;
+pub mod sources;
 pub mod steering;
 pub mod store;
+pub mod trial;
 pub mod trust;
 pub mod view;
 pub mod watch;
 
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
-use crate::config::{self, Checked, Environment};
-use crate::control::apply::Turns;
+use crate::config::policy::Policy;
+use crate::config::{self, Checked, Environment, Fillings};
+use crate::control::baseline::Baseline;
 use crate::control::build::Builder;
 use crate::control::certificates::Ledger;
+use crate::control::keyrings::Keyrings;
 use crate::control::origin::{Kept, Origin};
+use crate::control::rollback::EndRollout;
 use crate::control::steering::Steering;
 use crate::control::store::Store;
+use crate::control::store::books::Books;
+use crate::control::store::materials::Materials;
+use crate::control::trial::Trials;
 use crate::listener::Listeners;
 use crate::routing::table::{Live, Table};
+use crate::routing::trial::Tables;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::events::ConfigRefused;
-use crate::telemetry::metrics::{ApplyOutcome, Metrics};
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::discovery::Directory;
 use crate::upstream::discovery::directory::Lookups;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+use tokio::sync::Notify;
 
 /// Where a change came from, as the log says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +75,8 @@ pub enum Cause {
     Signal,
     /// Somebody through the admin side.
     Api,
+    /// A version came back.
+    Rollback,
 }
 
 impl Cause {
@@ -64,6 +87,7 @@ impl Cause {
             Cause::Watch => "watch",
             Cause::Signal => "signal",
             Cause::Api => "api",
+            Cause::Rollback => "rollback",
         }
     }
 }
@@ -108,14 +132,16 @@ struct State {
     last_seen: Option<blake3::Hash>,
     /// What is active.
     active: Active,
-    /// Its number in this process.
+    /// Its number in the state directory.
     number: u64,
+    /// What it is made of beside its text.
+    materials: Arc<Materials>,
+    /// The version before it.
+    parent: Option<u64>,
     /// Why the last change was refused, if it was.
     refused: Option<String>,
     /// Why the process runs something else than it was told to, if it does.
     degraded: Option<String>,
-    /// Why what is active is not on disk, if it is not.
-    unkept: Option<String>,
     /// Tables that were replaced and may still be read by requests. Dropped here, never on a core.
     retired: Vec<Arc<Table>>,
     /// What is known of certificates.
@@ -132,13 +158,24 @@ pub struct Control {
     builder: Mutex<Builder>,
     /// Every name in use.
     names: Arc<Directory>,
-    store: Store,
+    /// Keys that tokens are checked with.
+    keyrings: Arc<Keyrings>,
+    books: Books,
     metrics: Arc<Metrics>,
     access_log: AccessLog,
     /// Takes over the admin side's tokens.
     admin: Box<dyn Fn(&AdminSettings) + Send + Sync>,
-    turns: Turns,
+    /// Rollbacks so far: a change that began before one must not end after it.
+    rollbacks: AtomicU64,
+    /// Ends a live rollout, once there is somebody who runs them.
+    rollouts: OnceLock<EndRollout>,
+    /// Something changed that files and listeners are looked at for.
+    nudge: Notify,
     state: Mutex<State>,
+    /// What is tried. Locked after the builder, and never together with the state.
+    trials: Mutex<Trials>,
+    /// What routes did in the last five minutes.
+    baseline: Baseline,
 }
 
 /// What a control plane is made of.
@@ -157,8 +194,10 @@ pub struct Parts {
     pub builder: Builder,
     /// The names that it builds with.
     pub names: Arc<Directory>,
-    /// The state directory.
-    pub store: Store,
+    /// Keys that tokens are checked with.
+    pub keyrings: Arc<Keyrings>,
+    /// What is kept of versions, and where.
+    pub books: Books,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The access log.
@@ -167,19 +206,38 @@ pub struct Parts {
     pub admin: Box<dyn Fn(&AdminSettings) + Send + Sync>,
 }
 
+/// Where the boot ended.
+#[derive(Debug)]
+pub struct Begun {
+    /// Hash of the content of the file as it was last read; nothing if the next look is to take it for a change.
+    pub read: Option<blake3::Hash>,
+    /// Hash of the content of the file as it is, if it could be read.
+    pub seen: Option<blake3::Hash>,
+    /// What is active.
+    pub active: Active,
+    /// What it is made of beside its text.
+    pub materials: Arc<Materials>,
+    /// The version that was active before, in an earlier process.
+    pub parent: Option<u64>,
+    /// Why another text than the file's is active, if that is a fault.
+    pub degraded: Option<String>,
+    /// Why the file's text is not active, if it is kept out.
+    pub refused: Option<String>,
+}
+
 impl Control {
-    /// Begins where the boot ended: `read` is the content of the file as it was read then, `degraded` why
-    /// another text is active, if one is.
-    pub fn new(parts: Parts, read: Option<&str>, active: Active, degraded: Option<String>) -> Self {
-        let read = read.map(|text| blake3::hash(text.as_bytes()));
+    /// Begins where the boot ended.
+    pub fn new(parts: Parts, begun: Begun) -> Self {
+        let Begun { read, seen, active, materials, parent, degraded, refused } = begun;
         let state = State {
             active,
             number: parts.live.load().number,
+            materials,
+            parent,
             last_read: read,
-            last_seen: read,
-            refused: degraded.clone(),
+            last_seen: seen,
+            refused: refused.or_else(|| degraded.clone()),
             degraded,
-            unkept: None,
             retired: Vec::new(),
             certificates: Ledger::default(),
         };
@@ -191,106 +249,38 @@ impl Control {
             listeners: parts.listeners,
             builder: Mutex::new(parts.builder),
             names: parts.names,
-            store: parts.store,
+            keyrings: parts.keyrings,
+            books: parts.books,
+            baseline: Baseline::new(parts.metrics.clone()),
             metrics: parts.metrics,
             access_log: parts.access_log,
             admin: parts.admin,
-            turns: Turns::default(),
+            rollbacks: AtomicU64::new(0),
+            rollouts: OnceLock::new(),
+            nudge: Notify::new(),
             state: Mutex::new(state),
+            trials: Mutex::default(),
         };
         // So that the first scrape knows of every certificate.
         control.renew();
         control
     }
 
-    /// Reads the file again and makes it active if it is good. Blocks on files and sockets: for the
-    /// background thread.
-    pub fn reread(&self, cause: Cause) -> Outcome {
-        let outcome = match config::read(&self.file) {
-            Ok(text) => self.change(&text, cause),
-            Err(error) => {
-                // The same text coming back is news then.
-                self.state().last_read = None;
-                Err(format!("{}: {error}", self.file.display()))
-            }
-        };
-        let outcome = outcome.unwrap_or_else(|why| {
-            ConfigRefused { cause: cause.as_str(), error: &why }.emit();
-            self.state().refused = Some(why);
-            Outcome::Refused
-        });
-        self.metrics.process().apply(match outcome {
-            Outcome::Unchanged => ApplyOutcome::Unchanged,
-            Outcome::Applied => ApplyOutcome::Applied,
-            Outcome::Refused => ApplyOutcome::Refused,
-        });
-        outcome
-    }
-
-    /// A file is a change only if its content differs from what was last read (`design.md`, "Change"). A
-    /// signal is a wish, so it is read anyway: what fills its placeholders, or a certificate, may be new.
-    fn change(&self, text: &str, cause: Cause) -> Result<Outcome, String> {
-        let hash = blake3::hash(text.as_bytes());
-        {
-            let mut state = self.state();
-            state.last_seen = Some(hash);
-            let known = state.last_read.replace(hash) == Some(hash);
-            if state.active.overruled == Some(hash) {
-                // Whatever was wrong with the file meanwhile, it says again what somebody decided against.
-                state.refused = None;
-                drop(state);
-                return if cause == Cause::Watch { Ok(Outcome::Unchanged) } else { self.again() };
-            }
-            if known && cause == Cause::Watch {
-                return Ok(Outcome::Unchanged);
-            }
-        }
-        // The background thread does one thing at a time; this tells others what it is at.
-        let _turn = self.turns.take("the file", Some(cause.as_str()));
-        self.stand_over_nothing();
-        let checked = self.check(text);
-        let errors = checked.errors();
-        let plan = checked.plan.ok_or_else(|| errors.join("\n"))?;
-        let origin = Origin::now(cause, None, None);
-        let active = Active { plan, text: text.into(), origin, overruled: None };
-        // What failed for want of an address or a certificate may pass, so it is tried again at the next look.
-        self.enact(active).inspect_err(|_| self.state().last_read = None)
-    }
-
-    /// The active text again, when the file is not what runs: what is outside of it may be new.
-    fn again(&self) -> Result<Outcome, String> {
-        let active = self.state().active.clone();
-        let checked = self.check(&active.text);
-        let errors = checked.errors();
-        let plan = checked
-            .plan
-            .ok_or_else(|| format!("the active version cannot be read again: {}", errors.join("\n")))?;
-        self.enact(Active { plan, ..active })
-    }
-
-    /// The file has another text than the one that the active version stands over: from here on, every text of
-    /// it is a change, also after a restart.
-    fn stand_over_nothing(&self) {
-        let kept = {
-            let mut state = self.state();
-            if state.active.overruled.take().is_none() {
-                return;
-            }
-            state.active.kept()
-        };
-        if let Err(error) = self.store.remember(&kept) {
-            tracing::warn!(%error, "a restart may not know that the file has changed");
-        }
-    }
-
     /// What went wrong with a text, without what filled its placeholders.
-    fn unfilled(&self, why: &str, text: &str) -> String {
+    pub(in crate::control) fn unfilled(&self, why: &str, text: &str) -> String {
         config::unfill(why, text, self.file.parent().unwrap_or(Path::new("")), &*self.environment)
     }
 
-    /// A table was replaced. Others that no request reads any more go.
-    fn retire(&self, table: Arc<Table>) {
-        self.state().retired.push(table);
+    /// Tables were replaced. Those that no request reads any more go.
+    fn retire(&self, before: Arc<Tables>) {
+        let mut state = self.state();
+        for table in before.all() {
+            if !state.retired.iter().any(|retired| Arc::ptr_eq(retired, table)) {
+                state.retired.push(table.clone());
+            }
+        }
+        drop(state);
+        drop(before);
         self.drop_unread();
     }
 
@@ -314,9 +304,35 @@ impl Control {
         self.builder.lock().unwrap_or_else(PoisonError::into_inner).forget_unused(&plan);
     }
 
+    /// What routes did in the last five minutes.
+    pub fn baseline(&self) -> &Baseline {
+        &self.baseline
+    }
+
+    /// Looks at what cores count, ten times a second: what routes usually do, and what is too long for them.
+    pub fn look_on(&self, now: Instant) {
+        self.baseline.tick(now);
+        self.follow_patience(now);
+    }
+
     /// Checks a text as if it stood in the file. Takes long for a long text, and reads local files.
     pub fn check(&self, text: &str) -> Checked {
         config::check(text, &self.file, &*self.environment)
+    }
+
+    /// What fills the placeholders of a text that stands in the file. Reads local files.
+    pub fn fillings(&self, text: &str) -> Fillings {
+        Fillings::of(text, self.file.parent().unwrap_or(Path::new("")), &*self.environment)
+    }
+
+    /// How the active version's successor reaches clients.
+    pub fn policy(&self) -> Policy {
+        self.state().active.plan.rollout.clone()
+    }
+
+    /// What the active version says.
+    pub fn active_plan(&self) -> Arc<Plan> {
+        Arc::new(self.state().active.plan.clone())
     }
 
     /// The levers.
@@ -347,7 +363,27 @@ impl Control {
 
     /// The state directory.
     pub fn store(&self) -> &Store {
-        &self.store
+        self.books.store()
+    }
+
+    /// What is kept of versions.
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// The active version's number.
+    pub fn number(&self) -> u64 {
+        self.state().number
+    }
+
+    /// Whether this is what runs.
+    pub(in crate::control) fn is_active(&self, plan: &Plan) -> bool {
+        self.state().active.plan == *plan
+    }
+
+    /// Counters.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// The file that is watched.

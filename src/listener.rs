@@ -21,7 +21,7 @@ mod street;
 mod tests;
 
 use crate::runtime::descriptors::Descriptors;
-use crate::upstream::pem::TlsError;
+use crate::upstream::pem::{Files, OnDisk, TlsError};
 use accept::{AcceptCounts, Acceptor, Cores};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use change::{Fresh, Prepared};
@@ -196,8 +196,8 @@ impl Listeners {
     ///
     /// # Errors
     /// Every address that cannot be bound.
-    pub fn start_again(&self, wanted: &[Settings]) -> Result<Vec<String>, Vec<BindError>> {
-        self.prepare_with(wanted, renew::door_or_closed).map(Change::commit)
+    pub fn start_again(&self, files: &dyn Files, wanted: &[Settings]) -> Result<Vec<String>, Vec<BindError>> {
+        self.prepare_with(files, wanted, renew::door_or_closed).map(Change::commit)
     }
 
     /// Does everything that can fail on the way to `wanted`, and nothing that shows: on any error, and when the
@@ -207,16 +207,53 @@ impl Listeners {
     /// # Errors
     /// Every address that cannot be bound and every new certificate that cannot be used.
     pub fn prepare(&self, wanted: &[Settings]) -> Result<Change<'_>, Vec<BindError>> {
-        self.prepare_with(wanted, renew::door_for)
+        self.prepare_from(&OnDisk, wanted)
     }
 
-    fn prepare_with(&self, wanted: &[Settings], door: DoorFor) -> Result<Change<'_>, Vec<BindError>> {
+    /// The same with the content of certificate files from elsewhere.
+    ///
+    /// # Errors
+    /// See [`Listeners::prepare`].
+    pub fn prepare_from(&self, files: &dyn Files, wanted: &[Settings]) -> Result<Change<'_>, Vec<BindError>> {
+        self.prepare_with(files, wanted, renew::door_for)
+    }
+
+    /// The same for a version that must come back whatever is wrong with its doors: one whose certificates cannot be
+    /// used refuses handshakes until they can, one whose address cannot be had stays away, and the others open. Also
+    /// says what is wrong.
+    ///
+    /// # Errors
+    /// When nobody is accepted any more.
+    pub fn prepare_what_can_be(
+        &self,
+        files: &dyn Files,
+        wanted: &[Settings],
+    ) -> Result<(Change<'_>, Vec<BindError>), BindError> {
+        self.prepare_each(files, wanted, renew::door_or_closed)
+    }
+
+    fn prepare_with(
+        &self,
+        files: &dyn Files,
+        wanted: &[Settings],
+        door: DoorFor,
+    ) -> Result<Change<'_>, Vec<BindError>> {
+        let (change, errors) = self.prepare_each(files, wanted, door).map_err(|error| vec![error])?;
+        if errors.is_empty() { Ok(change) } else { Err(errors) }
+    }
+
+    fn prepare_each(
+        &self,
+        files: &dyn Files,
+        wanted: &[Settings],
+        door: DoorFor,
+    ) -> Result<(Change<'_>, Vec<BindError>), BindError> {
         // Before the lock is kept: a disk that hangs must not keep a drain waiting.
         let shown = self.shown();
-        let doors: Vec<_> = wanted.iter().map(|settings| door(settings, &shown)).collect();
+        let doors: Vec<_> = wanted.iter().map(|settings| door(files, settings, &shown)).collect();
         let state = self.lock();
         if state.draining {
-            return Err(vec![BindError::Draining]);
+            return Err(BindError::Draining);
         }
         let mut errors = Vec::new();
         let mut next = Vec::with_capacity(wanted.len());
@@ -230,7 +267,7 @@ impl Listeners {
                 (tls, socket) => errors.extend(tls.err().into_iter().chain(socket.err())),
             }
         }
-        if errors.is_empty() { Ok(Change { listeners: self, state, next }) } else { Err(errors) }
+        Ok((Change { listeners: self, state, next }, errors))
     }
 
     /// Stops all accepting, for good; whoever is at a door already comes in, open connections go on. For the

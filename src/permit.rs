@@ -82,3 +82,47 @@ impl<O: Counted> Drop for Permit<O> {
         self.0.counter().release();
     }
 }
+
+/// What one of two sides may hold of something that both are counted in: a count of its own, beside the common one.
+#[derive(Clone, Debug)]
+pub struct Part {
+    held: Arc<Counter>,
+    most: u32,
+}
+
+impl Part {
+    /// At most so many of what `held` counts.
+    pub fn new(held: Arc<Counter>, most: u32) -> Self {
+        Part { held, most }
+    }
+
+    /// At most.
+    pub fn most(&self) -> u32 {
+        self.most
+    }
+
+    /// Held now.
+    pub fn held(&self) -> u32 {
+        self.held.get()
+    }
+
+    /// Nothing of it is left now.
+    pub fn is_full(&self) -> bool {
+        self.held() >= self.most
+    }
+
+    /// Takes one of the part, if there is one left.
+    pub fn enter(&self) -> Option<Permit<Arc<Counter>>> {
+        Permit::try_new(self.held.clone(), self.most)
+    }
+
+    /// Takes one without a guard. Callers pair it with [`Part::leave`] through a guard of their own.
+    pub fn try_acquire(&self) -> bool {
+        self.held.try_acquire(self.most)
+    }
+
+    /// Gives one back that was taken without a guard.
+    pub fn leave(&self) {
+        self.held.release();
+    }
+}

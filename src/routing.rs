@@ -7,6 +7,7 @@ pub mod host;
 pub mod matcher;
 pub mod path;
 pub mod table;
+pub mod trial;
 pub mod view;
 pub mod settings;
 pub mod pattern;

@@ -170,7 +170,7 @@ async fn run(
 fn tick(station: &Station, hearts: &Heartbeats, (count, due): (u64, Instant)) {
     let since_start = station.shared.started.elapsed().as_millis();
     let late = Instant::now().saturating_duration_since(due);
-    station.strain.ticked(late, station.core, station.view().highest, hearts);
+    station.strain.ticked(late, station.core, station.views().stable().highest, hearts);
     hearts.beat(station.core.0 as usize, u64::try_from(since_start).unwrap_or(u64::MAX));
     station.tick();
     if count.is_multiple_of(10) {

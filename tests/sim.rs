@@ -2,6 +2,8 @@
 //! and what decides in the gateways is the crate's own: the choice of a backend, the line, the limit that finds
 //! itself, the shares of a ramp.
 //!
+//! Rollouts are played as well, before their guard (`rollouts`).
+//!
 //! Every scenario runs from 64 seeds and holds its bars from each; a second model, without the mechanism that it is
 //! about, must miss them. What it cannot show: networks, the cost of shedding, several cores. That is what the
 //! overload experiments with real sockets are for (`tests/rig`).
@@ -24,11 +26,15 @@ mod measure;
 mod queues;
 #[path = "sim/restarts.rs"]
 mod restarts;
+#[path = "sim/rollouts.rs"]
+mod rollouts;
 #[path = "sim/scene.rs"]
 mod scene;
 #[path = "sim/seeds.rs"]
 mod seeds;
 #[path = "sim/steering.rs"]
 mod steering;
+#[path = "sim/versions.rs"]
+mod versions;
 #[path = "sim/world.rs"]
 mod world;

@@ -27,7 +27,7 @@ pub fn station(text: &str, descriptors: &Arc<Descriptors>) -> (Rc<Station>, Plan
     let log =
         AccessLog::start(plan.access_log.target.clone(), metrics.clone()).expect("a thread for the log");
     let mut builder = Builder::new(1, metrics.clone(), Arc::new(Directory::default()), descriptors.clone());
-    let table = builder.build(&plan).expect("no file is needed");
+    let table = builder.build(&plan, 1).expect("no file is needed");
     let shared = Shared {
         live: Arc::new(Live::new(Arc::new(table))),
         process: Arc::new(Process::default()),

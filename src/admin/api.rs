@@ -1,21 +1,27 @@
 //! What the admin side answers at which path, and the layers around it.
 //!
 //! Layers from the outside in: problem objects for bare errors, security headers, a deadline for each
-//! request, the check of who asks, and a bound on bodies. Handlers read the view,
+//! request, the check of who asks, and a bound on bodies; the witness for the audit stands before the deadline. Handlers read the view,
 //! or move levers; none waits for more than the disk, and for that only briefly.
 
+mod audit;
 pub mod config;
 pub mod events;
 pub mod health;
+mod history;
 mod json;
 pub mod permits;
 mod ramps;
+mod rollouts;
+mod rollback;
+mod receipts;
 mod text;
 pub mod upstreams;
 pub mod versions;
 
 use super::access::Peer;
 use super::problem::{self, Problem};
+use super::witness::{Note, witness};
 use super::{AdminState, scrape};
 use crate::control::view::{AuthView, GatewayView};
 use axum::extract::{Extension, Request, State};
@@ -55,6 +61,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .layer(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(X_FRAME_OPTIONS, "DENY"))
         .layer(fixed(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), witness))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .layer(middleware::from_fn_with_state(Arc::clone(&state), check))
         .layer(RequestBodyLimitLayer::new(MAX_BODY));
@@ -69,7 +76,22 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/v1/permits", get(permits::list))
         .route("/v1/auths", get(auths))
         .route("/v1/config:check", post(config::check))
-        .route("/v1/versions", post(versions::apply))
+        .route("/v1/config:plan", post(config::plan))
+        .route("/v1/versions", get(history::list).post(versions::apply))
+        .route("/v1/versions/{number}", get(history::one))
+        .route("/v1/versions/{number}/diff", get(history::diff))
+        .route("/v1/rollout", get(rollouts::show))
+        .route("/v1/rollout:promote", post(rollouts::promote))
+        .route("/v1/rollout:abort", post(rollouts::abort))
+        .route("/v1/rollout:confirm", post(rollouts::confirm))
+        .route("/v1/rollout:approve", post(rollouts::approve))
+        .route("/v1/rollout:acknowledge", post(rollouts::acknowledge))
+        .route("/v1/rollback", post(rollback::roll_back))
+        .route("/v1/versions/{number}/receipt", get(receipts::one))
+        .route("/v1/receipt", get(receipts::newest))
+        .route("/v1/receipt-key", get(receipts::key))
+        .route("/v1/audit", get(audit::list))
+        .route("/v1/audit:verify", get(audit::verify))
         .route("/v1/levers", get(ramps::levers))
         .merge(levers("/v1/upstreams/{upstream}"))
         .merge(levers("/v1/upstreams/{upstream}/backends/{backend}"))
@@ -98,7 +120,13 @@ async fn check(
     next: Next,
 ) -> Response {
     request.extensions_mut().insert(state.sources.events.reign());
-    let caller = state.access.load().check(&request, peer);
+    let access = state.access.load();
+    let caller = access.check(&request, peer);
+    if let Some(note) = request.extensions().get::<Note>() {
+        let known = caller.as_ref().ok().cloned().or_else(|| access.who(&request, peer));
+        note.caller(known, caller.is_ok());
+    }
+    drop(access);
     match caller {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -120,6 +148,6 @@ async fn auths(State(state): State<Arc<AdminState>>) -> Json<Items<AuthView>> {
 
 async fn nothing() -> Problem {
     const DETAIL: &str = "There is nothing at this path. hint: /v1/status, /v1/upstreams, /v1/auths, /v1/levers, \
-                          /v1/permits, /v1/events, /readyz and /metrics are there to read";
+                          /v1/permits, /v1/events, /v1/audit, /readyz and /metrics are there to read";
     Problem::new(StatusCode::NOT_FOUND, DETAIL)
 }

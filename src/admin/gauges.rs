@@ -1,5 +1,6 @@
 //! The gateway's view as gauges: names, labels and help texts of what comes and goes.
 
+pub(super) mod audit;
 mod auths;
 mod keys;
 
@@ -93,7 +94,19 @@ fn gateway(view: &GatewayView) -> Vec<Family> {
             "tidegate_rollout_stage_percent",
             "Share of clients that a running rollout serves; 0 while none runs.",
             &[],
-            0.0,
+            view.rollout.share_percent,
+        ),
+        one(
+            "tidegate_break_glass",
+            "1 while a change that went around the stages was not acknowledged.",
+            &[],
+            flag(view.rollout.break_glass.is_some()),
+        ),
+        one(
+            "tidegate_rollout_waiting",
+            "1 while a change waits for a person: an approval, a promotion, a confirmation.",
+            &[],
+            flag(view.rollout.waits_for_person()),
         ),
     ]
 }

@@ -41,10 +41,22 @@ impl Problem {
     }
 }
 
+/// What an answer says is wrong, beside its body; for the audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The word for programs.
+    pub reason: &'static str,
+    /// The sentence for people.
+    pub detail: Cow<'static, str>,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let told =
+            Told { reason: self.reason.unwrap_or_else(|| word(self.status)), detail: self.detail.clone() };
         let mut response = Response::new(Body::from(body(self.status, &self.detail, self.reason, self.more)));
         *response.status_mut() = self.status;
+        response.extensions_mut().insert(told);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if self.status == StatusCode::UNAUTHORIZED {
@@ -89,7 +101,7 @@ fn body(status: StatusCode, detail: &str, why: Option<&str>, more: Map<String, V
         "title": title,
         "status": status.as_u16(),
         "detail": detail,
-        "reason": why.unwrap_or_else(|| reason(status)),
+        "reason": why.unwrap_or_else(|| word(status)),
     });
     // What has a fixed meaning stays as it is.
     for (name, value) in more {
@@ -102,7 +114,7 @@ fn body(status: StatusCode, detail: &str, why: Option<&str>, more: Map<String, V
 }
 
 /// The word for programs; those that the edge has too are the edge's.
-fn reason(status: StatusCode) -> &'static str {
+pub(super) fn word(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => "unauthenticated",
         StatusCode::FORBIDDEN => "forbidden",

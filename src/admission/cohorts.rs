@@ -6,11 +6,17 @@
 //! clients to choose among, or one that is most of the traffic, everyone is in and the ramp alone decides.
 
 use crate::request::cohort::{Key, Purpose, Share};
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Clients are counted in so many buckets.
 const BUCKETS: usize = 1024;
+/// With fewer clients a share of them means little (`design.md`, "Cohorts").
+const ENOUGH_CLIENTS: f64 = 100.0;
+/// Seconds over which clients are counted.
+const CENSUS_SECONDS: usize = 60;
 
 /// Whom one upstream serves while a ramp binds. Lives as long as the upstream's name.
 #[derive(Debug)]
@@ -21,7 +27,18 @@ pub struct Cohorts {
     shed: AtomicU64,
     left_out: AtomicU64,
     /// Made with the first ramp: most upstreams never have one.
-    census: OnceLock<Box<[AtomicU32]>>,
+    census: OnceLock<Keys>,
+}
+
+/// The clients that asked, counted by buckets of their keys, over all cores.
+#[derive(Debug)]
+pub struct Keys(Box<[AtomicU32]>);
+
+/// The same of one core, before they are handed on. Only its core touches it.
+#[derive(Debug)]
+pub struct CoreKeys {
+    buckets: Box<[Cell<u32>]>,
+    any: Cell<bool>,
 }
 
 /// What was counted so far.
@@ -60,7 +77,7 @@ impl Default for Cohorts {
 impl Cohorts {
     /// Whether a client that asks while a ramp binds is served; counts it.
     pub fn lets_in(&self, key: Key) -> bool {
-        self.buckets()[key.bucket(BUCKETS)].fetch_add(1, Relaxed);
+        self.census.get_or_init(Keys::default).saw(key);
         let share = self.share();
         if share == Share::ALL || share.holds(key.position(Purpose::Ramp, self.occasion.load(Relaxed))) {
             return true;
@@ -96,17 +113,90 @@ impl Cohorts {
 
     /// The clients since the last time that somebody took the census, by bucket; their counts begin anew.
     pub fn take_census(&self) -> Vec<u32> {
-        self.census
-            .get()
-            .map_or_else(Vec::new, |census| census.iter().map(|bucket| bucket.swap(0, Relaxed)).collect())
+        self.census.get().map_or_else(Vec::new, Keys::take)
+    }
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Keys((0..BUCKETS).map(|_| AtomicU32::new(0)).collect())
+    }
+}
+
+impl Keys {
+    /// One request of this client.
+    pub fn saw(&self, key: Key) {
+        self.0[key.bucket(BUCKETS)].fetch_add(1, Relaxed);
     }
 
-    fn buckets(&self) -> &[AtomicU32] {
-        self.census.get_or_init(|| (0..BUCKETS).map(|_| AtomicU32::new(0)).collect())
+    /// Those since the last time that somebody took them, by bucket; their counts begin anew.
+    pub fn take(&self) -> Vec<u32> {
+        self.0.iter().map(|bucket| bucket.swap(0, Relaxed)).collect()
+    }
+}
+
+impl Default for CoreKeys {
+    fn default() -> Self {
+        CoreKeys { buckets: (0..BUCKETS).map(|_| Cell::new(0)).collect(), any: Cell::new(false) }
+    }
+}
+
+impl CoreKeys {
+    /// One request of this client.
+    #[inline]
+    pub fn saw(&self, key: Key) {
+        let bucket = &self.buckets[key.bucket(BUCKETS)];
+        bucket.set(bucket.get().saturating_add(1));
+        self.any.set(true);
+    }
+
+    /// Hands them on to what all cores share.
+    pub fn hand_on(&self, all: &Keys) {
+        if !self.any.replace(false) {
+            return;
+        }
+        for (own, all) in self.buckets.iter().zip(&all.0).filter(|(own, _)| own.get() > 0) {
+            all.fetch_add(own.replace(0), Relaxed);
+        }
+    }
+}
+
+/// The clients of the last minute, from one census a second.
+#[derive(Clone, Debug, Default)]
+pub struct Minute {
+    /// Of the last seconds, so that a quiet one does not forget who there is.
+    seconds: VecDeque<Vec<u32>>,
+    census: Census,
+}
+
+impl Minute {
+    /// One second more.
+    pub fn count(&mut self, second: Vec<u32>) {
+        self.seconds.push_back(second);
+        while self.seconds.len() > CENSUS_SECONDS {
+            self.seconds.pop_front();
+        }
+        let most = self.seconds.iter().map(Vec::len).max().unwrap_or(0);
+        let mut all = vec![0_u32; most];
+        for second in &self.seconds {
+            all.iter_mut().zip(second).for_each(|(sum, count)| *sum = sum.saturating_add(*count));
+        }
+        self.census = Census::of(&all);
+    }
+
+    /// Who they are.
+    pub fn census(&self) -> Census {
+        self.census
     }
 }
 
 impl Census {
+    /// Too few clients for a share of them to mean much, or one of them is more than the share, so that it would be in
+    /// or out with all of its traffic (`design.md`, "Cohorts").
+    pub fn is_few(&self, share: f64) -> bool {
+        self.clients < ENOUGH_CLIENTS || self.busiest > share
+    }
+
     /// How many clients filled these buckets, by linear counting (Whang 1990), and how busy the busiest was; two in
     /// one bucket are taken for one.
     pub fn of(buckets: &[u32]) -> Self {

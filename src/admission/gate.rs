@@ -4,6 +4,7 @@ use crate::admission::CoreState;
 use crate::admission::adaptive::board::Said;
 use crate::admission::settings::{Mode, Settings};
 use crate::balancing::CoreCluster;
+use crate::permit::Part;
 use crate::reject::Reason;
 use crate::request::Class;
 use crate::telemetry::metrics::UpstreamMetrics;
@@ -20,6 +21,17 @@ pub struct Gate {
     pub(super) metrics: Arc<UpstreamMetrics>,
     /// The highest class that the upstream's routes use: it may fill the whole limit.
     pub(super) highest: Class,
+    /// What a candidate may hold of it, beside the stable version.
+    pub(super) part: Option<UpstreamPart>,
+}
+
+/// What a candidate may hold of an upstream that the stable version has too (`design.md`, "Guard").
+#[derive(Clone, Debug)]
+pub struct UpstreamPart {
+    /// In flight.
+    pub in_flight: Part,
+    /// Waiting.
+    pub waiting: Part,
 }
 
 impl Gate {
@@ -29,9 +41,20 @@ impl Gate {
         highest: Class,
         state: Rc<CoreState>,
         cluster: Rc<CoreCluster>,
-        metrics: Arc<UpstreamMetrics>,
+        (metrics, part): (Arc<UpstreamMetrics>, Option<UpstreamPart>),
     ) -> Rc<Self> {
-        Rc::new(Gate { settings, state, cluster, metrics, highest })
+        Rc::new(Gate { settings, state, cluster, metrics, highest, part })
+    }
+
+    /// It is a candidate's, beside the stable version's.
+    pub(super) fn is_guest(&self) -> bool {
+        self.part.is_some()
+    }
+
+    /// What its requests meet is told to the limit that finds itself. A candidate's is not: what is wrong with it would
+    /// take from the stable version's requests.
+    pub(super) fn is_sampled(&self) -> bool {
+        self.settings.adaptive.mode != Mode::Off && !self.is_guest()
     }
 
     /// What zombies and requests together may hold: the cap, or what ramps leave of it. Not what the limit finds for

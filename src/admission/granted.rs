@@ -118,6 +118,7 @@ impl Through {
 
 impl Drop for Through {
     fn drop(&mut self) {
+        self.0.leave_parts();
         self.0.counts.in_flight.release();
         let state = &self.0.gate.state;
         if state.shared.line.release() {

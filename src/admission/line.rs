@@ -9,6 +9,8 @@ use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Classes, from the last shed to the first.
 const CLASSES: usize = 4;
+/// The places of a core's lines: the classes of the stable version, then those of a candidate beside it.
+const RANKS: usize = 2 * CLASSES;
 
 /// In flight and waiting, for one upstream name, over all cores and versions.
 #[derive(Debug)]
@@ -17,8 +19,10 @@ pub struct Line {
     pub in_flight: Counter,
     /// Waiting, over all cores.
     pub waiting: Counter,
-    /// Waiting on each core, by class.
-    cores: Box<[[Counter; CLASSES]]>,
+    /// Those of them that wait for a candidate.
+    guests: Counter,
+    /// Waiting on each core, by rank.
+    cores: Box<[[Counter; RANKS]]>,
     /// Permits ever released.
     released: AtomicU64,
 }
@@ -29,6 +33,7 @@ impl Line {
         Line {
             in_flight: Counter::default(),
             waiting: Counter::default(),
+            guests: Counter::default(),
             cores: (0..cores).map(|_| Default::default()).collect(),
             released: AtomicU64::new(0),
         }
@@ -46,19 +51,43 @@ impl Line {
         self.waiting.get() > 0
     }
 
-    /// Joins the line of a class on `core`, if fewer than `max` wait. The caller then wakes somebody, or tries itself:
+    /// Where a request of a class waits; of a candidate's behind all others, for nobody waits for what only its own
+    /// part denies it.
+    pub fn rank(class: usize, guest: bool) -> usize {
+        class + if guest { CLASSES } else { 0 }
+    }
+
+    /// Somebody waits whom a newcomer must not overtake. Who waits for a candidate may wait for its part only, so the
+    /// stable version's requests go past.
+    pub fn is_queued(&self, guest: bool) -> bool {
+        let waiting = self.waiting.get();
+        waiting > 0 && (guest || waiting > self.guests.get())
+    }
+
+    /// Somebody waits for a candidate.
+    pub fn has_guests(&self) -> bool {
+        self.guests.get() > 0
+    }
+
+    /// Joins the line of a rank on `core`, if fewer than `max` wait. The caller then wakes somebody, or tries itself:
     /// the permit may have come free just before.
-    pub fn join(&self, core: usize, class: usize, max: u32) -> bool {
+    pub fn join(&self, core: usize, rank: usize, max: u32) -> bool {
         if !self.waiting.try_acquire(max) {
             return false;
         }
-        self.cores[core][class].acquire();
+        if rank >= CLASSES {
+            self.guests.acquire();
+        }
+        self.cores[core][rank].acquire();
         true
     }
 
     /// Leaves the line on `core`. True when somebody else waits.
-    pub fn leave(&self, core: usize, class: usize) -> bool {
-        self.cores[core][class].release();
+    pub fn leave(&self, core: usize, rank: usize) -> bool {
+        self.cores[core][rank].release();
+        if rank >= CLASSES {
+            self.guests.release();
+        }
         self.waiting.release();
         self.waiting.get() > 0
     }
@@ -68,10 +97,11 @@ impl Line {
     /// bell.
     pub fn core_to_wake(&self, own: usize) -> Option<usize> {
         let cores = self.cores.len();
-        let waits = |class: usize| {
+        let waits = |rank: usize| {
             let nearest = (0..cores).map(move |step| (own + step) % cores);
-            nearest.into_iter().find(|core| self.cores[*core][class].get() > 0)
+            nearest.into_iter().find(|core| self.cores[*core][rank].get() > 0)
         };
-        (0..CLASSES).find_map(waits)
+        let ranks = if self.has_guests() { RANKS } else { CLASSES };
+        (0..ranks).find_map(waits)
     }
 }

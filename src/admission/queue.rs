@@ -40,6 +40,14 @@ impl<T> Queue<T> {
         self.lines.iter().find_map(|line| line.front()).map(|(_, waiter)| waiter)
     }
 
+    /// The next to be served of those that are `wanted`.
+    pub fn first(&self, wanted: impl Fn(&T) -> bool) -> Option<(Ticket, &T)> {
+        self.lines.iter().zip(Class::ALL).find_map(|(line, class)| {
+            let found = line.iter().find(|(_, waiter)| wanted(waiter));
+            found.map(|(number, waiter)| (Ticket { class, number: *number }, waiter))
+        })
+    }
+
     /// Takes the next to be served.
     pub fn pop(&mut self) -> Option<T> {
         self.lines.iter_mut().find_map(VecDeque::pop_front).map(|(_, waiter)| waiter)

@@ -46,7 +46,7 @@ impl Awaited<'_> {
 impl Drop for Awaited<'_> {
     fn drop(&mut self) {
         let Gate { settings, state, .. } = self.gate;
-        if self.over || settings.adaptive.mode == Mode::Off || self.progress.waits_for_body() {
+        if self.over || !self.gate.is_sampled() || self.progress.waits_for_body() {
             return;
         }
         if self.since.elapsed() > settings.adaptive.objective {
@@ -92,9 +92,12 @@ impl RouteGate {
     /// The head of an answer came. How long that took also decides how long a zombie may keep its slot.
     pub fn answered(&self, head: Head, progress: &Progress) {
         let took = head.ended - head.began;
-        let Gate { settings, state, .. } = &*self.gate;
-        state.latency.borrow_mut().record(took);
-        if settings.adaptive.mode == Mode::Off {
+        let state = &self.gate.state;
+        // How long a zombie of the stable version may stay is not for a candidate to say.
+        if !self.gate.is_guest() {
+            state.latency.borrow_mut().record(took);
+        }
+        if !self.gate.is_sampled() {
             return;
         }
         let board = &state.shared.board;
@@ -112,13 +115,13 @@ impl RouteGate {
 
     /// No answer came.
     pub fn failed(&self, reason: Reason, deadline: Deadline, progress: &Progress) {
-        let Gate { settings, state, .. } = &*self.gate;
         let overload = match reason {
             Reason::ConnectFailed | Reason::Reset => true,
             Reason::Timeout => !deadline.by_client && !progress.waits_for_body(),
             _ => false,
         };
-        if overload && settings.adaptive.mode != Mode::Off {
+        if overload && self.gate.is_sampled() {
+            let state = &self.gate.state;
             state.shared.board.failed(state.core);
         }
     }

@@ -1,14 +1,17 @@
 //! Waiting in line for a permit: joining, being served, giving up.
 
+use crate::admission::line::Line;
 use crate::admission::patience::Hopeless;
 use crate::admission::queue::Ticket;
 use crate::admission::{CoreState, Full, Granted, RouteGate};
+use crate::permit::{Counter, Permit};
 use crate::reject::Reason;
 use crate::request::Class;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -20,9 +23,16 @@ pub(super) struct Waiter {
     outcome: RefCell<Option<Result<Granted, Reason>>>,
     waker: RefCell<Option<Waker>>,
     in_line: Cell<bool>,
+    /// Of a candidate's part of the line.
+    _part: Option<Permit<Arc<Counter>>>,
 }
 
 impl Waiter {
+    /// Where it stands in the line.
+    fn rank(&self) -> usize {
+        Line::rank(self.route.class as usize, self.route.gate.is_guest())
+    }
+
     fn finish(&self, outcome: Result<Granted, Reason>) {
         *self.outcome.borrow_mut() = Some(outcome);
         let waker = self.waker.borrow_mut().take();
@@ -59,7 +69,7 @@ impl Drop for InLine {
 /// The waiter is out of the queue, however it got out, so it is out of the line: once.
 fn left(state: &CoreState, waiter: &Waiter) {
     if waiter.in_line.replace(false) {
-        state.shared.line.leave(state.core.0 as usize, waiter.route.class as usize);
+        state.shared.line.leave(state.core.0 as usize, waiter.rank());
     }
 }
 
@@ -112,10 +122,14 @@ fn join(route: &Rc<RouteGate>, client: IpAddr) -> Option<InLine> {
     let state = &route.gate.state;
     let core = state.core.0 as usize;
     let max = route.gate.settings.max_waiting;
-    let class = route.class as usize;
-    if !state.shared.line.join(core, class, max) {
+    let part = match &route.gate.part {
+        Some(part) => Some(part.waiting.enter()?),
+        None => None,
+    };
+    let rank = Line::rank(route.class as usize, route.gate.is_guest());
+    if !state.shared.line.join(core, rank, max) {
         displace(state, route.class)?;
-        if !state.shared.line.join(core, class, max) {
+        if !state.shared.line.join(core, rank, max) {
             return None;
         }
     }
@@ -125,6 +139,7 @@ fn join(route: &Rc<RouteGate>, client: IpAddr) -> Option<InLine> {
         outcome: RefCell::default(),
         waker: RefCell::default(),
         in_line: Cell::new(true),
+        _part: part,
     });
     let ticket = state.queue.borrow_mut().push(route.class, waiter.clone());
     Some(InLine { waiter, ticket })
@@ -143,18 +158,36 @@ fn is_final(full: Full) -> bool {
     hopeless && !full.may_wait
 }
 
-/// Serves those who wait here while there is room, then passes the bell on to another core.
+/// Serves those who wait here while there is room, then passes the bell on to another core. One version's requests may
+/// be stopped by what is only theirs (a candidate's part, backends that the other does not have): those of the other
+/// do not wait behind them.
 pub(super) fn serve(state: &CoreState) {
-    while let Some(waiter) = { state.queue.borrow().peek().cloned() } {
+    let mut stopped = [false; 2];
+    loop {
+        let next = {
+            let queue = state.queue.borrow();
+            let wanted = |waiter: &Rc<Waiter>| !stopped[usize::from(waiter.route.gate.is_guest())];
+            queue.first(wanted).map(|(ticket, waiter)| (ticket, waiter.clone()))
+        };
+        let Some((ticket, waiter)) = next else { break };
         let outcome = match waiter.route.try_admit(waiter.client) {
             Ok(granted) => Ok(granted),
             Err(full) if is_final(full) => Err(full.reason),
-            Err(_) => return,
+            Err(_) => {
+                stopped[usize::from(waiter.route.gate.is_guest())] = true;
+                if stopped == [true; 2] || !stopped[1] && !state.shared.line.has_guests() {
+                    return;
+                }
+                continue;
+            }
         };
-        let served = state.queue.borrow_mut().pop();
+        let served = state.queue.borrow_mut().leave(ticket);
         debug_assert!(served.is_some_and(|served| Rc::ptr_eq(&served, &waiter)));
         left(state, &waiter);
         waiter.finish(outcome);
+    }
+    if stopped != [false; 2] {
+        return;
     }
     // The line here is empty; if there is still room, it is for those who wait elsewhere.
     if let Some(core) = state.shared.line.core_to_wake(state.core.0 as usize) {

@@ -1,23 +1,42 @@
 //! What to start with: the file if it is good, else the last good version, else nothing but a clear error.
 //! Never the network, never an empty gateway (promise 7).
 //!
-//! Certificates that cannot be used make a version that was never active a wrong one. One that was active before
-//! starts all the same: the listeners and upstreams that they belong to wait for them, the others serve.
+//! A restart is no way around the stages: where the last good version wants its successors staged, a file that changed
+//! meanwhile is handed on to be rolled out after the start. What was taken back stays out, a version that did not stay
+//! up gives way to the one before, and what is missing of a good version is filled from what was kept of it.
+
+mod base;
 
 use crate::app::RunOptions;
 use crate::config::plan::Plan;
-use crate::config::{self, Environment};
-use crate::control::origin::Origin;
+use crate::config::{self, Checked, Environment};
+use crate::control::keyrings::Keyrings;
+use crate::control::origin::{Kept, Origin};
+use crate::control::rollback::within;
+use crate::control::sources;
 use crate::control::store::Store;
-use crate::control::{Active, Cause};
+use crate::control::store::books::Books;
+use crate::control::store::disk;
+use crate::control::store::materials::Materials;
+use crate::control::store::record::{Facts, Good, Record, Standing};
+use crate::control::{Active, Begun, Cause};
 use crate::listener::tls::TlsDoor;
-use crate::telemetry::events::BootDegraded;
+use crate::runtime::clock::unix_ms;
+use crate::telemetry::events::{BootDegraded, ConfigApplied};
+use crate::telemetry::metrics::{Metrics, RollbackCause};
 use crate::upstream::tls::TlsClient;
+use base::Base;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a start waits for the file: it may be a pipe that nobody writes, or lie on a disk that hangs.
+const FILE: Duration = Duration::from_secs(5);
+/// How long a start waits for the state directory to take what it starts.
+const DISK: Duration = Duration::from_secs(1);
 
 /// How a process leaves.
 #[derive(Clone, Copy, Debug)]
@@ -28,20 +47,59 @@ pub struct DrainTimes {
     pub timeout: Duration,
 }
 
+/// A text of the file that is to be rolled out after the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The text.
+    pub text: String,
+    /// Why it is not active yet, in a sentence.
+    pub why: String,
+}
+
 /// A plan to start with, and where it came from.
 pub struct Boot {
     /// What becomes active.
     pub active: Active,
-    /// The state directory.
-    pub store: Store,
-    /// The content of the file, if it could be read.
-    pub read: Option<String>,
+    /// Its number.
+    pub number: u64,
+    /// What it is made of beside its text.
+    pub materials: Arc<Materials>,
+    /// What is kept of versions, and where.
+    pub books: Books,
+    /// The hash of the file's content, if the next look is not to take it for a change.
+    read: Option<blake3::Hash>,
+    /// The hash of the file's content, if it could be read.
+    seen: Option<blake3::Hash>,
+    /// The version that was active before.
+    parent: Option<u64>,
     /// Why something else than the file runs, or what else is not as it should be.
-    pub degraded: Option<String>,
+    degraded: Option<String>,
+    /// Why the file's text is kept out, if it is.
+    refused: Option<String>,
+    /// What is rolled out after the start.
+    pub pending: Option<Pending>,
     /// The version was active before, so that certificates which cannot be used now do not keep it from starting.
     pub again: bool,
+    /// The configuration file.
+    pub file: PathBuf,
+    /// A version that was taken back by this start.
+    back: Option<RollbackCause>,
     /// How the process leaves.
     pub drain: DrainTimes,
+}
+
+/// Where placeholders are filled from.
+pub type Surroundings = Arc<dyn Environment + Send + Sync>;
+
+/// What the file says, if anything.
+struct File {
+    text: Option<String>,
+    plan: Option<Plan>,
+    /// Why certificates of the plan cannot be used, if some cannot.
+    unusable: Option<String>,
+    /// What is wrong with it: for a terminal, and in a line for each mistake.
+    shown: String,
+    errors: String,
 }
 
 impl Boot {
@@ -49,102 +107,224 @@ impl Boot {
     ///
     /// # Errors
     /// The findings in the file, when there is no last good version either.
-    pub fn read(options: &RunOptions, environment: &dyn Environment) -> anyhow::Result<Self> {
-        let read = config::read(&options.config);
-        let (plan, why) = match &read {
-            Ok(text) => {
-                let checked = config::check(text, &options.config, environment);
-                let why = checked.render(false);
-                (checked.plan, why)
-            }
-            Err(error) => (None, format!("{}: {error}", options.config.display())),
-        };
-        let read = read.ok();
-        let Some(plan) = plan else { return Self::last_good(options, environment, read, &why) };
-        match Self::of_file(plan, read.unwrap_or_default(), options, environment) {
-            Ok(boot) => Ok(boot),
-            // Its certificates may come: the same text is looked at again.
-            Err(unusable) => Self::last_good(options, environment, None, &unusable),
-        }
-    }
-
-    /// The file is good: it is started, unless somebody applied another version over just this text.
-    ///
-    /// # Errors
-    /// Why certificates of the file cannot be used, if it would be started and was never active.
-    fn of_file(
-        plan: Plan,
-        read: String,
-        options: &RunOptions,
-        environment: &dyn Environment,
-    ) -> Result<Self, String> {
-        let directory = options.state_dir.as_ref().unwrap_or(&plan.admin.state_dir).clone();
+    pub fn read(options: &RunOptions, environment: &Surroundings) -> anyhow::Result<Self> {
+        let file = File::read(&options.config, environment);
+        let named = file.plan.as_ref().map(|plan| plan.admin.state_dir.clone());
+        let directory = options.state_dir.clone().or(named).or_else(|| Store::pointed_to_by(&options.config));
+        let Some(directory) = directory else { return Err(file.nothing_good()) };
         let store = Store::at(&directory);
-        let overruled = is_overruled(&store, &read);
-        if overruled && let Some((text, plan)) = known_good(&store, &options.config, environment) {
-            let (store, degraded) = open_store(&directory);
-            return Ok(Boot { again: true, ..Self::with(plan, store, Some(read), text, degraded) });
-        }
-        let again = store.last_good().is_some_and(|last| last == read);
-        if !again && let Some(unusable) = unusable(&plan) {
-            return Err(unusable);
-        }
-        let (store, degraded) = open_store(&directory);
-        let gone = "the version that was applied through the API is not valid any more; the file runs";
-        let degraded = overruled.then(|| gone.to_owned()).or(degraded);
-        Ok(Boot { again, ..Self::with(plan, store, Some(read.clone()), read, degraded) })
-    }
-
-    fn with(plan: Plan, store: Store, read: Option<String>, text: String, degraded: Option<String>) -> Self {
-        let drain = DrainTimes { delay: plan.gateway.drain_delay, timeout: plan.gateway.drain_timeout };
-        let kept = store.origin();
-        let origin = kept.as_ref().and_then(|kept| kept.origin_of(&text)).cloned();
-        let origin = origin.unwrap_or_else(|| Origin::now(Cause::Boot, None, None));
-        let file = read.as_ref().map(|read| blake3::hash(read.as_bytes()));
-        let is_file = read.as_ref() == Some(&text);
-        let overruled = kept.and_then(|kept| kept.overruled()).filter(|over| file == Some(*over) && !is_file);
-        let active = Active { plan, text: text.into(), origin, overruled };
-        Boot { active, store, read, degraded, again: false, drain }
-    }
-
-    fn last_good(
-        options: &RunOptions,
-        environment: &dyn Environment,
-        read: Option<String>,
-        why: &str,
-    ) -> anyhow::Result<Self> {
-        let directory = options.state_dir.clone().or_else(|| Store::pointed_to_by(&options.config));
-        let store = directory.map(|directory| Store::at(&directory));
-        let found = store.and_then(|store| Some((known_good(&store, &options.config, environment)?, store)));
-        let Some(((text, plan), store)) = found else {
-            anyhow::bail!("{why}\nhint: there is no last good version to start with; correct the file");
+        // A file that was set aside is one only once the directory is ours; that it is not is told by the books.
+        let _ = store.lock();
+        let (mut record, damage) = disk::read(&store);
+        let now = unix_ms();
+        let mut base = Base::find(&record, &options.config, environment, now);
+        // Before the file is looked at: it may say just what is taken back.
+        let back = base.as_mut().and_then(|base| base.leave(&mut record));
+        let mut boot = match base {
+            Some(base) => Self::beside(file, base, record, (store, options), environment)?,
+            None => Self::first(file, record, (store, options), environment, None)?,
         };
-        let boot = Self::with(plan, store, read.clone(), text, None);
-        if boot.active.overruled.is_some() {
-            // It was as wrong when somebody decided against it.
-            return Ok(Boot { again: true, ..boot });
+        if boot.degraded.is_none() && !damage.is_empty() {
+            boot.degraded = Some(format!("the state directory was not whole: {}", damage.join("; ")));
         }
-        // What is wrong, without remarks and pictures; what else keeps a file from running is such a line already.
-        let errors = read.as_deref().map(|text| config::check(text, &options.config, environment).errors());
-        let why = errors.map_or_else(|| why.to_owned(), |errors| errors.join("\n"));
-        BootDegraded { reason: &why, hash: &boot.active.plan.hash }.emit();
-        let degraded = Some(format!("running the last good version, because the file is refused: {why}"));
-        Ok(Boot { again: true, degraded, ..boot })
+        boot.back = back;
+        boot.file.clone_from(&options.config);
+        let number = boot.number;
+        boot.books.change(|record| record.ledger.started(number, now));
+        Ok(boot)
     }
 
-    /// Keeps what became active for the next boot. A disk that does not take it costs the next boot its safety,
-    /// not this one its life.
+    /// There is a version that was good before; the file may be something else.
+    fn beside(
+        file: File,
+        base: Base,
+        record: Record,
+        (store, options): (Store, &RunOptions),
+        environment: &Surroundings,
+    ) -> anyhow::Result<Self> {
+        let Some(text) = &file.text else { return Ok(Self::degraded(file, base, record, store)) };
+        let seen = blake3::hash(text.as_bytes());
+        let hex = seen.to_hex().to_string();
+        if base.overrules(seen) {
+            return Ok(Self::of_base(base, record, store, Some(seen)));
+        }
+        if let Some(barred) = record.ledger.bars(&hex).filter(|_| hex != base.name.hash) {
+            let refused = Some(barred.told());
+            return Ok(Boot { refused, ..Self::of_base(base, record, store, Some(seen)) });
+        }
+        let Some(plan) = &file.plan else { return Ok(Self::degraded(file, base, record, store)) };
+        if hex == base.name.hash {
+            return Ok(Self::of_base(
+                Base { plan: base.with_admin_of(plan.clone()), ..base },
+                record,
+                store,
+                Some(seen),
+            ));
+        }
+        if base.plan.rollout.required {
+            let why = "the file has changed; it is rolled out like any change, after the start";
+            let pending = Some(Pending { text: text.clone(), why: why.to_owned() });
+            // The first look is to find it changed.
+            return Ok(Boot { pending, read: None, ..Self::of_base(base, record, store, Some(seen)) });
+        }
+        match file.unusable.clone() {
+            // Its certificates may come: the same text is looked at again.
+            Some(why) => {
+                let file = File { errors: why, ..file };
+                Ok(Boot { read: None, ..Self::degraded(file, base, record, store) })
+            }
+            None => Self::first(file, record, (store, options), environment, Some(base.name.number)),
+        }
+    }
+
+    /// The file's version is new here, and active at once.
+    fn first(
+        file: File,
+        mut record: Record,
+        (store, options): (Store, &RunOptions),
+        environment: &Surroundings,
+        parent: Option<u64>,
+    ) -> anyhow::Result<Self> {
+        if let Some(why) = file.unusable.clone() {
+            return Err(File { shown: why, ..file }.nothing_good());
+        }
+        let File { text: Some(text), plan: Some(plan), .. } = file else { return Err(file.nothing_good()) };
+        let overruled = record.active.is_some();
+        let gone = "no version that was good before is valid any more; the file runs";
+        let keyrings = Keyrings::new(None, Arc::default());
+        let (_, materials) = sources::read(&plan, &text, &options.config, &**environment, &keyrings);
+        let origin = Origin::now(Cause::Boot, None, None);
+        let number = record.ledger.take_number();
+        let seen = blake3::hash(text.as_bytes());
+        let facts = Facts {
+            number,
+            hash: plan.hash.clone(),
+            parent,
+            origin: origin.clone(),
+            risk: None,
+            reverted: false,
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let (text, materials): (Arc<str>, _) = (text.into(), Arc::new(materials));
+        let good = Good { facts, text: text.clone(), materials: materials.clone() };
+        record.ledger.active = Some(good.name());
+        record.ledger.confirmed = Some(good.name());
+        record.ledger.file_read = Some(plan.hash.clone());
+        record.ledger.pending = None;
+        record.active = Some(Standing { text: text.clone(), kept: Kept::of(&text, &origin, None) });
+        record.admin = None;
+        record.keep_good(good);
+        let drain = DrainTimes { delay: plan.gateway.drain_delay, timeout: plan.gateway.drain_timeout };
+        Ok(Boot {
+            active: Active { plan, text, origin, overruled: None },
+            number,
+            materials,
+            books: Books::new(store, record),
+            read: Some(seen),
+            seen: Some(seen),
+            parent,
+            degraded: (parent.is_none() && overruled).then(|| gone.to_owned()),
+            refused: None,
+            pending: None,
+            again: false,
+            back: None,
+            file: PathBuf::new(),
+            drain,
+        })
+    }
+
+    /// The file is not what it should be.
+    fn degraded(file: File, base: Base, record: Record, store: Store) -> Self {
+        let seen = file.text.as_ref().map(|text| blake3::hash(text.as_bytes()));
+        let why = file.errors;
+        BootDegraded { reason: &why, hash: &base.name.hash }.emit();
+        let boot = Self::of_base(base, record, store, seen);
+        let refused = format!("running the last good version, because the file is refused: {why}");
+        let degraded = Some(match boot.degraded {
+            Some(before) => format!("{before}; {refused}"),
+            None => refused,
+        });
+        Boot { degraded, ..boot }
+    }
+
+    /// A version that was good before starts again.
+    fn of_base(base: Base, mut record: Record, store: Store, seen: Option<blake3::Hash>) -> Self {
+        let Base { name, text, plan, mut kept, materials, parent, degraded, .. } = base;
+        // It stands over the file only as long as that says what it said.
+        kept.overruled = kept.overruled.filter(|over| seen.is_none_or(|seen| seen.to_hex().as_str() == over));
+        record.restock(name.number, materials.clone());
+        record.ledger.active = Some(name.clone());
+        record.ledger.file_read = seen.map(|seen| seen.to_hex().to_string()).or(record.ledger.file_read);
+        record.active = Some(Standing { text: text.clone(), kept: kept.clone() });
+        let drain = DrainTimes { delay: plan.gateway.drain_delay, timeout: plan.gateway.drain_timeout };
+        let active = Active { plan, text, overruled: kept.overruled(), origin: kept.origin };
+        Boot {
+            active,
+            number: name.number,
+            materials,
+            books: Books::new(store, record),
+            read: seen,
+            seen,
+            parent,
+            degraded,
+            refused: None,
+            pending: None,
+            again: true,
+            back: None,
+            file: PathBuf::new(),
+            drain,
+        }
+    }
+
+    /// Where the control plane begins.
+    pub fn begun(&self) -> Begun {
+        Begun {
+            read: self.read,
+            seen: self.seen,
+            active: self.active.clone(),
+            materials: self.materials.clone(),
+            parent: self.parent,
+            degraded: self.degraded.clone(),
+            refused: self.refused.clone(),
+        }
+    }
+
+    /// Keeps what became active for the next start, from now on. A disk that does not take it costs the next start its
+    /// safety, not this one its life.
     ///
     /// # Errors
-    /// What the disk said.
-    pub fn keep(&self) -> io::Result<()> {
-        self.store.keep(&self.active.text, &self.active.kept())
+    /// When the system gives no thread.
+    pub fn keep(&self, metrics: &Metrics) -> io::Result<JoinHandle<()>> {
+        if let Some(cause) = self.back {
+            metrics.process().rolled_back(cause);
+        }
+        let thread = self.books.keep()?;
+        let ((), change) = self.books.change(|_| ());
+        // What came of it is told by the books.
+        let _ = self.books.persisted(change, DISK);
+        Ok(thread)
     }
 
     /// Writes down where the state is and where this process can be reached.
     pub fn announce(&self, options: &RunOptions, admin: SocketAddr, listeners: &[(Arc<str>, SocketAddr)]) {
+        if !self.again {
+            // It had no stages, so everyone is told.
+            ConfigApplied {
+                version: self.number,
+                hash: &self.active.plan.hash,
+                cause: &self.active.origin.cause,
+                by: None,
+                reason: None,
+                notices: &[],
+            }
+            .emit();
+        }
+        if let Some(pending) = &self.pending {
+            tracing::warn!(bytes = pending.text.len(), "{}", pending.why);
+        }
+        let store = self.books.store();
         // Whoever is told where the state is needs no word beside the file, whose folder is often read-only.
-        if let Err(error) = self.store.leave_pointer(&options.config)
+        if let Err(error) = store.leave_pointer(&options.config)
             && options.state_dir.is_none()
         {
             tracing::warn!(
@@ -152,9 +332,41 @@ impl Boot {
                 "no word can be left beside the file; give --state-dir, or a broken file hides the last good version"
             );
         }
-        if let Err(error) = self.store.publish_addresses(admin, listeners) {
+        if let Err(error) = store.publish_addresses(admin, listeners) {
             tracing::warn!(%error, "addresses.json cannot be written");
         }
+    }
+}
+
+impl File {
+    /// A file, or what it names, may lie on a disk that hangs: then it counts as one that cannot be read.
+    fn read(path: &Path, environment: &Surroundings) -> Self {
+        let (from, environment) = (path.to_owned(), environment.clone());
+        let read = within(Instant::now() + FILE, move || File::look(&from, &*environment));
+        read.unwrap_or_else(|| {
+            let why = format!("{}: it cannot be read within {} s", path.display(), FILE.as_secs());
+            File::unread(why)
+        })
+    }
+
+    fn look(path: &Path, environment: &dyn Environment) -> Self {
+        match config::read(path) {
+            Ok(text) => {
+                let checked: Checked = config::check(&text, path, environment);
+                let (shown, errors) = (checked.render(false), checked.errors().join("\n"));
+                let unusable = checked.plan.as_ref().and_then(unusable);
+                File { text: Some(text), plan: checked.plan, unusable, shown, errors }
+            }
+            Err(error) => File::unread(format!("{}: {error}", path.display())),
+        }
+    }
+
+    fn unread(why: String) -> Self {
+        File { text: None, plan: None, unusable: None, shown: why.clone(), errors: why }
+    }
+
+    fn nothing_good(&self) -> anyhow::Error {
+        anyhow::anyhow!("{}\nhint: there is no last good version to start with; correct the file", self.shown)
     }
 }
 
@@ -171,28 +383,4 @@ fn unusable(plan: &Plan) -> Option<String> {
     });
     let all: Vec<_> = listeners.chain(upstreams).collect();
     (!all.is_empty()).then(|| all.join("\n"))
-}
-
-/// Somebody applied another version over just this text of the file.
-fn is_overruled(store: &Store, file: &str) -> bool {
-    let over = store.origin().and_then(|kept| kept.overruled());
-    over == Some(blake3::hash(file.as_bytes())) && store.last_good().is_some_and(|text| text != file)
-}
-
-fn known_good(store: &Store, file: &Path, environment: &dyn Environment) -> Option<(String, Plan)> {
-    let text = store.last_good()?;
-    let mut plan = config::check(&text, file, environment).plan?;
-    plan.admin.state_dir = store.directory().to_owned();
-    Some((text, plan))
-}
-
-/// The state directory, and why it cannot be used if it cannot: the gateway runs without.
-fn open_store(directory: &Path) -> (Store, Option<String>) {
-    match Store::open(directory) {
-        Ok(store) => (store, None),
-        Err(error) => {
-            let why = format!("the state directory {} cannot be used: {error}", directory.display());
-            (Store::at(directory), Some(why))
-        }
-    }
 }

@@ -4,6 +4,9 @@ use crate::app::boot::Boot;
 use crate::app::threads::Outside;
 use crate::control::build::Builder;
 use crate::control::keyrings::Keyrings;
+use crate::control::rollback::within;
+use crate::control::sources::{self, Shelf};
+use crate::control::trust::Supply;
 use crate::routing::table::Live;
 use crate::runtime::descriptors::Descriptors;
 use crate::telemetry::access_log::AccessLog;
@@ -11,10 +14,15 @@ use crate::telemetry::logs::Logs;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::discovery::Directory;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, acceptor,
-/// signals; and two to spare.
-const OTHER_RUNTIMES: usize = 9;
+/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, probe,
+/// rollback, rollouts,
+/// acceptor, signals; and two to spare.
+const OTHER_RUNTIMES: usize = 12;
+
+/// How long a start waits for certificates and keys.
+const FILES: Duration = Duration::from_secs(5);
 
 /// What every part of a gateway uses.
 pub struct Ground {
@@ -46,25 +54,40 @@ impl Ground {
         metrics.process().watch_log(logs.dropped());
         let access_log = AccessLog::start(plan.access_log.target.clone(), metrics.clone())?;
         let directory = Arc::new(Directory::default());
-        let keyrings = Arc::new(Keyrings::new(Some(boot.store.clone()), directory.clone()));
+        let keyrings = Arc::new(Keyrings::new(Some(boot.books.store().clone()), directory.clone()));
         Ok(Ground { cores, descriptors, metrics, access_log, directory, keyrings })
     }
 
-    /// The table that the process starts with, and who builds the next.
+    /// The table that the process starts with, who builds the next, and the files that it is made of.
     ///
     /// # Errors
     /// Files of TLS towards backends that cannot be used, unless the version was active before.
-    pub fn first_table(&self, boot: &Boot) -> anyhow::Result<(Builder, Arc<Live>)> {
+    pub fn first_table(&self, boot: &Boot) -> anyhow::Result<(Builder, Arc<Live>, Arc<Shelf>)> {
         let plan = &boot.active.plan;
         let (metrics, directory) = (self.metrics.clone(), self.directory.clone());
         let mut builder = Builder::new(self.cores, metrics, directory, self.descriptors.clone());
         builder.use_keyrings(self.keyrings.clone());
+        let (wanted, keyrings) = (plan.clone(), self.keyrings.clone());
+        let read = move || {
+            let shelf = Shelf::read(&wanted);
+            keyrings.read_ahead(sources::jwts(&wanted));
+            shelf
+        };
+        // A file on a disk that hangs is as good as gone.
+        let mut shelf = within(Instant::now() + FILES, read).unwrap_or_default();
         if boot.again {
-            builder.forgive_certificates();
+            let used = shelf.fall_back(plan, &boot.materials);
+            for path in used {
+                let said = format!("{} cannot be read; what was kept of it is used", path.display());
+                let (text, kept) = (&boot.active.text, &boot.materials);
+                tracing::warn!("{}", sources::without_values(&said, text, &boot.file, kept, kept));
+            }
         }
-        let table = builder.build(plan).map_err(anyhow::Error::msg)?;
+        let shelf = Arc::new(shelf);
+        builder.supply(Supply { files: shelf.clone(), forgiving: boot.again });
+        let table = builder.build(plan, boot.number).map_err(anyhow::Error::msg)?;
         builder.commit(plan);
-        Ok((builder, Arc::new(Live::new(Arc::new(table)))))
+        Ok((builder, Arc::new(Live::new(Arc::new(table))), shelf))
     }
 
     /// What is asked outside for `live`.

@@ -15,6 +15,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long the access log may take to write what it has.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long the history may take to write what waits.
+const HISTORY_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Listens to signals. Opened before anything else: a HUP that nobody listens to ends the process.
 pub struct Ears {
     runtime: Runtime,
@@ -89,8 +92,13 @@ impl Running {
         join(self.cores);
         self.access_log.drain(LOG_PATIENCE);
         self.stop_rest.cancel();
+        let books = self.control.books();
+        books.change(|record| record.ledger.went_well());
+        books.close();
         self.control.store().forget_addresses();
         join(self.rest);
+        // Last, so that what the others did on their way out is in it.
+        self.history.end(HISTORY_PATIENCE);
         ExitCode::SUCCESS
     }
 }
@@ -113,6 +121,9 @@ struct Signals {
     hup: Signal,
     term: Signal,
     int: Signal,
+    /// Only so that a file at its limit (`ulimit -f`) is an error for whoever writes it, and not the end of the
+    /// process.
+    _file_too_large: Signal,
 }
 
 impl Signals {
@@ -121,6 +132,7 @@ impl Signals {
             hup: signal(SignalKind::hangup())?,
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            _file_too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

@@ -42,7 +42,8 @@ impl Newsreader {
             Cause::Watch if outcome != Outcome::Unchanged => self.supervisor.status(&status),
             // A refusal is for whoever asked: the line is of what was asked of the process by file and signal.
             Cause::Api if outcome == Outcome::Applied => self.supervisor.status(&status),
-            Cause::Boot | Cause::Watch | Cause::Api => {}
+            Cause::Rollback if outcome == Outcome::Applied => self.supervisor.status(&status),
+            Cause::Boot | Cause::Watch | Cause::Api | Cause::Rollback => {}
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::app::boot::Boot;
 use crate::app::ground::Ground;
-use crate::control::Control;
+use crate::control::change::Conductor;
 use crate::control::observe::Observatory;
+use crate::control::sources::Shelf;
 use crate::listener::Listeners;
 use crate::runtime::watchdog::{Heartbeats, Verdict, Watchdog};
 use crate::server::station::Shared;
@@ -36,21 +37,22 @@ impl Street {
     ///
     /// # Errors
     /// When an address cannot be bound, or the system gives no threads.
-    pub fn open(boot: &Boot, ground: &Ground, shared: &Shared) -> anyhow::Result<Self> {
+    pub fn open(boot: &Boot, ground: &Ground, shared: &Shared, files: &Shelf) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let hearts = Arc::new(Heartbeats::new(ground.cores));
         let (workers, cores) = Workers::start(ground.cores, shared, &ground.access_log, &hearts, &stop)?;
         let workers = Arc::new(workers);
         let watchdog = watch_cores(&hearts, &ground.metrics)?;
         let listeners = Arc::new(Listeners::start(workers.clone(), ground.descriptors.clone())?);
-        open_doors(&listeners, boot)?;
+        open_doors(&listeners, boot, files)?;
         Ok(Street { workers, listeners, hearts, watchdog, cores, stop })
     }
 
     /// Where operators see all of it; not ready yet.
-    pub fn observe(&self, control: &Arc<Control>, shared: &Shared) -> Arc<Observatory> {
+    pub fn observe(&self, conductor: &Arc<Conductor>, shared: &Shared) -> Arc<Observatory> {
         Arc::new(Observatory {
-            control: control.clone(),
+            control: conductor.control().clone(),
+            conductor: conductor.clone(),
             process: shared.process.clone(),
             workers: self.workers.clone(),
             hearts: self.hearts.clone(),
@@ -72,10 +74,10 @@ fn watch_cores(hearts: &Arc<Heartbeats>, metrics: &Arc<Metrics>) -> io::Result<W
 }
 
 /// Opens the street doors of the first plan; its warnings are logged.
-fn open_doors(listeners: &Listeners, boot: &Boot) -> anyhow::Result<()> {
+fn open_doors(listeners: &Listeners, boot: &Boot, files: &Shelf) -> anyhow::Result<()> {
     let plan = &boot.active.plan;
     let wanted = &plan.listeners;
-    let opened = if boot.again { listeners.start_again(wanted) } else { listeners.apply(wanted) };
+    let opened = if boot.again { listeners.start_again(files, wanted) } else { listeners.apply(wanted) };
     let warnings = opened.map_err(|errors| {
         anyhow::Error::msg(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;

@@ -6,9 +6,12 @@ use crate::admin::{self, AdminState};
 use crate::app::news::Newsreader;
 use crate::control::Control;
 use crate::control::apply::Job;
+use crate::control::change::{Acts, Conductor};
 use crate::control::checks::keep_checked;
 use crate::control::keyrings::Keyrings;
+use crate::control::probe::Jobs;
 use crate::control::readdress::follow_names;
+use crate::control::rollback;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::keep;
 use crate::control::store::Store;
@@ -30,6 +33,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// How nice the thread is that probes.
+#[cfg(target_os = "linux")]
+const MODEST: i32 = 5;
+
 /// The admin thread: nothing that blocks ever runs there.
 ///
 /// # Errors
@@ -37,12 +44,12 @@ use tokio_util::sync::CancellationToken;
 pub fn serve_admin(
     socket: TcpListener,
     socket_home: Option<PathBuf>,
-    (state, steering): (Arc<AdminState>, Arc<Steering>),
+    (state, steering, control): (Arc<AdminState>, Arc<Steering>, Arc<Control>),
     beating: Option<(Duration, Arc<AtomicU64>)>,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
-        tokio::task::spawn_local(steer(steering));
+        tokio::task::spawn_local(steer(steering, control));
         if let Some((every, beats)) = beating {
             tokio::task::spawn_local(async move {
                 let mut ticks = tokio::time::interval(every);
@@ -73,29 +80,62 @@ pub fn serve_admin(
     runtime::spawn("admin", main).map(|(_, thread)| thread)
 }
 
-/// Lets ramps take their steps, and references be learned, for as long as the admin thread lives.
-async fn steer(steering: Arc<Steering>) {
+/// Lets ramps take their steps, references be learned, and what routes usually do be known, for as long as the admin
+/// thread lives.
+async fn steer(steering: Arc<Steering>, control: Arc<Control>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
-        steering.tick(ticks.tick().await.into_std());
+        let now = ticks.tick().await.into_std();
+        steering.tick(now);
+        control.look_on(now);
     }
 }
 
 /// The background thread: files and signals. It may block; nobody waits for it.
 pub fn run_background(
-    control: Arc<Control>,
+    conductor: Arc<Conductor>,
     told: (mpsc::Receiver<()>, mpsc::Receiver<Job>),
     news: Newsreader,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
         tokio::select! {
-            () = watch(control, told, move |cause, outcome| news.tell(cause, outcome)) => {}
+            () = watch(conductor, told, move |cause, outcome| news.tell(cause, outcome)) => {}
             () = stop.cancelled() => {}
         }
     };
     runtime::spawn("background", main).map(|(_, thread)| thread)
+}
+
+/// The thread of rollbacks: nothing else is ever in front of one.
+pub fn run_rollbacks(
+    control: Arc<Control>,
+    asked: mpsc::Receiver<rollback::Job>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = rollback::serve(control, asked) => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("rollback", main).map(|(_, thread)| thread)
+}
+
+/// The thread of rollouts: it looks ten times a second, and blocks on files only where a version is made active.
+pub fn run_rollouts(
+    conductor: Arc<Conductor>,
+    acts: Acts,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = conductor.conduct(acts) => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("rollouts", main).map(|(_, thread)| thread)
 }
 
 /// What is asked outside, and for whom.
@@ -136,6 +176,21 @@ pub fn run_keys(keyrings: Arc<Keyrings>, stop: CancellationToken) -> io::Result<
         }
     };
     runtime::spawn("keys", main).map(|(_, thread)| thread)
+}
+
+/// The probe's thread. It shakes hands by the hundred and may block on files, so it gives way to whoever serves, and
+/// holds up nobody but probes.
+pub fn run_probes(jobs: Jobs, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        // Of this thread alone, on Linux; it works without, only less modestly.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::setpriority_process(None, MODEST);
+        tokio::select! {
+            () = jobs.run() => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("probe", main).map(|(_, thread)| thread)
 }
 
 /// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither

@@ -63,6 +63,8 @@ pub struct Place {
     pub(super) cluster: Rc<CoreCluster>,
     pub(super) index: usize,
     pub(super) bound: Bound,
+    /// Of a candidate's part of the backend.
+    _part: Option<Permit<Arc<Counter>>>,
 }
 
 impl Counted for Place {
@@ -179,8 +181,12 @@ impl CoreCluster {
         now: u64,
     ) -> Result<Permit<Place>, Denied> {
         let most = self.most(bound, index, shares);
-        let place =
-            Permit::try_new(Place { cluster: self.clone(), index, bound }, most).ok_or(Denied::Full)?;
+        let _part = match &self.shared.backends[index].guest {
+            Some(guest) => Some(guest.part(bound).enter().ok_or(Denied::Full)?),
+            None => None,
+        };
+        let place = Place { cluster: self.clone(), index, bound, _part };
+        let place = Permit::try_new(place, most).ok_or(Denied::Full)?;
         let Some(ramped) = shares.of[index].ramped.filter(|_| bound == Bound::Requests) else {
             return Ok(place);
         };
@@ -212,6 +218,7 @@ impl CoreCluster {
         let held = share.ramped.is_some()
             && bound == Bound::Requests
             && (ramp_is_full || is_ahead(backend, share, now));
+        let held = held || backend.guest.as_ref().is_some_and(|guest| guest.part(bound).is_full());
         Load {
             inflight: if held { u32::MAX } else { backend.held(bound).get() },
             cap: self.most(bound, index, shares),
@@ -289,10 +296,12 @@ impl CoreCluster {
         if bound == Bound::Requests {
             let rtt = u64::try_from((ended - began).as_nanos()).unwrap_or(u64::MAX);
             let Backend { latency, metrics, endpoint, .. } = &self.shared.backends[index];
-            verdict.record(latency, self.clock.nanos(ended), rtt);
             let well = !response.status().is_server_error();
             metrics.answered(self.core, well);
-            endpoint.vitals.ended(self.core, well.then_some(rtt));
+            if well || !self.is_lent(index) {
+                verdict.record(latency, self.clock.nanos(ended), rtt);
+                endpoint.vitals.ended(self.core, well.then_some(rtt));
+            }
             if well {
                 self.shared.budget.succeeded(self.core);
                 self.typical.set(toward_median(self.typical.get(), rtt));
@@ -311,6 +320,10 @@ impl CoreCluster {
     ) {
         if blames_backend(reason, deadline, progress) {
             let Backend { latency, metrics, endpoint, .. } = &self.shared.backends[index];
+            metrics.answered(self.core, false);
+            if self.is_lent(index) {
+                return;
+            }
             let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let now = self.clock.nanos(Instant::now());
             match reason {
@@ -320,12 +333,17 @@ impl CoreCluster {
                 Reason::ConnectFailed => latency.absent(now),
                 _ => latency.failure(now, took),
             }
-            metrics.answered(self.core, false);
             endpoint.vitals.failed(self.core, Blame::Reason(reason));
             if bound == Bound::Requests {
                 endpoint.vitals.ended(self.core, None);
             }
         }
+    }
+
+    /// The stable version uses this backend too: what fails for a candidate there may be the candidate's own doing, and
+    /// must not take the backend from the other. Its own requests will tell.
+    fn is_lent(&self, index: usize) -> bool {
+        self.shared.backends[index].guest.as_ref().is_some_and(|guest| guest.is_lent)
     }
 
     /// The upstream's limit has refused somebody here, or made somebody wait.
@@ -341,6 +359,7 @@ impl CoreCluster {
         }
         match verdict {
             Verdict::Well => vitals.succeeded(self.core),
+            Verdict::Failed(_) if self.is_lent(index) => {}
             Verdict::Failed(blame) => vitals.failed(self.core, blame),
             Verdict::Busy | Verdict::Nothing => {}
         }

@@ -5,7 +5,7 @@
 use super::client::Client;
 use super::client::text::{Said, in_query};
 use super::table::plain;
-use super::{Failure, print};
+use super::{Failure, follow, print};
 use crate::config::diagnostics::{Finding, Severity, Source, Span};
 use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
@@ -18,12 +18,30 @@ pub(super) struct ApplyArgs {
     /// The configuration file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// At once, for all requests; this release has no stages.
-    #[arg(long)]
+    /// At once, for all requests; where stages are required, also --break-glass.
+    #[arg(long, conflicts_with_all = ["stages", "bake"])]
     now: bool,
-    /// Also where it takes away the token that asks; for admins.
-    #[arg(long, requires = "now")]
+    /// Around the stages, or where it takes away the token that asks; for admins, with a reason.
+    #[arg(long)]
     break_glass: bool,
+    /// Shares of the clients, one after the other, such as 1%,10%,100%; not less careful than the active policy.
+    #[arg(long, value_name = "PERCENTAGES")]
+    stages: Option<String>,
+    /// How long each stage is judged at least, such as 30s.
+    #[arg(long, value_name = "DURATION")]
+    bake: Option<String>,
+    /// It goes back unless `tidegate confirm` comes within this time of being fully active.
+    #[arg(long, value_name = "DURATION")]
+    confirm: Option<String>,
+    /// The risk that you have taken note of; `tidegate plan FILE` tells it.
+    #[arg(long, value_name = "RISK", value_parser = ["low", "medium", "high"])]
+    ack_risk: Option<String>,
+    /// The file with the receipt of another environment.
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+    /// Do not wait for the end of the rollout.
+    #[arg(long)]
+    detach: bool,
     /// Why; for the log and the status.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -32,42 +50,79 @@ pub(super) struct ApplyArgs {
     if_match: Option<String>,
 }
 
-/// Applies it, and prints the version that is active then.
+/// Applies it, follows it to its end, and prints what came of it.
 pub(super) fn apply(client: &Client, wanted: &ApplyArgs, json: bool) -> Result<ExitCode, Failure> {
-    if !wanted.now {
-        return Err(Failure {
-            hint: Some("`apply FILE --now` makes it active at once, for all requests".to_owned()),
-            ..Failure::usage("this release has no stages yet")
-        });
-    }
     let file = &wanted.file;
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::refused(format!("{} cannot be read: {error}", file.display())))?;
-    let mut path = "/v1/versions?now=true".to_owned();
-    if wanted.break_glass {
-        path += "&break_glass=true";
-    }
-    if let Some(reason) = &wanted.reason {
-        path += &format!("&reason={}", in_query(reason));
-    }
-    let said = client.post_text(&path, text.clone(), wanted.if_match.as_deref())?;
-    if json {
+    let text = read(file)?;
+    let said = client.post_text(&wanted.path()?, text.clone(), wanted.if_match.as_deref())?;
+    let version = match &said {
+        Said::Pending(answer) => answer["version"]["number"].as_u64(),
+        _ => None,
+    };
+    let follow = version.filter(|_| !wanted.detach);
+    if json && follow.is_none() {
         let (Said::Done(answer) | Said::Pending(answer) | Said::Invalid(answer)) = &said;
         print(&format!("{answer:#}\n"));
     }
     match said {
-        _ if json => {}
-        Said::Done(ref answer) => print(&done(answer)),
-        Said::Pending(ref answer) => print(&format!("not active yet\n{}", notices(answer))),
-        Said::Invalid(ref problem) => refuse(file, text, problem),
+        Said::Pending(ref answer) if !json => print(&begun(answer)),
+        Said::Done(ref answer) if !json => print(&done(answer)),
+        Said::Invalid(ref problem) if !json => refuse(file, text, problem),
+        _ => {}
     }
-    // What is pending is not done: a script must not go on as if it were.
-    Ok(if matches!(said, Said::Done(_)) { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    match (follow, said) {
+        (Some(number), _) => follow::follow(client, (number, wanted.confirm.is_some()), json),
+        (None, Said::Done(_)) => Ok(ExitCode::SUCCESS),
+        (None, Said::Pending(_)) if version.is_some() => Ok(ExitCode::SUCCESS),
+        // What is pending without a number is not done: a script must not go on as if it were.
+        (None, _) => Ok(ExitCode::from(1)),
+    }
+}
+
+impl ApplyArgs {
+    /// The request's target.
+    fn path(&self) -> Result<String, Failure> {
+        let receipt = self.receipt.as_deref().map(read).transpose()?;
+        let given = |name: &str, value: &Option<String>| {
+            value.as_deref().map(|value| format!("{name}={}", in_query(value.trim())))
+        };
+        let switch = |name: &str, on: bool| on.then(|| format!("{name}=true"));
+        let parts = [
+            switch("now", self.now),
+            switch("break_glass", self.break_glass),
+            given("reason", &self.reason),
+            given("stages", &self.stages),
+            given("bake", &self.bake),
+            given("confirm", &self.confirm),
+            given("ack_risk", &self.ack_risk),
+            given("receipt", &receipt),
+        ];
+        let query: Vec<_> = parts.into_iter().flatten().collect();
+        Ok(format!("/v1/versions?{}", query.join("&")))
+    }
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file)
+        .map_err(|error| Failure::refused(format!("{} cannot be read: {error}", file.display())))
+}
+
+/// It was taken, and is not active yet.
+fn begun(answer: &Value) -> String {
+    let Some(number) = answer["version"]["number"].as_u64() else {
+        return format!("not active yet\n{}", notices(answer));
+    };
+    let risk = answer["risk"].as_str().map(plain).unwrap_or_default();
+    format!("version {number} ({}), risk {risk}\n{}", short(answer), notices(answer))
+}
+
+/// The digits by which people name a version.
+fn short(answer: &Value) -> String {
+    plain(answer["version"]["hash"].as_str().unwrap_or_default()).chars().take(16).collect()
 }
 
 fn done(answer: &Value) -> String {
-    let hash = answer["version"]["hash"].as_str().unwrap_or_default();
-    let hash: String = plain(hash).chars().take(16).collect();
+    let hash = short(answer);
     let what = if answer["changed"] == false { "was active already" } else { "is active" };
     let mut out = format!("version {} ({hash}) {what}\n", answer["version"]["number"]);
     if answer["persisted"] == false {
@@ -82,7 +137,7 @@ fn notices(answer: &Value) -> String {
 }
 
 /// Shows why not, with the lines of the person's own file.
-fn refuse(file: &Path, text: String, problem: &Value) {
+pub(super) fn refuse(file: &Path, text: String, problem: &Value) {
     let source = Source { name: file.display().to_string(), text };
     let items = problem["findings"].as_array().into_iter().flatten();
     let findings: Vec<Finding> = items.map(|item| finding(&source, item)).collect();

@@ -138,7 +138,21 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<T, ClientError> {
-        let answer = self.on_runtime(async {
+        let answer = self.bytes(method, path, body)?;
+        serde_json::from_slice(&answer).map_err(|error| self.unreadable(error))
+    }
+
+    /// Reads what is at a path, as it is.
+    ///
+    /// # Errors
+    /// Like [`Client::get`], or if it is no text.
+    pub fn text(&self, path: &str) -> Result<String, ClientError> {
+        let answer = self.bytes(Method::GET, path, None)?;
+        String::from_utf8(answer.into()).map_err(|error| self.unreadable(error))
+    }
+
+    fn bytes(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, ClientError> {
+        self.on_runtime(async {
             let exchange = async {
                 let answer = self.send(self.request(method, path, body)?).await?;
                 self.whole(answer).await
@@ -147,8 +161,7 @@ impl Client {
                 Ok(answer) => answer,
                 Err(_) => Err(self.unreachable(format!("no answer within {} s", DEADLINE.as_secs()))),
             }
-        })?;
-        serde_json::from_slice(&answer).map_err(|error| self.unreadable(error))
+        })
     }
 
     fn on_runtime<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {

@@ -22,8 +22,8 @@ pub(super) struct EventsArgs {
     /// Go on, and print events as they happen; from now on, unless --after says from where.
     #[arg(short, long)]
     follow: bool,
-    /// Only this kind (config, shed, ramp, ejection, limit, name, auth, process, certificate, listener); may be
-    /// repeated.
+    /// Only this kind (config, shed, ramp, ejection, limit, name, auth, audit, process, certificate, listener); may
+    /// be repeated.
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     kind: Vec<String>,
     /// What came after the event with this id; 0 is the oldest that is kept.

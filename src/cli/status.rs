@@ -2,7 +2,8 @@
 
 use super::client::Client;
 use super::table::{WIDTH, fit, plain, span, wrapped};
-use super::{Failure, print};
+use super::{Failure, follow, print};
+use crate::control::change::view::RolloutView;
 use crate::control::view::{AuthView, BackendView, GatewayView, LeverView, ReferenceView, UpstreamView};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -59,7 +60,27 @@ fn head(out: &mut String, view: &GatewayView) -> std::fmt::Result {
     for worker in view.workers.iter().filter(|worker| worker.stuck) {
         writeln!(out, "! worker {} is stuck", worker.worker)?;
     }
+    rollout(out, &view.rollout)?;
     view.reasons.iter().try_for_each(|reason| told(out, reason))
+}
+
+/// The change under way.
+fn rollout(out: &mut String, view: &RolloutView) -> std::fmt::Result {
+    if let Some(version) = &view.version {
+        let by = plain(version.by.as_deref().unwrap_or(&version.cause));
+        let step = plain(&follow::line(view));
+        let line =
+            format!("rollout of version {} by {by}, risk {}: {step}", version.number, plain(&version.risk));
+        wrapped(&line, "").iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    }
+    if let Some(waits) = &view.unconfirmed {
+        let (number, left) = (waits.number, span(waits.seconds_left));
+        writeln!(out, "! version {number} goes back in {left} unless you `tidegate confirm`")?;
+    }
+    match &view.pending_file {
+        Some(_) => writeln!(out, "the file has changed again and waits for its turn"),
+        None => Ok(()),
+    }
 }
 
 /// One reason, as far as one screen has room for it; a file may have two hundred mistakes.

@@ -90,6 +90,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// The first line: the place of what is missing in the whole.
+    pub fn first_line(&self) -> Span {
+        0..self.text.lines().next().map_or(0, str::len)
+    }
+
     /// Line and column of a byte, both from 1; the column counts characters.
     pub fn position(&self, at: usize) -> (usize, usize) {
         let before = &self.text[..self.inside(at)];

@@ -1,7 +1,7 @@
 //! The table of fields: every key of the file, in one place.
 //!
 //! The walker, the JSON Schema, the test of the annotated reference and the risk of a change all read it; a key
-//! that is not here does not exist. What one field alone can say is checked from here (kind, range, default);
+//! that is not here does not exist, and one without a class of risk does not compile. What one field alone can say is checked from here (kind, range, default);
 //! what takes two fields is in `validate`.
 
 pub mod auth;
@@ -10,6 +10,8 @@ pub mod edge;
 pub mod routes;
 pub mod upstreams;
 
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::Duration;
 
 /// One key of one table.
@@ -21,8 +23,10 @@ pub struct Field {
     pub kind: Kind,
     /// What happens when it is left out.
     pub need: Need,
-    /// How dangerous it is to change it.
+    /// How dangerous it is to change it, at least.
     pub risk: Risk,
+    /// Which changes of it are of high risk, whatever its class.
+    pub rises: Rises,
     /// Whether it acts in this release.
     pub acts: Acts,
     /// What it means, in a sentence.
@@ -88,14 +92,43 @@ pub enum Need {
 }
 
 /// How dangerous a change of a field is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Risk {
     /// Reaches observers only, or loosens nothing.
+    #[default]
     Low,
     /// Reaches some requests.
     Medium,
     /// May reach every request, or who may do what.
     High,
+}
+
+/// Which changes of a field are of high risk, whatever its class. A bound that is lowered is not among them: it sheds,
+/// which clients are told and the guard sees at the first stage; a bound that is raised is felt only under load, which
+/// the quiet minutes of a rollout do not show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rises {
+    /// None.
+    Never,
+    /// To more than double, or away.
+    Doubled,
+    /// To more.
+    Grows,
+    /// To less.
+    Shrinks,
+    /// To this word.
+    Becomes(&'static str),
+    /// To or from this word.
+    Touches(&'static str),
+    /// To a later one of these words.
+    Weakens(&'static [&'static str]),
+    /// To fewer steps, or to one that reaches more.
+    Leaps,
+    /// To a list without something that was in it.
+    Loses,
+    /// Away.
+    Removed,
 }
 
 /// Whether a field acts in this release.
@@ -109,8 +142,8 @@ pub enum Acts {
 
 /// The whole file.
 pub static ROOT: [Field; 9] = [
-    table("gateway", &edge::GATEWAY, "The process."),
-    table("admin", &edge::ADMIN, "The operators' door. Never staged and never rolled back."),
+    table("gateway", &edge::GATEWAY, "The process.").medium(),
+    table("admin", &edge::ADMIN, "The operators' door. Never staged and never rolled back.").high(),
     field("listeners", Kind::List(&edge::LISTENER, 1), Need::Required, "Addresses that accept clients.")
         .high(),
     field(
@@ -119,48 +152,51 @@ pub static ROOT: [Field; 9] = [
         EMPTY,
         "Services: sets of backends behind one gate each.",
     )
-    .high(),
+    .medium(),
     field("auth", Kind::List(&auth::AUTH, 0), EMPTY, "Who may pass; routes refer to it by name.").high(),
-    field("routes", Kind::List(&routes::ROUTE, 0), EMPTY, "What requests match, and where they go.").high(),
-    field("rollout", Kind::Table(&changes::ROLLOUT), Need::Default("{}"), "How a change reaches clients.")
-        .high()
-        .not_yet("an accepted change is active at once"),
+    field("routes", Kind::List(&routes::ROUTE, 0), EMPTY, "What requests match, and where they go.")
+        .medium()
+        .rises(Rises::Removed),
+    table("rollout", &changes::ROLLOUT, "How a change reaches clients.").low(),
     field("notify", Kind::List(&changes::NOTIFY, 0), EMPTY, "Who hears of events.")
         .low()
         .not_yet("nobody is notified"),
-    table("access_log", &edge::ACCESS_LOG, "One line a request, written at its last byte."),
+    table("access_log", &edge::ACCESS_LOG, "One line a request, written at its last byte.").low(),
 ];
 
 /// The default of lists.
 const EMPTY: Need = Need::Default("[]");
 
-/// A field of medium risk that acts.
-const fn field(key: &'static str, kind: Kind, need: Need, doc: &'static str) -> Field {
-    Field { key, kind, need, risk: Risk::Medium, acts: Acts::Now, doc }
+/// A field whose class is not said yet: it is none until it is, so no key can be without one.
+struct Unclassed(Field);
+
+/// A field that acts.
+const fn field(key: &'static str, kind: Kind, need: Need, doc: &'static str) -> Unclassed {
+    Unclassed(Field { key, kind, need, risk: Risk::High, rises: Rises::Never, acts: Acts::Now, doc })
 }
 
 /// A table that is there even when it is left out.
-const fn table(key: &'static str, fields: &'static [Field], doc: &'static str) -> Field {
+const fn table(key: &'static str, fields: &'static [Field], doc: &'static str) -> Unclassed {
     field(key, Kind::Table(fields), Need::Default("{}"), doc)
 }
 
 /// A field with a default.
-const fn preset(key: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Field {
+const fn preset(key: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Unclassed {
     field(key, kind, Need::Default(default), doc)
 }
 
 /// A field that must be there.
-const fn required(key: &'static str, kind: Kind, doc: &'static str) -> Field {
+const fn required(key: &'static str, kind: Kind, doc: &'static str) -> Unclassed {
     field(key, kind, Need::Required, doc)
 }
 
 /// A field that may be left out without anything taking its place.
-const fn optional(key: &'static str, kind: Kind, doc: &'static str) -> Field {
+const fn optional(key: &'static str, kind: Kind, doc: &'static str) -> Unclassed {
     field(key, kind, Need::Optional, doc)
 }
 
 /// A field whose default depends on others.
-const fn ruled(key: &'static str, kind: Kind, rule: &'static str, doc: &'static str) -> Field {
+const fn ruled(key: &'static str, kind: Kind, rule: &'static str, doc: &'static str) -> Unclassed {
     field(key, kind, Need::Rule(rule), doc)
 }
 
@@ -169,20 +205,53 @@ const fn up_to(seconds: u64) -> Kind {
     Kind::Duration(Duration::from_millis(1), Duration::from_secs(seconds))
 }
 
-impl Field {
-    const fn low(mut self) -> Field {
-        self.risk = Risk::Low;
-        self
+impl Unclassed {
+    const fn low(self) -> Field {
+        self.of(Risk::Low)
     }
 
-    const fn high(mut self) -> Field {
-        self.risk = Risk::High;
+    const fn medium(self) -> Field {
+        self.of(Risk::Medium)
+    }
+
+    const fn high(self) -> Field {
+        self.of(Risk::High)
+    }
+
+    const fn of(self, risk: Risk) -> Field {
+        let mut field = self.0;
+        field.risk = risk;
+        field
+    }
+}
+
+impl Field {
+    const fn rises(mut self, rises: Rises) -> Field {
+        self.rises = rises;
         self
     }
 
     const fn not_yet(mut self, consequence: &'static str) -> Field {
         self.acts = Acts::NotYet(consequence);
         self
+    }
+}
+
+impl Rises {
+    /// In words, for the schema; nothing if there are none.
+    pub fn sentence(self) -> Option<String> {
+        Some(match self {
+            Rises::Never => return None,
+            Rises::Doubled => "raised to more than double, or removed".to_owned(),
+            Rises::Grows => "raised".to_owned(),
+            Rises::Shrinks => "lowered".to_owned(),
+            Rises::Becomes(word) => format!("set to {word}"),
+            Rises::Touches(word) => format!("set to {word}, or no longer {word}"),
+            Rises::Weakens(words) => format!("moved further along {}", words.join(", ")),
+            Rises::Leaps => "there are fewer steps, or one reaches more".to_owned(),
+            Rises::Loses => "something is taken out of it".to_owned(),
+            Rises::Removed => "removed".to_owned(),
+        })
     }
 }
 
@@ -194,6 +263,12 @@ impl Risk {
             Risk::Medium => "medium",
             Risk::High => "high",
         }
+    }
+}
+
+impl fmt::Display for Risk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -5,12 +5,16 @@
 //! again. `$${` stands for a literal `${`; a lone `$` stands for itself.
 #![expect(clippy::disallowed_methods, reason = "configurations are built off the cores")]
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 /// Bytes of a file that fills a value, at most.
 const MAX_FILE: u64 = 64 * 1024;
+
+/// Bytes of a value from which on it may be a secret.
+const SHORT: usize = 4;
 
 /// Where placeholders are filled from, and which local files exist. A trait so that tests are pure.
 pub trait Environment {
@@ -68,6 +72,19 @@ pub struct FillError {
 /// # Errors
 /// Every placeholder that cannot be filled; paths are relative to `directory`.
 pub fn fill(text: &str, directory: &Path, env: &dyn Environment) -> Result<Option<String>, Vec<FillError>> {
+    fill_noting(text, directory, env, &mut |_, _| ())
+}
+
+/// [`fill`], and tells what stands between the braces of each placeholder, and what fills it.
+///
+/// # Errors
+/// As [`fill`].
+pub fn fill_noting(
+    text: &str,
+    directory: &Path,
+    env: &dyn Environment,
+    note: &mut dyn FnMut(&str, &str),
+) -> Result<Option<String>, Vec<FillError>> {
     if !text.contains("${") {
         return Ok(None);
     }
@@ -85,8 +102,12 @@ pub fn fill(text: &str, directory: &Path, env: &dyn Environment) -> Result<Optio
             rest = "";
             break;
         };
-        match placeholder(&rest[at + 2..at + end], directory, env) {
-            Ok(value) => filled.push_str(&value),
+        let inner = &rest[at + 2..at + end];
+        match placeholder(inner, directory, env) {
+            Ok(value) => {
+                note(inner, &value);
+                filled.push_str(&value);
+            }
             Err(wrong) => errors.push(wrong),
         }
         rest = &rest[at + end + 1..];
@@ -95,19 +116,83 @@ pub fn fill(text: &str, directory: &Path, env: &dyn Environment) -> Result<Optio
     if errors.is_empty() { Ok(Some(filled)) } else { Err(errors) }
 }
 
+/// What stands between the braces of each placeholder of `text`.
+pub fn placeholders(text: &str) -> Vec<&str> {
+    let (mut found, mut rest) = (Vec::new(), text);
+    while let Some(at) = rest.find("${") {
+        let escaped = rest[..at].ends_with('$');
+        let Some(end) = rest[at..].find('}').filter(|_| !escaped) else {
+            rest = &rest[at + 2..];
+            continue;
+        };
+        found.push(&rest[at + 2..at + end]);
+        rest = &rest[at + end + 1..];
+    }
+    found
+}
+
 /// `message` with every value that fills a placeholder of `text` replaced by the placeholder: what is said of a
 /// file whose name was filled in must not show what it was filled with.
 pub fn unfill(message: &str, text: &str, directory: &Path, env: &dyn Environment) -> String {
-    let mut message = message.to_owned();
-    let placeholders = text.match_indices("${").filter_map(|(at, _)| text[at..].split_inclusive('}').next());
-    for placeholder in placeholders {
-        if let Ok(Some(value)) = fill(placeholder, directory, env)
-            && !value.is_empty()
-        {
-            message = message.replace(&value, placeholder);
-        }
+    Fillings::of(text, directory, env).hide(message)
+}
+
+/// What fills the placeholders of a text, to be taken out of messages again. Never shown.
+pub struct Fillings(Vec<(String, String)>);
+
+impl fmt::Debug for Fillings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fillings").field(&self.0.len()).finish()
     }
-    message
+}
+
+impl Fillings {
+    /// Of a text; reads local files like [`fill`].
+    pub fn of(text: &str, directory: &Path, env: &dyn Environment) -> Self {
+        let placeholders =
+            text.match_indices("${").filter_map(|(at, _)| text[at..].split_inclusive('}').next());
+        let mut known: Vec<(String, String)> = Vec::new();
+        for placeholder in placeholders {
+            if known.iter().all(|(_, known)| known != placeholder)
+                && let Ok(Some(value)) = fill(placeholder, directory, env)
+                && !value.is_empty()
+            {
+                known.push((value, placeholder.to_owned()));
+            }
+        }
+        Fillings(known)
+    }
+
+    /// The same for a sentence of which most is ours: what is too short to be a secret is replaced only where it stands
+    /// alone, so that a port of 80 does not turn `800 ms` into a riddle.
+    pub fn hide_words(&self, sentence: &str) -> String {
+        self.0.iter().fold(sentence.to_owned(), |sentence, (value, placeholder)| match value.len() {
+            ..SHORT => replace_words(&sentence, value, placeholder),
+            _ => sentence.replace(value, placeholder),
+        })
+    }
+
+    /// `message` with the placeholders in the places of what filled them.
+    pub fn hide(&self, message: &str) -> String {
+        self.0
+            .iter()
+            .fold(message.to_owned(), |message, (value, placeholder)| message.replace(value, placeholder))
+    }
+}
+
+/// `text` with `with` in the places where `word` has no letter or digit beside it.
+fn replace_words(text: &str, word: &str, with: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find(word) {
+        let (before, after) = (&rest[..at], &rest[at + word.len()..]);
+        let before_it = before.chars().next_back().or_else(|| out.chars().next_back());
+        let is_part = |char: Option<char>| char.is_some_and(char::is_alphanumeric);
+        let alone = !is_part(before_it) && !is_part(after.chars().next());
+        out.push_str(before);
+        out.push_str(if alone { with } else { word });
+        rest = after;
+    }
+    out + rest
 }
 
 /// The value of what stands between the braces.
@@ -205,6 +290,19 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_value_too_short_to_be_a_secret_spoils_no_number_and_a_long_one_is_hidden_anywhere() {
+        let variables = HashMap::from([("PORT", "80"), ("S", "hunter2")]);
+        let env = Fake { variables, ..Fake::default() };
+        let fillings = Fillings::of("${S}.test:${PORT}", Path::new("/"), &env);
+        assert_eq!(fillings.hide_words("hunter2.test:80"), "${S}.test:${PORT}");
+        let sentence = "xhunter2x: nothing within 800 ms at 180.80.1.8";
+        assert_eq!(fillings.hide_words(sentence), "x${S}x: nothing within 800 ms at 180.${PORT}.1.8");
+        assert_eq!(fillings.hide_words("80"), "${PORT}");
+        assert_eq!(fillings.hide("800"), "${PORT}0");
+        assert!(!format!("{fillings:?}").contains("hunter2"));
+    }
+
+    #[test]
     fn placeholders_are_filled_once_and_escapes_are_literal() {
         for (text, expected) in [
             ("127.0.0.1:${PORT}", "127.0.0.1:8080"),
@@ -220,6 +318,20 @@ pub(super) mod tests {
             assert_eq!(filled(text), Ok(Some(expected.to_owned())), "{text}");
         }
         assert_eq!(filled("cost: $5 {x}"), Ok(None));
+    }
+
+    #[test]
+    fn placeholders_are_found_as_they_are_filled() {
+        let (text, env) =
+            ("a${A:1}$${B}${C}${file:x}${", Fake { files: [("/x", "f")].into(), ..Fake::default() });
+        let mut noted = Vec::new();
+        let part = text.trim_end_matches("${").replace("${C}", "${C:2}");
+        let filled = fill_noting(&part, Path::new("/"), &env, &mut |inner, value| {
+            noted.push(format!("{inner}={value}"))
+        });
+        assert_eq!(filled, Ok(Some("a1${B}2f".to_owned())));
+        assert_eq!(noted, ["A:1=1", "C:2=2", "file:x=f"]);
+        assert_eq!(placeholders(text), ["A:1", "C", "file:x"]);
     }
 
     #[test]

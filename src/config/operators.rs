@@ -57,6 +57,17 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// The word in the file and in the audit.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+            Role::Admin => "admin",
+        }
+    }
+}
+
 /// Without the hash, with which a weak token could be found by trying.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 use crate::admission::settings::Settings as GateSettings;
 use crate::balancing::settings::Settings as BalancingSettings;
+use crate::config::fills::Fills;
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::policy::Policy;
 use crate::filters::auth::settings::Settings as AuthSettings;
@@ -36,6 +37,8 @@ pub struct Plan {
     pub rollout: Policy,
     /// The access log.
     pub access_log: AccessLogSettings,
+    /// What filled the placeholders: another value is another plan, though the text is the same.
+    pub fills: Fills,
     /// What a person should know though it is no error: warnings, and accepted keys that do not act yet.
     pub notices: Vec<String>,
 }

@@ -5,6 +5,9 @@
 
 use crate::config::fields::Risk;
 use crate::request::cohort::Fact;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The `[rollout]` table.
@@ -26,6 +29,34 @@ pub struct Policy {
     pub environment: Option<String>,
     /// Whose receipt a version must carry.
     pub promote_from: Option<PromoteFrom>,
+    /// What is dialled before a change, and what it is worth that nobody is there.
+    pub probe: Probe,
+}
+
+/// What a finding of the probe does to a change. Only what the change touches can gate it: everything else is a
+/// warning at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weight {
+    /// It is told.
+    Information,
+    /// It is told as something that is probably wrong.
+    Warning,
+    /// The change is refused.
+    Gate,
+}
+
+/// What the probe looks for; nothing: that is not looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// An auth service of which no backend can be reached.
+    pub auth: Option<Weight>,
+    /// A server of keys for tokens that cannot be reached.
+    pub jwks: Option<Weight>,
+    /// An upstream with routes of which no backend can be reached.
+    pub upstreams: Option<Weight>,
+    /// One backend that cannot be reached.
+    pub backends: Option<Weight>,
 }
 
 /// The bars of a rollout's guard.
@@ -61,6 +92,45 @@ impl Default for Policy {
             approve: None,
             environment: None,
             promote_from: None,
+            probe: Probe::default(),
         }
+    }
+}
+
+impl Default for Probe {
+    /// What is touched and would fail every request of somebody refuses the change; one backend of many does not,
+    /// because ejection leaves it out.
+    fn default() -> Self {
+        let gate = Some(Weight::Gate);
+        Probe { auth: gate, jwks: gate, upstreams: gate, backends: Some(Weight::Warning) }
+    }
+}
+
+impl Weight {
+    /// The word in the file and in findings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Weight::Information => "information",
+            Weight::Warning => "warning",
+            Weight::Gate => "gate",
+        }
+    }
+}
+
+/// What every ed25519 key begins with in its SubjectPublicKeyInfo (RFC 8410), in DER.
+pub const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+impl PromoteFrom {
+    /// The 32 bytes of the key.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence that begins with it.
+    pub fn key(&self) -> Result<[u8; 32], &'static str> {
+        let text = self.public_key.trim();
+        let bytes = STANDARD.decode(text).map_err(|_| "is not base64")?;
+        let raw = bytes.strip_prefix(&SPKI_PREFIX).unwrap_or(&bytes);
+        let key: [u8; 32] = raw.try_into().map_err(|_| "is no ed25519 key of 32 bytes")?;
+        // A placeholder, and a point with which anybody can sign.
+        if key == [0; 32] { Err("is a key of zeros") } else { Ok(key) }
     }
 }

@@ -44,6 +44,9 @@ fn property(field: &Field) -> Value {
     }
     schema["description"] = json!(description);
     schema["x-risk"] = json!(field.risk.as_str());
+    if let Some(when) = field.rises.sentence() {
+        schema["x-high-risk-when"] = json!(when);
+    }
     schema
 }
 
@@ -102,7 +105,7 @@ fn literal(text: &str) -> Value {
 }
 
 /// A TOML value as JSON; numbers that JSON cannot hold become texts.
-pub(super) fn to_json(value: &DeValue<'_>) -> Value {
+pub fn to_json(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => json!(text),
         DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())

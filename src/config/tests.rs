@@ -74,11 +74,9 @@ fn findings_for_machines_have_place_text_message_hint_and_severity() {
 
 #[test]
 fn what_does_not_act_yet_is_said_and_refuses_nothing() {
-    let text = GOOD.to_owned()
-        + "[rollout]\nrequired = false\n[[notify]]\nname = \"n\"\nurl = \"https://example.com/\"\n";
+    let text = GOOD.to_owned() + "[[notify]]\nname = \"n\"\nurl = \"https://example.com/\"\n";
     let notices = plan(&text).notices.join("\n");
-    assert!(notices.contains("rollout is accepted but does not act yet in this release"), "{notices}");
-    assert!(notices.contains("an accepted change is active at once"), "{notices}");
+    assert!(notices.contains("notify is accepted but does not act yet in this release"), "{notices}");
     assert!(notices.contains("nobody is notified"), "{notices}");
 }
 

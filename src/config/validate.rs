@@ -11,6 +11,7 @@ mod routes;
 mod upstreams;
 
 use super::diagnostics::{Finding, Severity, Source, Span};
+use super::fills::Fills;
 use super::interpolate::Environment;
 use super::plan::Plan;
 use super::suggest::nearest;
@@ -55,6 +56,7 @@ pub fn plan(
         routes: routes.into_iter().collect::<Option<_>>()?,
         rollout: rollout?,
         access_log: access_log?,
+        fills: Fills::default(),
         notices: Vec::new(),
     })
 }

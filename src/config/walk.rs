@@ -5,7 +5,8 @@
 
 use super::diagnostics::{Finding, Source, Span};
 use super::fields::{Acts, Field, Kind, Need, ROOT};
-use super::interpolate::{Environment, fill};
+use super::fills::Fills;
+use super::interpolate::{Environment, fill_noting};
 use super::scalar;
 use super::suggest::nearest;
 use super::syntax;
@@ -19,24 +20,43 @@ use toml::de::{DeTable, DeValue};
 /// Walks `source`: the tree of its values, and everything that one field alone shows to be wrong.
 ///
 /// Placeholders in paths are relative to `directory`.
-pub fn walk(source: &Source, directory: &Path, env: &dyn Environment) -> (Table, Vec<Finding>) {
+pub fn walk(source: &Source, directory: &Path, env: &dyn Environment) -> (Table, Vec<Finding>, Fills) {
     let (document, errors) = DeTable::parse_recoverable(&source.text);
-    let mut walker = Walker { source, directory, env, broken_text: !errors.is_empty(), findings: Vec::new() };
-    let whole = 0..source.text.lines().next().map_or(0, str::len);
-    let table = walker.table(&ROOT, document.get_ref(), whole, "");
-    (table, syntax::merge(source, &errors, walker.findings))
+    let mut walker = Walker::new(source, directory, Some(env), !errors.is_empty());
+    let table = walker.table(&ROOT, document.get_ref(), source.first_line(), "");
+    (table, syntax::merge(source, &errors, walker.findings), walker.fills)
+}
+
+/// The tree of a text as it is written: what holds a placeholder is that text, whatever its kind, so nothing that fills
+/// one can be in it. What is wrong is left out without a word.
+pub fn written(source: &Source) -> Table {
+    let (document, errors) = DeTable::parse_recoverable(&source.text);
+    let mut walker = Walker::new(source, Path::new(""), None, !errors.is_empty());
+    walker.table(&ROOT, document.get_ref(), source.first_line(), "")
 }
 
 struct Walker<'a> {
     source: &'a Source,
     directory: &'a Path,
-    env: &'a dyn Environment,
+    /// Nothing: placeholders stay as they are.
+    env: Option<&'a dyn Environment>,
+    /// What filled placeholders.
+    fills: Fills,
     /// Parts of the text could not be read, so a key that is missing may stand there.
     broken_text: bool,
     findings: Vec<Finding>,
 }
 
-impl Walker<'_> {
+impl<'a> Walker<'a> {
+    fn new(
+        source: &'a Source,
+        directory: &'a Path,
+        env: Option<&'a dyn Environment>,
+        broken_text: bool,
+    ) -> Self {
+        Walker { source, directory, env, fills: Fills::default(), broken_text, findings: Vec::new() }
+    }
+
     fn table(&mut self, fields: &'static [Field], table: &DeTable<'_>, span: Span, path: &str) -> Table {
         let mut entries = Vec::with_capacity(fields.len());
         for (key, value) in table {
@@ -144,6 +164,9 @@ impl Walker<'_> {
         let (read, filled) = match value.get_ref() {
             DeValue::String(text) => {
                 let (text, filled) = self.filled(text, &span)?;
+                if filled && self.env.is_none() {
+                    return Some((Data::Text(text.into_owned()), true));
+                }
                 (scalar::from_text(kind, &text, filled, self.directory), filled)
             }
             found => match scalar::from_toml(kind, found) {
@@ -166,7 +189,8 @@ impl Walker<'_> {
 
     /// Text with its placeholders filled, and whether there were any.
     fn filled<'t>(&mut self, text: &'t str, span: &Span) -> Option<(Cow<'t, str>, bool)> {
-        match fill(text, self.directory, self.env) {
+        let Some(env) = self.env else { return Some((Cow::Borrowed(text), text.contains("${"))) };
+        match fill_noting(text, self.directory, env, &mut |inner, value| self.fills.note(inner, value)) {
             Ok(None) => Some((Cow::Borrowed(text), false)),
             Ok(Some(filled)) => Some((Cow::Owned(filled), true)),
             Err(errors) => {
@@ -197,7 +221,11 @@ impl Walker<'_> {
                 continue;
             };
             let Some((text, filled)) = self.filled(text, &span) else { continue };
-            match HeaderValue::from_str(&text) {
+            // As it is written, a placeholder may hold what no header can.
+            match HeaderValue::from_str(&text).or_else(|error| match self.env {
+                Some(_) => Err(error),
+                None => HeaderValue::from_bytes(text.as_bytes()).map_err(|_| error),
+            }) {
                 Ok(mut header) => {
                     header.set_sensitive(filled);
                     headers.push((name, header, span));

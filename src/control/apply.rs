@@ -3,11 +3,10 @@
 //! Whoever asks waits with a deadline of their own: an activation that hangs in a file or a socket goes on, and the
 //! next one is told whose it is. The swap comes first and the disk after it, so that a full disk delays nothing.
 
+use crate::config::fields::Risk;
 use crate::config::plan::Plan;
-use crate::control::origin::Origin;
-use crate::control::{Active, Cause, Control, Outcome};
-use crate::telemetry::events::ConfigRefused;
-use crate::telemetry::metrics::ApplyOutcome;
+use crate::control::change::Conductor;
+use crate::control::change::rules::{Refusal, Wish};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -28,6 +27,63 @@ pub struct Order {
     pub reason: Option<String>,
     /// The hash that must be active, or the beginning of it.
     pub expected: Option<String>,
+    /// It goes back unless somebody confirms it within this time of being fully active.
+    pub confirm: Option<Duration>,
+    /// What another environment's gateway says of it.
+    pub receipt: Option<String>,
+    /// The way that is wished for.
+    pub wish: Wish,
+}
+
+/// What came of an order.
+#[derive(Clone, Debug)]
+pub enum Accepted {
+    /// It is active.
+    Active(Receipt),
+    /// It goes by stages, or waits for somebody.
+    UnderWay(Begun),
+}
+
+/// A version that began to go by stages.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// Its number.
+    pub number: u64,
+    /// Blake3 of its text, hex.
+    pub hash: String,
+    /// How dangerous it is.
+    pub risk: Risk,
+    /// What a person should know.
+    pub notices: Vec<String>,
+}
+
+/// A change that is under way, for whoever comes second.
+#[derive(Clone, Debug)]
+pub struct Other {
+    /// The version's number.
+    pub number: u64,
+    /// Blake3 of its text, hex.
+    pub hash: String,
+    /// Who asked for it; nothing where the file did.
+    pub by: Option<String>,
+    /// Why, in their words.
+    pub reason: Option<String>,
+    /// How far it is, as `/v1/rollout` has it.
+    pub state: &'static str,
+}
+
+impl Other {
+    /// In a sentence, with what to do.
+    pub fn told(&self) -> String {
+        let by = self.by.as_deref().map_or_else(|| "from the file".to_owned(), |by| format!("by {by}"));
+        let reason = self.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        format!(
+            "Another change is under way: version {} {by}{reason}, {}. hint: wait for it (`tidegate status`), or \
+             `tidegate abort`",
+            self.number,
+            self.state.replace('_', " ")
+        )
+    }
 }
 
 /// What became active.
@@ -52,6 +108,10 @@ pub enum Unapplied {
     Stale(String),
     /// Another change is being made active.
     Busy(Busy),
+    /// Another change goes by stages.
+    UnderWay(Other),
+    /// The policy of the active version forbids it.
+    Refused(Refusal),
     /// It cannot be made active: a certificate, an address.
     Failed(String),
     /// It is being made active, and takes longer than anyone waits.
@@ -80,9 +140,9 @@ impl Busy {
 /// An order on its way to the background thread.
 #[derive(Debug)]
 pub struct Job {
-    order: Order,
-    turn: Turn,
-    answer: oneshot::Sender<Result<Receipt, Unapplied>>,
+    pub(super) order: Order,
+    pub(super) turn: Turn,
+    pub(super) answer: oneshot::Sender<Result<Accepted, Unapplied>>,
 }
 
 /// Who changes something now.
@@ -148,17 +208,17 @@ pub struct Desk {
 
 impl Desk {
     /// A desk and the line to whoever does the work.
-    pub fn open(control: &Control) -> (Self, mpsc::Receiver<Job>) {
+    pub fn open(conductor: &Conductor) -> (Self, mpsc::Receiver<Job>) {
         // One order at a time has the turn, so there is always room for it.
         let (jobs, heard) = mpsc::channel(1);
-        (Desk { turns: control.turns.clone(), jobs }, heard)
+        (Desk { turns: conductor.turns().clone(), jobs }, heard)
     }
 
     /// Hands an order over and waits for what comes of it.
     ///
     /// # Errors
     /// See [`Unapplied`]; after [`Unapplied::Pending`] it goes on.
-    pub async fn apply(&self, order: Order, patience: Duration) -> Result<Receipt, Unapplied> {
+    pub async fn apply(&self, order: Order, patience: Duration) -> Result<Accepted, Unapplied> {
         let end = Instant::now() + patience;
         let turn = self.turns.wait(&order.by, order.reason.as_deref()).await.map_err(Unapplied::Busy)?;
         let (answer, answered) = oneshot::channel();
@@ -168,53 +228,6 @@ impl Desk {
             Ok(Err(_)) => Err(Unapplied::Gone),
             Err(_) => Err(Unapplied::Pending),
         }
-    }
-}
-
-impl Control {
-    /// Does what was ordered, and tells what came of it. Blocks on files and sockets: for the background thread.
-    pub fn fulfil(&self, job: Job, told: impl FnOnce(Outcome)) {
-        let Job { order, turn, answer } = job;
-        let result = self.apply(order);
-        let (outcome, counted) = match &result {
-            Ok(receipt) if receipt.changed => (Outcome::Applied, ApplyOutcome::Applied),
-            Ok(_) => (Outcome::Unchanged, ApplyOutcome::Unchanged),
-            Err(_) => (Outcome::Refused, ApplyOutcome::Refused),
-        };
-        self.metrics.process().apply(counted);
-        // Before the answer: whoever has it may look for the new addresses at once.
-        told(outcome);
-        // Whoever is answered may come again at once.
-        drop(turn);
-        // Nobody may be waiting any more; the log and the status have it.
-        let _ = answer.send(result);
-    }
-
-    fn apply(&self, order: Order) -> Result<Receipt, Unapplied> {
-        let Order { text, plan, by, reason, expected } = order;
-        let (same, overruled) = {
-            let state = self.state();
-            let active = state.active.plan.hash.as_str();
-            if expected.as_deref().is_some_and(|expected| !is_named(active, expected)) {
-                return Err(Unapplied::Stale(active.to_owned()));
-            }
-            let own = blake3::hash(text.as_bytes());
-            (state.active.plan == *plan, state.last_seen.filter(|seen| *seen != own))
-        };
-        let origin = Origin::now(Cause::Api, Some(by), reason);
-        let active = Active { plan: *plan, text: text.into(), origin, overruled };
-        let whole = active.text.clone();
-        let failed = |error: String| {
-            let error = self.unfilled(&error, &whole);
-            ConfigRefused { cause: Cause::Api.as_str(), error: &error }.emit();
-            Unapplied::Failed(error)
-        };
-        if same {
-            let persisted = self.refresh(active.clone()).map_err(failed)?;
-            let (number, hash) = (self.live.load().number, active.plan.hash);
-            return Ok(Receipt { number, hash, changed: false, persisted, notices: active.plan.notices });
-        }
-        self.activate(active).map_err(failed)
     }
 }
 

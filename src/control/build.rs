@@ -15,13 +15,13 @@ use crate::balancing::shares::Shares;
 use crate::balancing::{Backend, Cluster, Levelled};
 use crate::config::plan::{Plan, UpstreamPlan};
 use crate::control::build::backends::{Identity, Own};
-use crate::control::keyrings::Keyrings;
-use crate::control::trust::Trusts;
+use crate::control::keyrings::{Errands, Keyrings};
+use crate::control::trust::{Aside, Supply, Trust, Trusts};
 use crate::filters::forwarded::TrustedProxies;
 use crate::permit::Counter;
 use crate::routing::Ambiguity;
 use crate::routing::matcher::Matcher;
-use crate::routing::settings::RouteSettings;
+use crate::routing::settings::{Action, RouteSettings};
 use crate::routing::table::{Route, Table, Upstream};
 use crate::runtime::descriptors::Descriptors;
 use crate::telemetry::metrics::{Metrics, Names};
@@ -33,10 +33,8 @@ use std::hash::Hash;
 use std::sync::{Arc, Weak};
 
 /// Builds tables, and knows what earlier ones are made of.
-#[derive(Debug)]
 pub struct Builder {
     cores: usize,
-    number: u64,
     metrics: Arc<Metrics>,
     directory: Arc<Directory>,
     descriptors: Arc<Descriptors>,
@@ -51,9 +49,26 @@ pub struct Builder {
     endpoints: Kept<Identity, Endpoint>,
     latencies: Kept<Identity, PeakEwma>,
     trusts: Trusts,
+    /// For the next table only.
+    supply: Supply,
     /// What the table being built wants of endpoints that the active table may share: it becomes true when the
     /// table becomes active, and is forgotten when it does not.
     later: Vec<(Arc<Endpoint>, Waits, u32)>,
+}
+
+/// What a table that was built and is not active wants of what the active one has too.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    trusts: Aside,
+    errands: Errands,
+    endpoints: Vec<(Arc<Endpoint>, Waits, u32)>,
+}
+
+impl Wishes {
+    /// What it uses towards backends, to be looked at where files may block.
+    pub(super) fn in_use(&self) -> Vec<(Arc<str>, Trust)> {
+        self.trusts.in_use()
+    }
 }
 
 /// Parts by key, for as long as somebody uses them.
@@ -90,7 +105,6 @@ impl Builder {
         let keyrings = Arc::new(Keyrings::new(None, directory.clone()));
         Builder {
             cores,
-            number: 0,
             metrics,
             directory,
             descriptors,
@@ -105,8 +119,14 @@ impl Builder {
             endpoints: Kept::new(),
             latencies: Kept::new(),
             trusts: Trusts::default(),
+            supply: Supply::default(),
             later: Vec::new(),
         }
+    }
+
+    /// How many cores what it builds is for.
+    pub fn cores(&self) -> usize {
+        self.cores
     }
 
     /// Keys that tokens are checked with are fetched and kept by `keyrings`; without, by nobody.
@@ -114,31 +134,35 @@ impl Builder {
         self.keyrings = keyrings;
     }
 
-    /// The next table starts a version that was active before: an upstream whose files cannot be used now has no
-    /// connections until they can, instead of keeping the others from their start.
-    pub fn forgive_certificates(&mut self) {
-        self.trusts.forgive();
+    /// What files hold, for the next table; without, they are read while it is built.
+    pub fn supply(&mut self, supply: Supply) {
+        self.supply = supply;
     }
 
-    /// Builds the table of a plan, with the next number.
+    /// Builds the table of a plan, under this number: versions are numbered by the state directory, and one that comes
+    /// back has its own.
     ///
     /// # Errors
     /// Files of TLS towards backends that cannot be used, by name. Those that the active table uses already are
     /// not read again.
-    pub fn build(&mut self, plan: &Plan) -> Result<Table, String> {
-        self.trusts.begin(false);
-        self.table(plan)
+    pub fn build(&mut self, plan: &Plan, number: u64) -> Result<Table, String> {
+        self.trusts.begin(Vec::new());
+        self.table(plan, number)
     }
 
     /// Builds the table of the active plan again, under its own number: its text is the same, what its files
-    /// hold is not. Where they cannot be used, their last good content stays. [`Builder::recommit`] belongs to it.
+    /// hold is not: `renewed` is what they hold now, where it can be used. [`Builder::commit`] belongs to it.
     ///
     /// # Errors
     /// See [`Builder::build`].
-    pub fn rebuild(&mut self, plan: &Plan) -> Result<Table, String> {
-        self.trusts.begin(true);
-        let table = self.table(plan)?;
-        Ok(Table { number: self.number, ..table })
+    pub fn rebuild(
+        &mut self,
+        plan: &Plan,
+        number: u64,
+        renewed: Vec<(Arc<str>, Trust)>,
+    ) -> Result<Table, String> {
+        self.trusts.begin(renewed);
+        self.table(plan, number)
     }
 
     /// Builds those upstreams of the active table again whose names have other addresses now; nothing if all are as
@@ -168,18 +192,74 @@ impl Builder {
         Ok(Some(Table { upstreams: upstreams?, ..active.clone() }))
     }
 
-    /// The table of this plan is active: its number is taken, and what only older ones used may go.
+    /// The table of this plan is active; what only older ones used may go.
     pub fn commit(&mut self, plan: &Plan) {
-        self.number += 1;
-        self.recommit(plan);
-    }
-
-    /// The same for a table that was rebuilt and takes no number.
-    pub fn recommit(&mut self, plan: &Plan) {
+        self.auths.commit(plan);
         self.trusts.commit();
         self.keyrings.commit();
         self.directory.ask(&plan.gateway.resolver);
         self.settle(plan);
+    }
+
+    /// What was built last does not become active now: what it wants of what the active table has is kept for later.
+    pub fn set_aside(&mut self) -> Wishes {
+        Wishes {
+            trusts: self.trusts.set_aside(),
+            errands: self.keyrings.set_aside(),
+            endpoints: std::mem::take(&mut self.later),
+        }
+    }
+
+    /// What was set aside becomes active now; [`Builder::commit`] belongs to it.
+    pub fn take_up(&mut self, wishes: Wishes) {
+        self.trusts.take_up(wishes.trusts);
+        self.keyrings.take_up(wishes.errands);
+        self.later = wishes.endpoints;
+    }
+
+    /// The same for what [`Builder::readdress`] wants; [`Builder::settle`] belongs to it.
+    pub fn take_up_addresses(&mut self, wishes: Wishes) {
+        self.later = wishes.endpoints;
+    }
+
+    /// The same as [`Builder::readdress`] for a table that was set aside.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn readdress_aside(
+        &mut self,
+        plan: &Plan,
+        table: &Table,
+        wishes: &mut Wishes,
+    ) -> Result<Option<Table>, String> {
+        self.trusts.trade(&mut wishes.trusts);
+        let built = self.readdress(plan, table);
+        self.trusts.trade(&mut wishes.trusts);
+        // Where an endpoint is wanted twice, the last word is the one that counts.
+        wishes.endpoints.append(&mut self.later);
+        let holds = |endpoint: &Arc<Endpoint>| Arc::strong_count(endpoint) > 1;
+        wishes.endpoints.retain(|(endpoint, ..)| holds(endpoint));
+        built
+    }
+
+    /// The same as [`Builder::rebuild`] for a table that was set aside.
+    ///
+    /// # Errors
+    /// See [`Builder::build`].
+    pub fn rebuild_aside(
+        &mut self,
+        plan: &Plan,
+        (number, renewed): (u64, Vec<(Arc<str>, Trust)>),
+        wishes: &mut Wishes,
+    ) -> Result<Table, String> {
+        self.trusts.trade(&mut wishes.trusts);
+        let built = self.rebuild(plan, number, renewed);
+        self.trusts.trade(&mut wishes.trusts);
+        let renewed = self.set_aside();
+        if built.is_ok() {
+            *wishes = renewed;
+        }
+        built
     }
 
     /// The same for a table that has only other addresses.
@@ -215,14 +295,15 @@ impl Builder {
         &self.trusts
     }
 
-    fn table(&mut self, plan: &Plan) -> Result<Table, String> {
+    fn table(&mut self, plan: &Plan, number: u64) -> Result<Table, String> {
         self.later.clear();
+        let supply = std::mem::take(&mut self.supply);
         let upstreams: Result<Vec<_>, String> = plan
             .upstreams
             .iter()
             .enumerate()
             .map(|(index, upstream)| {
-                let tls = self.trusts.client_for(upstream);
+                let tls = self.trusts.client_for(upstream, &supply);
                 let tls = tls.map_err(|error| format!("upstream {}: {error}", upstream.name))?;
                 self.upstream(plan, index, upstream, tls)
             })
@@ -236,14 +317,16 @@ impl Builder {
         let auths: Result<Vec<_>, String> = plan
             .auths
             .iter()
-            .map(|settings| self.auths.build(settings, plan, &self.metrics, (&self.keyrings, &upstreams)))
+            .map(|settings| {
+                self.auths.build(settings, plan, &self.metrics, (&self.keyrings, &upstreams, &*supply.files))
+            })
             .collect();
         let auths = auths?;
         Ok(Table {
-            number: self.number + 1,
+            number,
             hash: plan.hash.clone(),
             matcher: Arc::new(matcher),
-            routes: plan.routes.iter().map(|(_, settings)| self.route(settings)).collect(),
+            routes: plan.routes.iter().map(|(_, settings)| self.route(settings, plan)).collect(),
             upstreams,
             auth_headers: auths::added(plan),
             auth_names: auths::read(plan),
@@ -253,14 +336,22 @@ impl Builder {
             max_buffered: plan.gateway.max_buffered,
             trusted_proxies: TrustedProxies::new(plan.gateway.trusted_proxies.clone()),
             access_log: plan.access_log.clone(),
+            cohort: plan.rollout.cohort.clone(),
+            guest: None,
         })
     }
 
-    fn route(&mut self, settings: &RouteSettings) -> Route {
+    fn route(&mut self, settings: &RouteSettings, plan: &Plan) -> Route {
+        let upstream = match settings.action {
+            Action::Upstream(index) => plan.upstreams.get(index),
+            Action::Respond { .. } | Action::Redirect { .. } => None,
+        };
+        let closed = upstream.is_some_and(|upstream| self.trusts.is_closed(&upstream.name));
         Route {
-            settings: settings.clone(),
+            settings: RouteSettings { missing_secret: settings.missing_secret || closed, ..settings.clone() },
             counts: self.routes.get_or(settings.name.clone(), admission::RouteCounts::default),
             metrics: self.metrics.route(&settings.name),
+            part: None,
         }
     }
 
@@ -295,6 +386,7 @@ impl Builder {
                 .get_or(upstream.name.clone(), || admission::Shared::new(&upstream.name, cores)),
             cluster: Arc::new(cluster),
             metrics,
+            part: None,
         })
     }
 }

@@ -1,5 +1,5 @@
-//! Active checks of every backend that the active table wants checked: one task each, on the thread of calls to the
-//! outside, for as long as the table has the backend.
+//! Active checks of every backend that what serves wants checked, a candidate too: one task each, on the thread of
+//! calls to the outside, for as long as a table has the backend.
 //!
 //! Checks of one backend are its interval apart, a tenth more or less, and begin anywhere within the first one, so
 //! that a thousand backends are not asked at once. Over the whole process only so many are under way; those beyond
@@ -8,7 +8,8 @@
 
 use crate::balancing::Backend;
 use crate::balancing::health::Subject;
-use crate::routing::table::{Live, Table, Upstream};
+use crate::routing::table::{Live, Upstream};
+use crate::routing::trial::Tables;
 use crate::telemetry::metrics::{BackendMetrics, CheckOutcome, Metrics};
 use crate::upstream::checkup::Outcome;
 use std::collections::HashMap;
@@ -34,7 +35,7 @@ pub async fn keep_checked(live: Arc<Live>, metrics: Arc<Metrics>) {
         // The number first: a table that comes between is looked at the next time.
         let now = live.epoch();
         if std::mem::replace(&mut epoch, now) != now {
-            rounds.follow(&live.load());
+            rounds.follow(&live.tables());
         }
     }
 }
@@ -86,10 +87,11 @@ impl Case {
 }
 
 impl Rounds {
-    /// Whoever is in the table is checked from now on, and nobody else.
-    fn follow(&mut self, table: &Table) {
+    /// Whoever is in the tables is checked from now on, and nobody else. What a candidate reaches as the stable version
+    /// does is checked as that wants it.
+    fn follow(&mut self, tables: &Tables) {
         let mut before = std::mem::take(&mut self.tasks);
-        for upstream in &table.upstreams {
+        for upstream in tables.all().flat_map(|table| &table.upstreams) {
             for case in upstream.cluster.backends.iter().filter_map(|backend| Case::of(upstream, backend)) {
                 let place = case.place();
                 if self.tasks.contains_key(&place) {

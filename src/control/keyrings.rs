@@ -15,6 +15,7 @@ use crate::filters::auth::jwt::ring::{Changed, Held, Ring};
 use crate::filters::auth::settings::{Jwt, KeySource};
 use crate::telemetry::events::KeysFetched;
 use crate::upstream::discovery::Directory;
+use crate::upstream::pem::Files;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use errand::Errand;
@@ -53,6 +54,17 @@ struct Sources {
     added: Vec<Arc<Source>>,
     /// What the version being built wants of sources that the active one uses too.
     later: Vec<(Arc<Source>, Arc<Errand>)>,
+    /// What was read for the version being built, by id.
+    ahead: HashMap<String, Ahead>,
+}
+
+/// What files say of a source that nobody uses yet.
+#[derive(Debug)]
+struct Ahead {
+    /// What an earlier process left.
+    held: Option<Held>,
+    /// What its file holds, if it is one.
+    document: Option<io::Result<Bytes>>,
 }
 
 /// One source.
@@ -66,7 +78,13 @@ struct Source {
     wanted: Arc<Notify>,
     /// Not on disk yet.
     unsaved: AtomicBool,
+    /// Nobody has looked yet what the disk has of it.
+    unread: AtomicBool,
 }
+
+/// What a version that was built and is not active wants of sources that the active one uses too.
+#[derive(Debug, Default)]
+pub(super) struct Errands(Vec<(Arc<Source>, Arc<Errand>)>);
 
 /// The upstream that a set is fetched from, as the table being built has it.
 #[derive(Clone, Copy, Debug)]
@@ -78,14 +96,32 @@ impl Keyrings {
         Keyrings { store, directory, sources: Mutex::default(), added: Notify::new(), disk: Arc::default() }
     }
 
-    /// The keys of a source, with those that an earlier process left if it is new here. Never fails: what cannot be
-    /// read or reached is told by the keys.
-    pub fn ring_of(&self, jwt: &Jwt, way: Option<Way<'_>>) -> Arc<Ring> {
+    /// Reads what files say of the sources of a version that is about to be built, where that may block. What is not
+    /// read ahead is read a moment later, on the thread of keys.
+    pub fn read_ahead<'a>(&self, jwts: impl Iterator<Item = &'a Jwt>) {
+        for jwt in jwts.filter(|jwt| !matches!(jwt.source, KeySource::Secret(_))) {
+            let id = id_of(jwt);
+            let known = self.sources().in_use.get(&id).is_some_and(|source| source.ring.strong_count() > 0);
+            if known {
+                continue;
+            }
+            let document = match &jwt.source {
+                KeySource::File(path) => Some(read(path)),
+                _ => None,
+            };
+            let ahead = Ahead { held: self.kept(&id), document };
+            self.sources().ahead.insert(id, ahead);
+        }
+    }
+
+    /// The keys of a source, with those that an earlier process left if it is new here. Never fails, and reads no
+    /// file: what cannot be read or reached is told by the keys.
+    pub fn ring_of(&self, jwt: &Jwt, way: Option<Way<'_>>, files: &dyn Files) -> Arc<Ring> {
         if let KeySource::Secret(secret) = &jwt.source {
             return Arc::new(Ring::fixed(KeySet::secret(&secret.0)));
         }
-        let errand = Arc::new(Errand::of(jwt, way, &self.directory));
-        let id = blake3::hash(format!("{:?}", jwt.source).as_bytes()).to_hex()[..32].to_owned();
+        let errand = Arc::new(Errand::of(jwt, way, &self.directory, files));
+        let id = id_of(jwt);
         let mut sources = self.sources();
         if let Some(source) = sources.in_use.get(&id).cloned()
             && let Some(ring) = source.ring.upgrade()
@@ -97,7 +133,16 @@ impl Keyrings {
             KeySource::File(_) => self.disk.clone(),
             _ => Arc::default(),
         };
-        let ring = Arc::new(Ring::wanting(self.kept(&id), wanted.clone()));
+        let ahead = sources.ahead.remove(&id);
+        let unread = ahead.is_none();
+        let Ahead { held, document } = ahead.unwrap_or(Ahead { held: None, document: None });
+        let document = match (&jwt.source, document) {
+            (KeySource::File(_), Some(Ok(document))) => Some(Ok(document)),
+            // What was kept of the version.
+            (KeySource::File(path), other) => files.read(path).ok().map(|kept| Ok(kept.into())).or(other),
+            _ => None,
+        };
+        let ring = Arc::new(Ring::wanting(held, wanted.clone()));
         let source = Arc::new(Source {
             id: id.clone(),
             source: jwt.source.clone(),
@@ -105,8 +150,14 @@ impl Keyrings {
             errand: ArcSwap::new(errand),
             wanted,
             unsaved: AtomicBool::new(false),
+            unread: AtomicBool::new(unread),
         });
-        source.read();
+        if let Some(document) = document {
+            source.take_file(&ring, document);
+        }
+        if unread {
+            self.disk.notify_one();
+        }
         sources.in_use.insert(id, source.clone());
         if !matches!(source.source, KeySource::File(_)) {
             sources.added.push(source);
@@ -117,15 +168,28 @@ impl Keyrings {
 
     /// What the version that was built wants is so: it is active.
     pub fn commit(&self) {
-        for (source, errand) in self.sources().later.drain(..) {
+        let mut sources = self.sources();
+        sources.ahead.clear();
+        for (source, errand) in sources.later.drain(..) {
             source.errand.store(errand);
         }
+    }
+
+    /// Takes away what the version that was built wants, to become so later or never.
+    pub(super) fn set_aside(&self) -> Errands {
+        Errands(std::mem::take(&mut self.sources().later))
+    }
+
+    /// What was set aside is what the version that was built wants.
+    pub(super) fn take_up(&self, errands: Errands) {
+        self.sources().later = errands.0;
     }
 
     /// Forgets what the version that was built wanted, and sources that nobody uses.
     pub fn forget_unused(&self) {
         let mut sources = self.sources();
         sources.later.clear();
+        sources.ahead.clear();
         sources.in_use.retain(|_, source| source.ring.strong_count() > 0);
     }
 
@@ -155,6 +219,13 @@ impl Keyrings {
             let sources: Vec<_> = self.sources().in_use.values().cloned().collect();
             let mut failed = None;
             for source in &sources {
+                if source.unread.swap(false, Relaxed)
+                    && let (Some(held), Some(ring)) = (self.kept(&source.id), source.ring.upgrade())
+                    && ring.held().is_none()
+                {
+                    // It was whole when it was read.
+                    let _ = ring.found(held.document, held.confirmed);
+                }
                 source.read();
                 source.errand.load_full().renew_trust();
                 if let Some(store) = &self.store {
@@ -250,13 +321,17 @@ impl Source {
     /// Reads a set that is a file.
     fn read(&self) {
         let (KeySource::File(path), Some(ring)) = (&self.source, self.ring.upgrade()) else { return };
-        match read(path) {
+        self.take_file(&ring, read(path));
+    }
+
+    fn take_file(&self, ring: &Ring, document: io::Result<Bytes>) {
+        match document {
             Ok(document) => {
-                self.take_in(&ring, document, &Notify::new());
+                self.take_in(ring, document, &Notify::new());
                 // It is on disk already.
                 self.unsaved.store(false, Relaxed);
             }
-            Err(error) => drop(self.failed(&ring, &error.to_string())),
+            Err(error) => drop(self.failed(ring, &error.to_string())),
         }
     }
 
@@ -268,6 +343,11 @@ impl Source {
         self.unsaved.fetch_or(written.is_err(), Relaxed);
         written
     }
+}
+
+/// Names a source: everything that says where it is.
+fn id_of(jwt: &Jwt) -> String {
+    blake3::hash(format!("{:?}", jwt.source).as_bytes()).to_hex()[..32].to_owned()
 }
 
 fn file(id: &str) -> String {
@@ -282,100 +362,4 @@ fn read(path: &Path) -> io::Result<Bytes> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SET: &str =
-        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-
-    fn jwt(source: KeySource, refresh: Duration) -> Jwt {
-        let rules = crate::filters::auth::jwt::Rules {
-            algorithms: Vec::new(),
-            issuers: Vec::new(),
-            audiences: Vec::new(),
-            leeway: Duration::ZERO,
-            max_length: 0,
-        };
-        Jwt {
-            header: http::header::AUTHORIZATION,
-            source,
-            refresh,
-            fetch_timeout: Duration::from_secs(1),
-            rules: Arc::new(rules),
-            grants: Default::default(),
-        }
-    }
-
-    fn url(path: &str) -> KeySource {
-        let url = format!("http://127.0.0.1:1/{path}").parse().expect("a URL");
-        KeySource::Url { url, ca: None }
-    }
-
-    fn keyrings(folder: &Path) -> Keyrings {
-        Keyrings::new(Some(Store::open(folder).expect("a folder")), Arc::default())
-    }
-
-    #[test]
-    fn one_source_has_one_set_whatever_uses_it_and_a_refused_version_changes_nothing() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let keyrings = keyrings(folder.path());
-        let first = keyrings.ring_of(&jwt(url("a"), Duration::from_secs(1)), None);
-        let refresh = || {
-            let sources = keyrings.sources();
-            sources.in_use.values().next().map(|source| source.errand.load().refresh)
-        };
-        let again = keyrings.ring_of(&jwt(url("a"), Duration::from_secs(2)), None);
-        assert!(Arc::ptr_eq(&first, &again));
-        keyrings.forget_unused();
-        keyrings.commit();
-        assert_eq!(refresh(), Some(Duration::from_secs(1)), "the version was refused");
-        let _again = keyrings.ring_of(&jwt(url("a"), Duration::from_secs(2)), None);
-        keyrings.commit();
-        assert_eq!(refresh(), Some(Duration::from_secs(2)));
-        assert!(!Arc::ptr_eq(&first, &keyrings.ring_of(&jwt(url("b"), Duration::from_secs(1)), None)));
-    }
-
-    #[test]
-    fn what_was_fetched_is_there_at_the_next_start_and_old_files_go() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let jwt = jwt(url("a"), Duration::from_secs(1));
-        let before = keyrings(folder.path());
-        let ring = before.ring_of(&jwt, None);
-        let source = before.sources().in_use.values().next().cloned().expect("one");
-        assert_eq!(source.take_in(&ring, Bytes::from_static(SET.as_bytes()), &before.disk), 0);
-        source.save(before.store.as_ref().expect("a store")).expect("it is written");
-        for n in 0..70 {
-            fs::write(folder.path().join(format!("{PREFIX}old-{n}.json")), "{}").expect("it is written");
-        }
-        before.tidy(&[source]);
-        let files = fs::read_dir(folder.path()).expect("a folder").count();
-        assert_eq!(files, MAX_KEPT);
-        let after = keyrings(folder.path());
-        assert_eq!(after.ring_of(&jwt, None).held().map(|held| held.keys.len()), Some(1));
-        // Of a file that somebody broke nothing is believed.
-        fs::write(
-            folder.path().join(file(&before.sources().in_use.keys().next().cloned().expect("one"))),
-            "<",
-        )
-        .expect("so");
-        assert!(keyrings(folder.path()).ring_of(&jwt, None).held().is_none());
-    }
-
-    #[test]
-    fn a_file_is_read_again_and_keeps_its_last_good_content() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("keys.json");
-        fs::write(&path, SET).expect("it is written");
-        let keyrings = keyrings(folder.path());
-        let ring = keyrings.ring_of(&jwt(KeySource::File(path.clone()), Duration::from_secs(1)), None);
-        assert!(ring.held().is_some());
-        let source = keyrings.sources().in_use.values().next().cloned().expect("one");
-        fs::write(&path, "{\"keys\":").expect("it is written");
-        source.read();
-        assert!(ring.held().is_some());
-        assert_eq!(ring.told().failures, 1);
-        fs::remove_file(&path).expect("it is gone");
-        source.read();
-        assert_eq!((ring.told().failures, ring.held().map(|held| held.keys.len())), (2, Some(1)));
-    }
-}
+mod tests;

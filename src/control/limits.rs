@@ -10,6 +10,7 @@ use crate::admission::adaptive::{Bounds, Limiter, Move, TICK, Why};
 use crate::admission::settings::Mode;
 use crate::control::view::{AdaptiveView, MoveView};
 use crate::routing::table::{Table, Upstream};
+use crate::routing::trial::Tables;
 use crate::telemetry::events::{LimitAtFloor, LimitMoved};
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -66,20 +67,20 @@ impl Limits {
         now.chain(left.map(|(name, limit)| (name, *limit)))
     }
 
-    /// Looks at the boards of the active table, if it is time.
-    pub fn tick(&mut self, table: &Table, now: Instant) {
+    /// Looks at the boards of what serves, if it is time. What both versions have goes by the rules of the stable one.
+    pub fn tick(&mut self, tables: &Tables, now: Instant) {
         let elapsed = self.ticked.map(|ticked| now.saturating_duration_since(ticked));
         // Called ten times a second; a window may be a little short, never two looks in one.
         if elapsed.is_some_and(|elapsed| elapsed < TICK * 9 / 10) {
             return;
         }
         self.ticked = Some(now);
-        for upstream in table.upstreams.iter().filter(|it| it.gate.adaptive.mode != Mode::Off) {
+        for upstream in tables.upstreams().filter(|it| it.gate.adaptive.mode != Mode::Off) {
             let first = self.left.get(&upstream.name).copied();
             let limit = self.of.entry(upstream.name.clone()).or_insert_with(|| Limit::new(upstream, first));
             limit.tick(upstream, elapsed.unwrap_or(TICK), now);
         }
-        self.forget(table);
+        self.forget(&tables.stable);
     }
 
     /// Whether an upstream's requests are refused or wait because of its limit.
@@ -264,7 +265,7 @@ mod tests {
     use std::path::Path;
 
     /// One upstream with two backends, and its limit so set.
-    fn table(mode: &str) -> Table {
+    fn table(mode: &str) -> Arc<Table> {
         let text = format!(
             "[[upstreams]]\nname = \"u\"\nadaptive_limit = \"{mode}\"\n\
              backends = [{{ name = \"a\", address = \"127.0.0.1:1\" }}, {{ name = \"b\", address = \"127.0.0.1:2\" }}]\n\
@@ -275,18 +276,18 @@ mod tests {
             config::check(&text, Path::new("test.toml"), &ProcessEnvironment).plan.expect("it is valid");
         let (metrics, descriptors) = (Arc::new(Metrics::new(1)), Arc::new(Descriptors::with_budget(64)));
         let mut builder = Builder::new(1, metrics, Arc::new(Directory::default()), descriptors);
-        builder.build(&plan).expect("no file is needed")
+        Arc::new(builder.build(&plan, 1).expect("no file is needed"))
     }
 
     /// Lives through so many ticks in each of which somebody is in the limit's way and `failed` requests fail.
-    fn live(limits: &mut Limits, table: &Table, from: Instant, ticks: u32, failed: u32) -> Instant {
+    fn live(limits: &mut Limits, table: &Arc<Table>, from: Instant, ticks: u32, failed: u32) -> Instant {
         let board = &table.upstreams[0].shared.board;
         for tick in 1..=ticks {
             board.entered(CoreId(0), board.said(), 10);
             board.limited(CoreId(0));
             (0..failed).for_each(|_| board.failed(CoreId(0)));
             (0..30).for_each(|_| board.answered(CoreId(0), Duration::from_millis(20)));
-            limits.tick(table, from + TICK * tick);
+            limits.tick(&Tables::only(table.clone()), from + TICK * tick);
         }
         from + TICK * ticks
     }
@@ -300,7 +301,7 @@ mod tests {
         let table = table("enforce");
         let left = HashMap::from([("u".into(), 77), ("gone".into(), 5)]);
         let mut limits = Limits::new(left);
-        limits.tick(&table, Instant::now());
+        limits.tick(&Tables::only(table.clone()), Instant::now());
         assert_eq!((seen(&limits, &table).limit, table.upstreams[0].shared.board.said().limit()), (77, 77));
         let kept: HashMap<_, _> = limits.kept().map(|(name, limit)| (name.to_string(), limit)).collect();
         assert_eq!((kept["u"], kept["gone"], kept.len()), (77, 5, 2));

@@ -8,7 +8,9 @@ use crate::admission::{class_limit, stays_out};
 use crate::balancing::{Backend, Cluster, Group};
 use crate::control::Control;
 use crate::control::certificates::Owner;
+use crate::control::change::Conductor;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
+use crate::control::trial::TrialSight;
 use crate::control::view::{
     AuthView, BackendView, ClassView, GatewayView, ListenerView, RetriesView, UpstreamView, VersionView,
     WorkerView,
@@ -16,7 +18,8 @@ use crate::control::view::{
 use crate::listener::Listener;
 use crate::listener::limits::Refusal;
 use crate::request::Class;
-use crate::routing::table::{Table, Upstream};
+use crate::routing::table::Upstream;
+use crate::routing::trial::Tables;
 use crate::runtime::watchdog::Heartbeats;
 use crate::server::process::Process;
 use crate::telemetry::metrics::RetryOutcome;
@@ -30,6 +33,8 @@ use std::time::{Instant, SystemTime};
 pub struct Observatory {
     /// Configuration and tables.
     pub control: Arc<Control>,
+    /// Whoever conducts changes.
+    pub conductor: Arc<Conductor>,
     /// The process's own bounds.
     pub process: Arc<Process>,
     /// The cores.
@@ -47,14 +52,18 @@ pub struct Observatory {
 impl Observatory {
     /// The whole gateway.
     pub fn view(&self) -> GatewayView {
-        let table = self.control.live.load();
+        let tables = self.control.live.tables();
+        let table = &tables.stable;
         let workers = self.workers(table.highest_class());
         let stuck = workers.iter().any(|worker| worker.stuck);
         let draining = self.process.is_draining();
         let started = self.ready.load(Relaxed);
         let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
-        reasons.extend(self.control.steering().reasons(&table));
-        let auths = auths::auths(&table);
+        reasons.extend(self.conductor.reasons());
+        reasons.extend(self.control.steering().reasons(table));
+        let trial = self.control.trial();
+        reasons.extend(trial.as_ref().filter(|trial| trial.per_request).map(chosen_at_random));
+        let auths = auths::auths(&tables);
         reasons.extend(auths.iter().filter_map(AuthView::reason));
         let version = self.version();
         let now = self.epoch_nanos();
@@ -74,9 +83,10 @@ impl Observatory {
             max_buffered_bytes: table.max_buffered,
             workers,
             listeners: self.listeners(),
-            upstreams: upstreams(&table, self.control.steering().sight(&table), now),
+            upstreams: upstreams(&tables, self.control.steering().sight(tables.upstreams()), now),
             lookups: names::lookups(self.control.lookups()),
             auths,
+            rollout: self.conductor.view(None),
         };
         self.add_certificates(&mut view);
         view
@@ -122,7 +132,11 @@ impl Observatory {
         let stuck = workers.iter().filter(|worker| worker.stuck);
         reasons.extend(stuck.map(|worker| format!("core {} is stuck", worker.worker)));
         reasons.extend(workers.iter().filter_map(strain));
-        let degraded = state.degraded.as_ref().or(state.unkept.as_ref());
+        let unkept = self.control.books().trouble().map(|why| {
+            let directory = self.control.store().directory().display();
+            format!("the state directory {directory} does not have the active version, so a restart may not: {why}")
+        });
+        let degraded = state.degraded.as_ref().or(unkept.as_ref());
         reasons.extend(degraded.map(|why| format!("degraded: {why}")));
         let refused = state.refused.iter().filter(|why| state.degraded.as_ref() != Some(why));
         reasons.extend(refused.map(|why| format!("the last change was refused: {why}")));
@@ -171,8 +185,19 @@ impl Observatory {
     }
 }
 
-fn upstreams(table: &Table, sights: Vec<UpstreamSight>, now: u64) -> Vec<UpstreamView> {
-    table.upstreams.iter().zip(sights).map(|(upstream, sight)| upstream_view(upstream, sight, now)).collect()
+/// Those of the stable version, and those that only a candidate has.
+fn upstreams(tables: &Tables, sights: Vec<UpstreamSight>, now: u64) -> Vec<UpstreamView> {
+    tables.upstreams().zip(sights).map(|(upstream, sight)| upstream_view(upstream, sight, now)).collect()
+}
+
+/// That clients meet both versions in turn, and why.
+fn chosen_at_random(trial: &TrialSight) -> String {
+    format!(
+        "version {} is tried with {:.1} % of the requests, each chosen for itself: there were fewer than 100 clients in \
+         the last minute, or one of them is more than that share",
+        trial.number,
+        100.0 * trial.share.part()
+    )
 }
 
 /// That a core refuses classes, and why.

@@ -13,7 +13,7 @@ pub const MAX_REASON: usize = 500;
 /// Why a version is active.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// `boot`, `watch`, `signal` or `api`.
+    /// `boot`, `watch`, `signal`, `api` or `rollback`.
     pub cause: String,
     /// Who applied it, if somebody did.
     pub by: Option<String>,
@@ -34,6 +34,9 @@ impl Origin {
     pub fn told(&self) -> String {
         let by = self.by.as_deref().unwrap_or("somebody");
         let reason = self.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        if self.cause == Cause::Rollback.as_str() {
+            return format!("rolled back to by {by} at {}{reason}", self.since);
+        }
         format!("applied by {by} through the API at {}{reason}", self.since)
     }
 }

@@ -35,36 +35,44 @@ pub async fn follow_names(control: Arc<Control>) {
 }
 
 impl Control {
-    /// Replaces the table if names of it have other addresses. The version keeps its number and hash, for its text
+    /// Replaces the tables if names of them have other addresses. A version keeps its number and hash, for its text
     /// is the same. False while another change is under way.
-    fn readdress(&self) -> bool {
+    pub(super) fn readdress(&self) -> bool {
         let mut builder = match self.builder.try_lock() {
             Ok(builder) => builder,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
-        // Whoever replaces tables has the lock that we have.
-        let active = self.live.load();
-        if active.upstreams.iter().all(|upstream| upstream.cluster.is_current()) {
+        // Whoever builds tables has the lock that we have.
+        let plan = self.state().active.plan.clone();
+        let tried = self.tried();
+        let active = tried.as_ref().map_or_else(|| self.live.load(), |tried| tried.stable.clone());
+        let stable = builder.readdress(&plan, &active).unwrap_or_else(cannot).map(Arc::new);
+        // Before the candidate's, whose wishes are for later.
+        let renewed = builder.set_aside();
+        let candidate = tried.as_ref().and_then(|it| it.readdress(&mut builder).unwrap_or_else(cannot));
+        if stable.is_none() && candidate.is_none() {
             return true;
         }
-        let plan = self.state().active.plan.clone();
-        match builder.readdress(&plan, &active) {
-            Ok(Some(table)) => {
-                let table = Arc::new(table);
-                let before = self.steering.swap(table.clone());
-                drop(active);
-                tell(&before, &table);
-                // Requests on tables of before may last for days; the others are not waited for by anyone.
-                self.retire(before);
-                builder.settle(&plan);
-            }
-            Ok(None) => {}
-            // Nothing of it can fail that did not fail when the version became active.
-            Err(error) => tracing::error!(error, "the table cannot be built again"),
+        stable.iter().for_each(|after| tell(&active, after));
+        // Mostly both have the same names, which are told of once.
+        let both = tried.as_ref().zip(candidate.as_ref()).filter(|_| stable.is_none());
+        both.iter().for_each(|(before, after)| tell(&before.table, after));
+        // Requests on tables of before may last for days; the others are not waited for by anyone.
+        let is_stable = stable.is_some();
+        self.put(stable, tried.as_ref().map(|tried| (tried, candidate)));
+        if is_stable {
+            builder.take_up_addresses(renewed);
+            builder.settle(&plan);
         }
         true
     }
+}
+
+/// Nothing of it can fail that did not fail when the version became active.
+fn cannot<T>(error: String) -> Option<T> {
+    tracing::error!(error, "the table cannot be built again");
+    None
 }
 
 /// Says which names have other addresses, and which.

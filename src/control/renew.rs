@@ -7,7 +7,9 @@
 use crate::config::plan::Plan;
 use crate::control::Control;
 use crate::control::certificates::{Look, News, Owner, is_open_to_others};
-use crate::control::trust::TrustFound;
+use crate::control::sources::{self, Shelf};
+use crate::control::store::materials::Materials;
+use crate::control::trust::{TrustFound, look};
 use crate::listener::renew::Renewal;
 use crate::telemetry::events::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
 use crate::upstream::certificate::{epoch_seconds, rfc3339};
@@ -21,8 +23,41 @@ impl Control {
     /// Reads the files of all certificates; what is new and can be used is in use afterwards. The version keeps
     /// its number and hash, for its text is the same.
     pub fn renew(&self) {
+        if self.look_at_certificates() {
+            self.restock();
+        }
+    }
+
+    /// The active version's files as they are in use are what is kept of it. Of what is gone, what was kept before
+    /// stays.
+    fn restock(&self) {
+        let (plan, number, before) = {
+            let state = self.state();
+            (state.active.plan.clone(), state.number, state.materials.clone())
+        };
+        let files = Shelf::read(&plan).contents();
+        let mut next = before.with(Materials { files, ..Materials::default() });
+        let named = sources::named(&plan);
+        next.files.retain(|path, _| named.contains(path));
+        if next == *before {
+            return;
+        }
+        let next = Arc::new(next);
+        // Whoever has the builder changes what runs.
+        let _builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        if state.number == number && Arc::ptr_eq(&state.materials, &before) {
+            state.materials = next.clone();
+            drop(state);
+            self.books.change(|record| record.restock(number, next));
+        }
+    }
+
+    /// True if nothing is wrong with any of them.
+    fn look_at_certificates(&self) -> bool {
         let mut looks: Vec<Look> = self.listeners.renew().into_iter().map(Look::from).collect();
         looks.extend(self.renew_backends());
+        let whole = looks.iter().all(|look| look.renewed.is_ok());
         let now = epoch_seconds(SystemTime::now());
         let keys = keys(&self.state().active.plan);
         let open = keys.into_iter().filter(|key| mode(key).is_some_and(is_open_to_others)).collect();
@@ -34,34 +69,47 @@ impl Control {
         for key in open {
             KeyReadable { key: &key, mode: mode(&key).unwrap_or_default() }.emit();
         }
+        whole
     }
 
     /// Replaces the table if an upstream's files hold something new; the endpoints of the others stay.
     fn renew_backends(&self) -> Vec<Look> {
+        let in_use = self.builder.lock().unwrap_or_else(PoisonError::into_inner).trusts().in_use();
+        let aside = self.tried().map(|tried| tried.wishes().in_use()).unwrap_or_default();
+        // Without the lock: a file that hangs must not hold up a rollback.
+        let (found, aside) = (look(in_use), look(aside));
+        let new = |found: &TrustFound| Some((found.upstream.clone(), found.changed.as_ref().ok()?.clone()?));
+        let renewed: Vec<_> = found.iter().filter_map(new).collect();
+        let renewed_aside: Vec<_> = aside.iter().filter_map(new).collect();
         let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = builder.trusts().look();
-        let changed = found.iter().any(|found| matches!(found.changed, Ok(true)));
-        if changed {
-            let plan = self.state().active.plan.clone();
-            match builder.rebuild(&plan) {
-                Ok(table) => {
-                    let before = self.steering.swap(Arc::new(table));
-                    builder.recommit(&plan);
-                    self.state().retired.push(before);
-                }
-                // Nothing of it can fail that did not fail when the version became active.
-                Err(error) => tracing::error!(error, "the table cannot be built again"),
-            }
+        let (plan, number) = {
+            let state = self.state();
+            (state.active.plan.clone(), state.number)
+        };
+        let tried = self.tried();
+        // Nothing of it can fail that did not fail when the version became active.
+        let cannot = |error: String| tracing::error!(error, "the table cannot be built again");
+        if !renewed.is_empty()
+            && let Ok(table) = builder.rebuild(&plan, number, renewed).map_err(cannot)
+        {
+            self.put(Some(Arc::new(table)), tried.as_ref().map(|tried| (tried, None)));
+            builder.commit(&plan);
         }
-        let look = |TrustFound { upstream, client, changed }| {
+        if let Some(tried) = &tried
+            && !renewed_aside.is_empty()
+            && let Ok(table) = tried.renew(&mut builder, renewed_aside).map_err(cannot)
+        {
+            self.put(None, Some((tried, Some(table))));
+        }
+        let look_of = |TrustFound { upstream, client, changed }| {
             let used = builder.trusts().active(&upstream).unwrap_or(&client);
             Look {
                 certificates: used.certificate().cloned().into_iter().collect(),
                 owner: Owner::Upstream(upstream),
-                renewed: changed.map_err(|error| error.to_string()),
+                renewed: changed.map(|new| new.is_some()).map_err(|error| error.to_string()),
             }
         };
-        found.into_iter().map(look).collect()
+        found.into_iter().map(look_of).collect()
     }
 
     /// The folders in which a change of the configuration or of a certificate shows.

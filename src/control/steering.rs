@@ -9,10 +9,12 @@
 
 pub mod comeback;
 pub mod conflict;
+pub mod contradiction;
 mod crowd;
 pub mod forecast;
 pub mod keep;
 mod order;
+pub mod people;
 pub mod sight;
 pub mod ward;
 pub mod watchman;
@@ -22,13 +24,15 @@ pub use order::{RampOrder, Refusal};
 use crate::control::limits::Limits;
 use crate::control::ramp::lever::{Lever, Levers, Signature, Stuck, Target};
 use crate::routing::table::{Live, Table, Upstream};
+use crate::routing::trial::Tables;
 use crate::runtime::bells::Bells;
 use crate::runtime::clock::unix_ms;
 use crate::telemetry::events::{Comeback, RampChanged};
 use comeback::{Beside, Came, Comebacks};
 use crowd::Crowd;
 use forecast::Forecast;
-use order::{known, lever, sign, stuck};
+use order::{known_in, lever, sign, stuck};
+use people::People;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -62,6 +66,7 @@ struct State {
     levers: Levers,
     watchman: Watchman,
     crowd: Crowd,
+    people: People,
     comebacks: Comebacks,
     limits: Limits,
     /// Tables that serve or may still serve.
@@ -80,6 +85,7 @@ impl Steering {
             levers: kept.levers,
             watchman: Watchman::new(kept.learners),
             crowd: Crowd::default(),
+            people: People::default(),
             comebacks: Comebacks::new(kept.running),
             limits: Limits::new(kept.limits),
             tables: vec![Arc::downgrade(&live.load())],
@@ -187,26 +193,40 @@ impl Steering {
         if drain { self.change(&target, drained) } else { self.change_even_gone(&target, drained) }
     }
 
-    /// Makes `table` the active one; its ramps hold from its first request on.
-    pub fn swap(&self, table: Arc<Table>) -> Arc<Table> {
+    /// Makes `table` the active one, for everyone; its ramps hold from its first request on.
+    pub fn swap(&self, table: Arc<Table>) -> Arc<Tables> {
+        self.replace(Tables::only(table))
+    }
+
+    /// Makes these the tables that serve, in one step.
+    pub fn replace(&self, tables: Tables) -> Arc<Tables> {
         let mut state = self.state();
         state.tables.retain(|table| table.strong_count() > 0);
-        state.tables.push(Arc::downgrade(&table));
+        for table in tables.all() {
+            if !state.tables.iter().any(|known| Weak::as_ptr(known) == Arc::as_ptr(table)) {
+                state.tables.push(Arc::downgrade(table));
+            }
+        }
         state.level();
-        self.live.swap(table)
+        if let Some(trial) = &tables.trial {
+            state.people.begin(trial);
+        }
+        self.live.replace(tables)
     }
 
     /// Ten times a second: looks at what is in flight, learns, and takes the steps that are due.
     pub fn tick(&self, now: Instant) {
-        let table = self.live.load();
+        let tables = self.live.tables();
+        let table = &tables.stable;
         let mut state = self.state();
-        let State { levers, watchman, limits, crowd, comebacks, .. } = &mut *state;
-        limits.tick(&table, now);
-        watchman.look(&table, (levers, limits), now, unix_ms() / 1_000);
-        crowd.look(&table, now, unix_ms() / 86_400_000);
-        let judged = watchman.ward.look(&table, now);
+        let State { levers, watchman, limits, crowd, people, comebacks, .. } = &mut *state;
+        limits.tick(&tables, now);
+        watchman.look(table, (levers, limits), now, unix_ms() / 1_000);
+        crowd.look(table, now, unix_ms() / 86_400_000);
+        people.look(&self.live.keys, tables.trial.as_ref(), now);
+        let judged = watchman.ward.look(&tables, now);
         let steps = levers.advance(now);
-        let beside = Beside { table: &table, levers, watchman };
+        let beside = Beside { table, levers, watchman };
         let Came { events, changed } = comebacks.look(beside, now);
         let guarded: Vec<bool> = steps.iter().map(|step| comebacks.take_over(beside, step)).collect();
         if steps.is_empty() && !changed && !judged {
@@ -240,8 +260,8 @@ impl Steering {
     /// # Errors
     /// When the target is unknown.
     pub fn forecast(&self, target: &Target, percent: f64) -> Result<Forecast, Refusal> {
-        let table = self.live.load();
-        let upstream = known(&table, target)?;
+        let tables = self.live.tables();
+        let upstream = known_in(&tables, target)?;
         let state = self.state();
         let mut levers = state.levers.clone();
         let signature = Signature { by: String::new(), reason: String::new(), since_ms: 0 };
@@ -262,8 +282,8 @@ impl Steering {
         target: &Target,
         act: impl FnOnce(&mut State) -> Result<(), Refusal>,
     ) -> Result<Receipt, Refusal> {
-        let table = self.live.load();
-        let upstream = known(&table, target)?;
+        let tables = self.live.tables();
+        let upstream = known_in(&tables, target)?;
         let mut state = self.state();
         if state.levers.len() >= MAX_LEVERS && !state.levers.has(target) {
             return Err(Refusal::Conflict(format!("{MAX_LEVERS} levers are set; clear some first")));
@@ -281,8 +301,8 @@ impl Steering {
         target: &Target,
         act: impl FnOnce(&mut State) -> Result<(), Refusal>,
     ) -> Result<Receipt, Refusal> {
-        let table = self.live.load();
-        let upstream = known(&table, target);
+        let tables = self.live.tables();
+        let upstream = known_in(&tables, target);
         let mut state = self.state();
         if act(&mut state).is_err() {
             // Somebody who misspelt a name should hear that, not that it has no ramp.

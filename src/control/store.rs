@@ -1,40 +1,69 @@
-//! The last good version as a plain file, so that a boot needs neither a database nor the network
-//! (promise 7). Written whole: to a file beside it, synced, then renamed over it, so that a crash leaves the
-//! old one or the new one.
-#![expect(clippy::disallowed_methods, reason = "on the background thread, and at start")]
+//! The state directory: what a boot and a rollback need as plain files, so that neither needs a database or the network
+//! (promises 6 and 7). Every file is written whole: to a file beside it, synced, then renamed over it, so that a crash
+//! leaves the old one or the new one. Two processes never write the same directory.
+#![expect(clippy::disallowed_methods, reason = "on the threads that write the state directory, and at start")]
 
-use crate::config;
-use crate::control::origin::Kept;
+pub mod books;
+pub mod disk;
+pub mod ledger;
+mod lock;
+pub mod materials;
+pub mod record;
+
+use disk::Disk;
+use lock::Lock;
 use serde_json::json;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const LAST_GOOD: &str = "last-good.toml";
-const ORIGIN: &str = "origin.json";
+/// Bytes of a file at most: what is kept of a version, in base64.
+const MAX_FILE: u64 = 96 << 20;
 const ADDRESSES: &str = "addresses.json";
+/// For the owner of the process only.
+const PRIVATE: u32 = 0o600;
 
 /// A state directory.
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
+    lock: Arc<Lock>,
 }
 
 impl Store {
     /// Opens a state directory, making it if it is not there.
     ///
     /// # Errors
-    /// When it cannot be made. The gateway can run without, and then says that it is degraded.
+    /// When it cannot be made, or another process has it. The gateway can run without, and then says that it is
+    /// degraded; what cannot be written now is tried again.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
-        Ok(Store { directory: directory.to_owned() })
+        let store = Store::at(directory);
+        store.make().map(|()| store)
     }
 
     /// A state directory that may not be there; writes will say so.
     pub fn at(directory: &Path) -> Self {
-        Store { directory: directory.to_owned() }
+        Store { directory: directory.to_owned(), lock: Arc::new(Lock::of(directory)) }
+    }
+
+    /// Makes the directory if it is not there, and takes it for this process.
+    ///
+    /// # Errors
+    /// See [`Store::open`].
+    pub fn make(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.directory)?;
+        self.lock.take()
+    }
+
+    /// Takes it for this process, if it is there.
+    ///
+    /// # Errors
+    /// See [`Store::open`].
+    pub fn lock(&self) -> io::Result<()> {
+        self.lock.take()
     }
 
     /// Where it is.
@@ -42,47 +71,12 @@ impl Store {
         &self.directory
     }
 
-    /// Keeps the text of a version that became active, and where it came from. The text goes first: a crash
-    /// between leaves a text whose origin is not known, over the same file as before.
-    ///
-    /// # Errors
-    /// When the disk does not take it; the version is active all the same.
-    pub fn keep(&self, text: &str, kept: &Kept) -> io::Result<()> {
-        write_whole(&self.directory.join(LAST_GOOD), text.as_bytes())?;
-        self.remember(kept)
-    }
-
-    /// Keeps where the active version came from, and what it stands over.
-    ///
-    /// # Errors
-    /// When the disk does not take it.
-    pub fn remember(&self, kept: &Kept) -> io::Result<()> {
-        write_whole(&self.directory.join(ORIGIN), json!(kept).to_string().as_bytes())
-    }
-
-    /// Where the last version came from, if that is known.
-    pub fn origin(&self) -> Option<Kept> {
-        let path = self.directory.join(ORIGIN);
-        let read = config::read(&path).and_then(|text| Ok(serde_json::from_str(&text)?));
-        let told = |error: &io::Error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(%error, file = %path.display(), "cannot be read: what was applied over the file is not known");
-            }
-        };
-        read.inspect_err(told).ok()
-    }
-
     /// Keeps another file of the state whole: a crash leaves the old one or the new one.
     ///
     /// # Errors
     /// When the disk does not take it.
     pub fn keep_file(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        write_whole(&self.directory.join(name), content)
-    }
-
-    /// The last version that became active here, if any.
-    pub fn last_good(&self) -> Option<String> {
-        config::read(&self.directory.join(LAST_GOOD)).ok()
+        self.write(name, content, false)
     }
 
     /// Writes where the gateway can be reached, for tools and for ports that the system chose.
@@ -98,13 +92,15 @@ impl Store {
             listeners.iter().map(|(name, address)| (name.to_string(), json!(address.to_string()))).collect();
         let content =
             json!({ "admin": admin.to_string(), "listeners": listeners, "pid": std::process::id() });
-        write_whole(&self.directory.join(ADDRESSES), content.to_string().as_bytes())
+        self.write(ADDRESSES, content.to_string().as_bytes(), false)
     }
 
     /// Forgets the addresses of a process that is gone.
     pub fn forget_addresses(&self) {
-        // Not there is as good as removed.
-        let _ = fs::remove_file(self.directory.join(ADDRESSES));
+        // Not there is as good as removed; and another process's addresses are not ours to forget.
+        if self.lock.take().is_ok() {
+            let _ = fs::remove_file(self.directory.join(ADDRESSES));
+        }
     }
 
     /// Leaves word beside the configuration where the state is, so that a file that cannot be read any more
@@ -120,7 +116,7 @@ impl Store {
         if fs::read_to_string(&pointer).is_ok_and(|known| known == content) {
             return Ok(());
         }
-        write_whole(&pointer, content.as_bytes())
+        write_whole(&pointer, content.as_bytes(), 0o666)
     }
 
     /// Follows the word that [`Store::leave_pointer`] left.
@@ -134,9 +130,56 @@ fn pointer(file: &Path) -> PathBuf {
     file.with_file_name(format!(".{name}.state"))
 }
 
-fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+impl Disk for Store {
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        File::open(self.directory.join(name))?.take(MAX_FILE + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > MAX_FILE {
+            return Err(io::Error::other(format!("{name} is larger than anything that is kept")));
+        }
+        Ok(content)
+    }
+
+    fn list(&self, folder: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.directory.join(folder)) else { return Vec::new() };
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    }
+
+    fn write(&self, name: &str, content: &[u8], private: bool) -> io::Result<()> {
+        self.lock.take()?;
+        let path = self.directory.join(name);
+        if let Some(folder) = path.parent().filter(|folder| *folder != self.directory) {
+            let mode = if private { 0o700 } else { 0o777 };
+            fs::DirBuilder::new().recursive(true).mode(mode).create(folder)?;
+        }
+        write_whole(&path, content, if private { PRIVATE } else { 0o666 })
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.lock.take()?;
+        match fs::remove_file(self.directory.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn set_aside(&self, name: &str) {
+        let path = self.directory.join(name);
+        if self.lock.take().is_ok() {
+            // What cannot be moved is written over; it was of no use.
+            let _ = fs::rename(&path, path.with_extension("broken"));
+        }
+    }
+}
+
+/// `mode` is what the process's mask leaves of it.
+fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let beside = path.with_extension("new");
-    let mut file = File::create(&beside)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+    if mode == PRIVATE {
+        // One that a crash left may have been made otherwise.
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(PRIVATE))?;
+    }
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
@@ -148,23 +191,20 @@ fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::origin::Origin;
-
-    fn kept(text: &str) -> Kept {
-        let origin =
-            Origin { cause: "api".into(), by: Some("ops".into()), reason: None, since: "now".into() };
-        Kept::of(text, &origin, Some(blake3::hash(b"the file")))
-    }
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn what_was_kept_is_found_again_also_through_the_pointer() {
         let home = tempfile::tempdir().expect("a directory");
         let store = Store::open(&home.path().join("state")).expect("made");
-        assert_eq!(store.last_good(), None);
-        store.keep("one", &kept("one")).expect("kept");
-        store.keep("two", &kept("two")).expect("kept");
-        assert_eq!(store.last_good().as_deref(), Some("two"));
-        assert_eq!(store.origin(), Some(kept("two")));
+        store.write("good/1.toml", b"one", false).expect("kept");
+        store.write("good/1.toml", b"two", false).expect("kept");
+        assert_eq!(
+            (store.read("good/1.toml").ok(), store.list("good")),
+            (Some(b"two".to_vec()), vec!["1.toml".into()])
+        );
+        store.remove("good/1.toml").expect("removed");
+        store.remove("good/1.toml").expect("not there");
         let file = home.path().join("gateway.toml");
         assert_eq!(Store::pointed_to_by(&file), None);
         store.leave_pointer(&file).expect("left");
@@ -172,10 +212,30 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_gone_is_an_error_and_no_panic() {
+    fn secrets_are_for_the_owner_only() {
+        let home = tempfile::tempdir().expect("a directory");
+        let store = Store::open(home.path()).expect("made");
+        fs::create_dir(home.path().join("secrets")).expect("made");
+        fs::write(home.path().join("secrets/1.new"), "left by a crash").expect("written");
+        fs::remove_dir_all(home.path().join("secrets")).expect("removed");
+        store.write("secrets/1.json", b"hunter2", true).expect("kept");
+        let mode =
+            |name: &str| fs::metadata(home.path().join(name)).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode("secrets"), mode("secrets/1.json")), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_or_another_process_s_is_an_error_and_no_panic() {
         let store = Store::at(Path::new("/nonexistent/tidegate"));
-        assert!(store.keep("x", &kept("x")).is_err());
-        assert_eq!(store.origin(), None);
-        assert_eq!(store.last_good(), None);
+        assert!(
+            store.keep_file("x", b"x").is_err() && store.read("x").is_err() && store.list("x").is_empty()
+        );
+        let home = tempfile::tempdir().expect("a directory");
+        let _first = Store::open(home.path()).expect("free");
+        let second = Store::open(home.path()).expect_err("taken");
+        assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
+        let second = Store::at(home.path());
+        assert!(second.keep_file("x", b"x").is_err());
+        second.forget_addresses();
     }
 }

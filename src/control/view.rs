@@ -11,6 +11,7 @@ pub use backends::{BackendView, LookupView, LookupsView, ReferenceView};
 pub use levers::{LeverView, ThenView};
 pub use upstreams::{AdaptiveView, ClassView, CohortView, MoveView, RetriesView, UpstreamView};
 
+use crate::control::change::view::RolloutView;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -59,12 +60,15 @@ pub struct GatewayView {
     /// Who may pass.
     #[serde(default)]
     pub auths: Vec<AuthView>,
+    /// The change under way, and what is left of the last one.
+    #[serde(default)]
+    pub rollout: RolloutView,
 }
 
 /// The active version.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct VersionView {
-    /// Counts from 1 in a process.
+    /// Counts from 1 in a state directory.
     pub number: u64,
     /// Blake3 of the text, hex.
     pub hash: String,

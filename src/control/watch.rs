@@ -3,7 +3,8 @@
 //! lost. Whether it is a change is decided by content, not here.
 
 use crate::control::apply::Job;
-use crate::control::{Cause, Control, Outcome};
+use crate::control::change::Conductor;
+use crate::control::{Cause, Outcome};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -22,10 +23,11 @@ const TIDY: Duration = Duration::from_secs(1);
 /// Watches the files for as long as the process lives, does what is ordered through the admin side, and tells what
 /// came of each look and each order. Runs on the background thread, where files may block.
 pub async fn watch(
-    control: Arc<Control>,
+    conductor: Arc<Conductor>,
     (mut wishes, mut orders): (mpsc::Receiver<()>, mpsc::Receiver<Job>),
     told: impl Fn(Cause, Outcome),
 ) {
+    let control = conductor.control().clone();
     // One place is enough: an event only says "look".
     let (sender, mut events) = mpsc::channel(1);
     let mut eyes = Eyes::open(sender);
@@ -45,7 +47,7 @@ pub async fn watch(
         let cause = tokio::select! {
             Some(()) = wishes.recv() => Cause::Signal,
             Some(job) = orders.recv() => {
-                control.fulfil(job, |outcome| told(Cause::Api, outcome));
+                conductor.fulfil(job, |outcome| told(Cause::Api, outcome));
                 eyes.turn_to(control.folders());
                 continue;
             }
@@ -54,7 +56,16 @@ pub async fn watch(
                 due.get_or_insert_with(|| Instant::now() + GATHER);
                 continue;
             }
+            () = control.nudged() => {
+                // A version came back, by a thread that waits for no disk: what may wait for one is done here.
+                told(Cause::Rollback, Outcome::Applied);
+                control.renew();
+                eyes.turn_to(control.folders());
+                continue;
+            }
             () = gathered => Cause::Watch,
+            // The file may have waited for its turn.
+            () = conductor.freed() => Cause::Watch,
             _ = looks.tick() => Cause::Watch,
             _ = tidies.tick() => {
                 control.tidy();
@@ -62,7 +73,7 @@ pub async fn watch(
             }
         };
         due = due.filter(|due| *due > Instant::now());
-        told(cause, control.reread(cause));
+        told(cause, conductor.reread(cause));
         control.renew();
         control.keep_again();
         eyes.turn_to(control.folders());

@@ -3,7 +3,8 @@
 //!
 //! Waiting for a judgement holds the process's permit and the auth's own bound, and nothing of the route's upstream.
 //! A service that judges is asked through the gate of its own upstream, within a deadline that counts from the
-//! wish to ask. What was decided is kept, shared by all cores, for as long as auth and upstream stay as they are.
+//! wish to ask. What was decided is kept, shared by all cores, for as long as auth and upstream stay as they are; where
+//! a version that is fully active only asks somebody else, it may stand in while that one does not answer.
 //! No credential is kept or logged here.
 
 pub mod api_key;
@@ -23,13 +24,14 @@ use crate::filters::auth::ask::Question;
 use crate::filters::auth::breaker::Breaker;
 use crate::filters::auth::decisions::{Decisions, Found, Told};
 use crate::filters::auth::jwt::ring::Ring;
-use crate::filters::auth::settings::{Kind, OnError, Settings};
+use crate::filters::auth::settings::{CacheSettings, Kind, OnError, Settings};
 use crate::filters::auth::verdict::{Judgement, Outcome, Passed, Undecided};
 use crate::request::{Deadline, Holder};
 use crate::runtime::clock::Clock;
 use crate::telemetry::cells::CoreId;
 use crate::telemetry::metrics::AuthMetrics;
 use crate::upstream::exchange::Exchanges;
+use arc_swap::ArcSwapOption;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -72,6 +74,22 @@ pub struct Known {
     pub decisions: Option<Arc<Decisions>>,
     /// Whether the service answers at all.
     pub breaker: Breaker,
+    /// What the version before had learned, where only whom it asks differs: its last decision about somebody may
+    /// stand in until there is one of this version, and is never fresh here.
+    before: ArcSwapOption<Known>,
+}
+
+impl Known {
+    /// Nothing yet.
+    pub fn new(decisions: Option<Arc<Decisions>>) -> Self {
+        Known { decisions, breaker: Breaker::default(), before: ArcSwapOption::empty() }
+    }
+
+    /// This is the active version's now, in place of `before`, whose own predecessor is forgotten.
+    pub fn follows(&self, before: &Arc<Known>) {
+        before.before.store(None);
+        self.before.store(Some(before.clone()));
+    }
 }
 
 /// What a core lends to whoever asks.
@@ -139,10 +157,15 @@ impl Asking<'_> {
         if let Some(kept) = decisions.fresh(&key, now) {
             return (Judgement::kept(kept), false);
         }
+        // As of now: while this one waits, its version may be replaced and lose what it took over.
+        let before = self.auth.known.before.load_full();
         let judgement = match self.together(decisions, key).await {
             Ok(decision) => Judgement::of(decision),
             Err(why) => {
-                let stale = decisions.stale(&key, Instant::now());
+                let now = Instant::now();
+                let before = before.or_else(|| self.auth.known.before.load_full());
+                let stale = decisions.stale(&key, now);
+                let stale = stale.or_else(|| self.decided_before(before.as_deref()?, cache, now));
                 self.without(why, stale)
             }
         };
@@ -180,11 +203,43 @@ impl Asking<'_> {
                     if !self.concerns_one_client(&outcome) {
                         lead.settle(&outcome, keep, Instant::now());
                     }
+                    if outcome.is_ok() {
+                        self.forget_before();
+                    }
                     return outcome;
                 }
             }
         }
         self.ask().await.0
+    }
+
+    /// The last decision of the version before, if the rule lets one stand in.
+    fn decided_before(&self, before: &Known, cache: &CacheSettings, now: Instant) -> Option<Arc<Passed>> {
+        if self.auth.settings.on_error != OnError::Stale {
+            return None;
+        }
+        let decisions = before.decisions.as_ref()?;
+        decisions.stale(&self.key_before(decisions, cache)?, now)
+    }
+
+    /// There is a decision of this version: whatever it says, an older one stands in no more.
+    fn forget_before(&self) {
+        let before = self.auth.known.before.load();
+        let decisions = before.as_ref().and_then(|before| before.decisions.as_ref());
+        if let (Some(decisions), Some(cache)) = (decisions, &self.auth.settings.cache)
+            && let Some(key) = self.key_before(decisions, cache)
+        {
+            decisions.forget(&key);
+        }
+    }
+
+    /// The same question as it is told from others there.
+    fn key_before(&self, decisions: &Decisions, cache: &CacheSettings) -> Option<decisions::Key> {
+        match &self.auth.settings.kind {
+            Kind::External(external) => Some(ask::key(decisions.secret(), external, cache, self.question)),
+            // They ask nobody whose address could differ.
+            Kind::Jwt(_) | Kind::ApiKey(_) => None,
+        }
     }
 
     /// A client that gave itself too little time, or leaves too much behind, says nothing about the service: those

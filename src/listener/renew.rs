@@ -7,7 +7,7 @@
 use crate::listener::settings::Settings;
 use crate::listener::tls::TlsDoor;
 use crate::listener::{BindError, Listener, Listeners};
-use crate::upstream::pem::TlsError;
+use crate::upstream::pem::{Files, TlsError};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -26,7 +26,7 @@ pub struct Renewal {
 pub(super) type Shown = Vec<(Arc<Settings>, Option<Arc<TlsDoor>>)>;
 
 /// How the door for settings is found.
-pub(super) type DoorFor = fn(&Settings, &Shown) -> Result<Option<Arc<TlsDoor>>, BindError>;
+pub(super) type DoorFor = fn(&dyn Files, &Settings, &Shown) -> Result<Option<Arc<TlsDoor>>, BindError>;
 
 impl Listeners {
     /// Reads the files of every TLS listener that accepts, and shows what is new and can be used. Blocks on
@@ -66,13 +66,17 @@ impl Listeners {
 /// The door for `settings`, if clients speak TLS there: the one that is shown if the files are the same ones
 /// ([`Listeners::renew`] reads them), else a new one. `shown` is empty at the start; then even an expired
 /// certificate is taken, because it serves more clients than none.
-pub(super) fn door_for(settings: &Settings, shown: &Shown) -> Result<Option<Arc<TlsDoor>>, BindError> {
+pub(super) fn door_for(
+    content: &dyn Files,
+    settings: &Settings,
+    shown: &Shown,
+) -> Result<Option<Arc<TlsDoor>>, BindError> {
     let Some(files) = &settings.tls else { return Ok(None) };
     let same = shown.iter().find(|(s, _)| s.name == settings.name && s.tls.as_ref() == Some(files));
     if let Some((_, Some(door))) = same {
         return Ok(Some(Arc::clone(door)));
     }
-    let door = TlsDoor::open(files).and_then(|door| match shown.is_empty() {
+    let door = TlsDoor::open_from(content, files).and_then(|door| match shown.is_empty() {
         true => Ok(door),
         false => door.check(SystemTime::now()).map(|()| door),
     });
@@ -80,9 +84,14 @@ pub(super) fn door_for(settings: &Settings, shown: &Shown) -> Result<Option<Arc<
         .map_err(|source| BindError::Tls { name: Arc::clone(&settings.name), source })
 }
 
-/// The same, with a closed door where the files cannot be used.
-pub(super) fn door_or_closed(settings: &Settings, shown: &Shown) -> Result<Option<Arc<TlsDoor>>, BindError> {
-    door_for(settings, shown).or_else(|_| {
+/// The same, with a closed door where the files cannot be used, and with an expired certificate rather than none.
+pub(super) fn door_or_closed(
+    content: &dyn Files,
+    settings: &Settings,
+    shown: &Shown,
+) -> Result<Option<Arc<TlsDoor>>, BindError> {
+    let expired = |_| door_for(content, settings, &Vec::new());
+    door_for(content, settings, shown).or_else(expired).or_else(|_| {
         let closed = TlsDoor::closed();
         closed
             .map(|door| Some(Arc::new(door)))

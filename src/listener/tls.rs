@@ -6,7 +6,7 @@
 
 use crate::listener::settings::TlsSettings;
 use crate::upstream::certificate::CertificateFacts;
-use crate::upstream::pem::{PemFile, TlsError, certified_key, provider};
+use crate::upstream::pem::{Files as PemFiles, OnDisk, PemFile, TlsError, certified_key, provider};
 use hashbrown::HashMap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
@@ -35,7 +35,15 @@ impl TlsDoor {
     /// # Errors
     /// Names the file that is at fault.
     pub fn open(settings: &TlsSettings) -> Result<Self, TlsError> {
-        Self::made_of(&Files::read(settings)?)
+        Self::open_from(&OnDisk, settings)
+    }
+
+    /// The same with the content of the files from elsewhere.
+    ///
+    /// # Errors
+    /// See [`TlsDoor::open`].
+    pub fn open_from(files: &dyn PemFiles, settings: &TlsSettings) -> Result<Self, TlsError> {
+        Self::made_of(&Files::read(files, settings)?)
     }
 
     /// Reads the files of `settings` again: a new door if their content is not that of `self`, which must have
@@ -44,7 +52,7 @@ impl TlsDoor {
     /// # Errors
     /// Names the file that is at fault, or that has expired.
     pub fn renewed(&self, settings: &TlsSettings) -> Result<Option<Self>, TlsError> {
-        let files = Files::read(settings)?;
+        let files = Files::read(&OnDisk, settings)?;
         if files.identity == self.identity {
             return Ok(None);
         }
@@ -126,16 +134,16 @@ struct Files {
 }
 
 impl Files {
-    fn read(settings: &TlsSettings) -> Result<Self, TlsError> {
+    fn read(files: &dyn PemFiles, settings: &TlsSettings) -> Result<Self, TlsError> {
         let mut identity = blake3::Hasher::new();
         let mut pairs = Vec::with_capacity(settings.certificates.len());
         for pair in &settings.certificates {
-            let chain = PemFile::read(&pair.certificate, &mut identity)?;
-            pairs.push((chain, PemFile::read(&pair.key, &mut identity)?));
+            let chain = PemFile::read_from(files, &pair.certificate, &mut identity)?;
+            pairs.push((chain, PemFile::read_from(files, &pair.key, &mut identity)?));
         }
         let client_ca = match &settings.client_ca {
             // Marks that what follows is an authority, not one more certificate.
-            Some(path) => Some(PemFile::read(path, identity.update(b"client_ca"))?),
+            Some(path) => Some(PemFile::read_from(files, path, identity.update(b"client_ca"))?),
             None => None,
         };
         Ok(Files { pairs, client_ca, identity: identity.finalize() })

@@ -36,6 +36,8 @@ pub struct RouteSettings {
     pub filters: FilterSettings,
     /// Who says whether its requests may pass: a place among the auths of the plan.
     pub auth: Option<usize>,
+    /// What it, its auth or its upstream is made of is gone, and nothing is kept of it: it refuses everything.
+    pub missing_secret: bool,
 }
 
 impl RouteSettings {

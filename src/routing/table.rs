@@ -3,13 +3,18 @@
 //! A table is never edited. A change is a new table, swapped in by one store; a request keeps the table that
 //! it began with (promise 4). Counters and connections inside it may be shared with the table before.
 
-use crate::admission;
+use crate::admission::cohorts::Keys;
+use crate::admission::{self, UpstreamPart};
 use crate::balancing::Cluster;
 use crate::filters::auth::Auth;
 use crate::filters::forwarded::TrustedProxies;
+use crate::permit::Part;
 use crate::request::Class;
+use crate::request::cohort::Fact;
 use crate::routing::matcher::Matcher;
 use crate::routing::settings::{Action, RouteSettings};
+use crate::routing::trial::Tables;
+use crate::routing::trial::caps::GuestParts;
 use crate::telemetry::metrics::{RouteMetrics, UpstreamMetrics};
 use crate::telemetry::settings::AccessLogSettings;
 use arc_swap::ArcSwap;
@@ -46,6 +51,10 @@ pub struct Table {
     pub trusted_proxies: TrustedProxies,
     /// What access lines hold.
     pub access_log: AccessLogSettings,
+    /// What tells clients apart where a share of them is served otherwise.
+    pub cohort: Fact,
+    /// What it may hold while it is tried beside the stable version.
+    pub guest: Option<GuestParts>,
 }
 
 impl Table {
@@ -66,6 +75,8 @@ pub struct Route {
     pub counts: Arc<admission::RouteCounts>,
     /// Where it counts.
     pub metrics: Arc<RouteMetrics>,
+    /// What a candidate may hold of it, beside the stable version.
+    pub part: Option<Part>,
 }
 
 /// One upstream of a table.
@@ -85,36 +96,51 @@ pub struct Upstream {
     pub cluster: Arc<Cluster>,
     /// Where it counts.
     pub metrics: Arc<UpstreamMetrics>,
+    /// What a candidate may hold of it, beside the stable version.
+    pub part: Option<UpstreamPart>,
 }
 
-/// The active table.
+/// What serves: the active table, and perhaps a candidate beside it.
 #[derive(Debug)]
 pub struct Live {
-    table: ArcSwap<Table>,
+    tables: ArcSwap<Tables>,
     epoch: AtomicU64,
+    /// The clients of the last moments, by bucket of their key.
+    pub keys: Keys,
 }
 
 impl Live {
     /// Starts with `table`.
     pub fn new(table: Arc<Table>) -> Self {
-        Live { table: ArcSwap::new(table), epoch: AtomicU64::new(1) }
+        let tables = ArcSwap::from_pointee(Tables::only(table));
+        Live { tables, epoch: AtomicU64::new(1), keys: Keys::default() }
     }
 
-    /// Makes `table` the one that new requests take. Returns the one before.
-    pub fn swap(&self, table: Arc<Table>) -> Arc<Table> {
-        let before = self.table.swap(table);
+    /// Makes these the ones that new requests take, in one step. Returns those before.
+    pub fn replace(&self, tables: Tables) -> Arc<Tables> {
+        let before = self.tables.swap(Arc::new(tables));
         self.epoch.fetch_add(1, Ordering::Release);
         before
     }
 
-    /// Grows with every swap: a core looks at this number for each request, and at the table only when the
+    /// Makes `table` the one that all new requests take; a trial ends with it. Returns those before.
+    pub fn swap(&self, table: Arc<Table>) -> Arc<Tables> {
+        self.replace(Tables::only(table))
+    }
+
+    /// Grows with every swap: a core looks at this number for each request, and at the tables only when the
     /// number has changed.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// The active table.
+    /// What serves.
+    pub fn tables(&self) -> Arc<Tables> {
+        self.tables.load_full()
+    }
+
+    /// The stable table.
     pub fn load(&self) -> Arc<Table> {
-        self.table.load_full()
+        self.tables.load().stable.clone()
     }
 }

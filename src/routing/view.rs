@@ -8,9 +8,13 @@ use crate::admission::{CoreState, Gate, RouteGate};
 use crate::balancing::CoreCluster;
 use crate::filters::auth::Auth;
 use crate::filters::auth::settings::Kind;
+use crate::permit::Part;
 use crate::request::Class;
+use crate::request::cohort::{Fact, Key};
 use crate::routing::settings::Action;
 use crate::routing::table::{Route, Table, Upstream};
+use crate::routing::trial::tallies::{Fate, Scores, Tallies};
+use crate::routing::trial::{Side, Tables, Trial};
 use crate::runtime::bells::Bells;
 use crate::runtime::clock::Clock;
 use crate::telemetry::cells::CoreId;
@@ -20,6 +24,7 @@ use crate::upstream::pool::Pool;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A table as one core sees it.
 #[derive(Debug)]
@@ -34,6 +39,43 @@ pub struct View {
     own: Vec<Rc<Gate>>,
     /// The same for each auth that asks an upstream.
     auth_gates: Vec<Option<Rc<RouteGate>>>,
+    /// Where its requests count, while two versions are compared.
+    scores: Option<Scores>,
+}
+
+/// The tables that serve, as one core sees them.
+#[derive(Debug)]
+pub struct Views {
+    stable: Rc<View>,
+    trial: Option<(Trial, Rc<View>)>,
+    /// Where requests count, while versions are compared or watched.
+    pub tallies: Option<Arc<Tallies>>,
+}
+
+impl Views {
+    /// What serves everyone whom no candidate serves.
+    pub fn stable(&self) -> &Rc<View> {
+        &self.stable
+    }
+
+    /// The trial, and the candidate's view.
+    pub fn trial(&self) -> Option<&(Trial, Rc<View>)> {
+        self.trial.as_ref()
+    }
+
+    /// The version for a client's request, once and for all.
+    #[inline]
+    pub fn choose(&self, key: Key, core: CoreId) -> &Rc<View> {
+        match &self.trial {
+            Some((trial, candidate)) if trial.side(key, core) == Side::Candidate => candidate,
+            _ => &self.stable,
+        }
+    }
+
+    /// What tells clients apart.
+    pub fn fact(&self) -> &Fact {
+        self.trial.as_ref().map_or(&self.stable.table.cohort, |(trial, _)| &trial.fact)
+    }
 }
 
 /// A route's way through its upstream's gate.
@@ -96,6 +138,24 @@ impl Chosen {
         }
     }
 
+    /// Counts what became of a request of it, while two versions are compared.
+    pub fn count(&self, core: CoreId, fate: impl FnOnce() -> Fate) {
+        if let Some(scores) = &self.view.scores {
+            scores.count(core, self.index, fate());
+        }
+    }
+
+    /// Two versions are compared.
+    pub fn is_compared(&self) -> bool {
+        self.view.scores.is_some()
+    }
+
+    /// The side of a request that has been in flight for this long, if that is too long.
+    pub fn overdue(&self, age: Duration) -> Option<Side> {
+        let scores = self.view.scores.as_ref()?;
+        scores.is_overdue(self.index, age).then(|| scores.side())
+    }
+
     /// The highest class that is in use beside it.
     pub fn highest(&self) -> Class {
         self.view.highest
@@ -111,7 +171,7 @@ impl Chosen {
 fn ways(route: &Route, (gate, cap): (&Rc<Gate>, u32), auth: Option<&Auth>) -> Ways {
     let settings = &route.settings;
     let way = |class| {
-        let (name, counts) = (settings.name.clone(), route.counts.clone());
+        let (name, counts) = (settings.name.clone(), (route.counts.clone(), route.part.clone()));
         RouteGate::new(name, gate.clone(), counts, settings.bound_of(cap), class)
     };
     let rules = auth.and_then(|auth| auth.settings.grants()).into_iter().flat_map(|grants| &grants.classes);
@@ -121,12 +181,12 @@ fn ways(route: &Route, (gate, cap): (&Rc<Gate>, u32), auth: Option<&Auth>) -> Wa
 
 /// The way of an auth through the gate of the upstream that it asks. Whoever waits for it holds a client's request,
 /// so it is shed last.
-fn auth_gate(auth: &Auth, gates: &[Rc<Gate>]) -> Option<Rc<RouteGate>> {
+fn auth_gate(auth: &Auth, gates: &[Rc<Gate>], part: Option<Part>) -> Option<Rc<RouteGate>> {
     let Kind::External(external) = &auth.settings.kind else { return None };
     let gate = gates.get(auth.upstream?)?.clone();
     // No route can have this name.
     let name = format!("auth:{}", auth.settings.name).into();
-    let counts = auth.counts.clone();
+    let counts = (auth.counts.clone(), part);
     Some(RouteGate::new(name, gate, counts, external.max_in_flight, Class::Critical))
 }
 
@@ -139,29 +199,72 @@ pub struct Furniture {
     janitor: Rc<Janitor>,
     states: HashMap<Arc<str>, Rc<CoreState>>,
     pools: HashMap<*const Endpoint, Rc<Pool>>,
-    /// The view before, as long as somebody looks at it.
-    last: Weak<View>,
+    /// The views before, as long as somebody looks at them: the stable one, and the candidate's.
+    last: [Weak<View>; 2],
+}
+
+/// What the views that are being arranged have in common.
+#[derive(Default)]
+struct Common {
+    states: HashMap<Arc<str>, Rc<CoreState>>,
+    pools: HashMap<*const Endpoint, Rc<Pool>>,
 }
 
 impl Furniture {
     /// An empty room.
     pub fn new(core: CoreId, clock: Rc<Clock>, bells: Arc<Bells>, janitor: Rc<Janitor>) -> Self {
         let (states, pools) = (HashMap::new(), HashMap::new());
-        Furniture { core, clock, bells, janitor, states, pools, last: Weak::new() }
+        Furniture { core, clock, bells, janitor, states, pools, last: Default::default() }
     }
 
-    /// Builds the core's view of `table`, keeping what it has in common with the one before; what is gone is
-    /// retired: requests in it finish, nothing is kept for later.
-    pub fn arrange(&mut self, table: Arc<Table>) -> Rc<View> {
-        let mut states = HashMap::with_capacity(table.upstreams.len());
-        let mut pools = HashMap::new();
+    /// Builds the core's views of `tables`, keeping what they have in common with those before and with each other:
+    /// lines by name, connections by identity. What is gone is retired: requests in it finish, nothing is kept for later.
+    pub fn arrange(&mut self, tables: &Tables) -> Rc<Views> {
+        let mut common = Common::default();
+        let scores = |table: &Table, side| {
+            let names = table.routes.iter().map(|route| &route.settings.name);
+            tables.scored(side).map(|(tallies, side)| Scores::new(tallies, side, names))
+        };
+        let (own, other) = (&tables.stable, tables.candidate());
+        let stable = self.view(own, (Side::Stable, scores(own, Side::Stable)), &mut common);
+        let candidate = other
+            .map(|table| self.view(table, (Side::Candidate, scores(table, Side::Candidate)), &mut common));
+        let trial = tables.trial.clone().zip(candidate);
+        let tallies = tables.scored(Side::Stable).map(|(tallies, _)| tallies.clone());
+        let Common { mut states, pools } = common;
+        // Whoever still waits at an upstream that is gone must hear the bell to the end; and what is kept there
+        // for nobody is still to be seen.
+        let gone =
+            std::mem::take(&mut self.states).into_iter().filter(|(name, _)| !states.contains_key(name));
+        let waiting: Vec<_> = gone.filter(|(_, state)| state.has_waiters() || state.has_zombies()).collect();
+        states.extend(waiting);
+        self.states = states;
+        for (endpoint, pool) in std::mem::replace(&mut self.pools, pools) {
+            if !self.pools.contains_key(&endpoint) {
+                pool.retire();
+            }
+        }
+        let candidate = trial.as_ref().map(|(_, view)| Rc::downgrade(view));
+        self.last = [Rc::downgrade(&stable), candidate.unwrap_or_default()];
+        Rc::new(Views { stable, trial, tallies })
+    }
+
+    fn view(
+        &self,
+        table: &Arc<Table>,
+        (side, scores): (Side, Option<Scores>),
+        common: &mut Common,
+    ) -> Rc<View> {
         // Another table of the same version: only names of some upstreams have other addresses. A request may hold its
         // view for hours, so views share what they have in common.
-        let last = self.last.upgrade().filter(|last| Arc::ptr_eq(&last.table.routes, &table.routes));
+        let last = self.last[side as usize].upgrade();
+        let last = last.filter(|last| Arc::ptr_eq(&last.table.routes, &table.routes));
         let same = |index: usize, upstream: &Upstream| {
             let before = last.as_ref().filter(|last| {
                 let before = last.table.upstreams.get(index);
-                before.is_some_and(|before| Arc::ptr_eq(&before.cluster, &upstream.cluster))
+                before.is_some_and(|before| {
+                    Arc::ptr_eq(&before.cluster, &upstream.cluster) && before.gate == upstream.gate
+                })
             });
             before.map(|last| last.own[index].clone())
         };
@@ -169,7 +272,7 @@ impl Furniture {
             .upstreams
             .iter()
             .enumerate()
-            .map(|(index, upstream)| self.gate(upstream, same(index, upstream), &mut states, &mut pools))
+            .map(|(index, upstream)| self.gate(upstream, same(index, upstream), common))
             .collect();
         let routes = table.routes.iter().enumerate().map(|(place, route)| match route.settings.action {
             Action::Upstream(index) if same(index, &table.upstreams[index]).is_some() => {
@@ -183,44 +286,27 @@ impl Furniture {
             _ => None,
         });
         let gates = routes.collect();
-        let auth_gates = table.auths.iter().map(|auth| auth_gate(auth, &own)).collect();
-        // Whoever still waits at an upstream that is gone must hear the bell to the end; and what is kept there
-        // for nobody is still to be seen.
-        let gone =
-            std::mem::take(&mut self.states).into_iter().filter(|(name, _)| !states.contains_key(name));
-        let waiting: Vec<_> = gone.filter(|(_, state)| state.has_waiters() || state.has_zombies()).collect();
-        states.extend(waiting);
-        self.states = states;
-        for (endpoint, pool) in std::mem::replace(&mut self.pools, pools) {
-            if !self.pools.contains_key(&endpoint) {
-                pool.retire();
-            }
-        }
-        let view = Rc::new(View { highest: table.highest_class(), table, gates, own, auth_gates });
-        self.last = Rc::downgrade(&view);
-        view
+        let part = |index: usize| table.guest.as_ref()?.auths.get(index)?.clone();
+        let auths = table.auths.iter().enumerate();
+        let auth_gates = auths.map(|(index, auth)| auth_gate(auth, &own, part(index))).collect();
+        let highest = table.highest_class();
+        Rc::new(View { highest, table: table.clone(), gates, own, auth_gates, scores })
     }
 
-    fn gate(
-        &self,
-        upstream: &Upstream,
-        same: Option<Rc<Gate>>,
-        states: &mut HashMap<Arc<str>, Rc<CoreState>>,
-        pools: &mut HashMap<*const Endpoint, Rc<Pool>>,
-    ) -> Rc<Gate> {
-        let state = self
-            .states
-            .get(&upstream.name)
+    fn gate(&self, upstream: &Upstream, same: Option<Rc<Gate>>, common: &mut Common) -> Rc<Gate> {
+        let state = common.states.get(&upstream.name).or_else(|| self.states.get(&upstream.name));
+        let state = state
             .cloned()
             .unwrap_or_else(|| CoreState::new(upstream.shared.clone(), self.bells.clone(), self.core));
-        states.insert(upstream.name.clone(), state.clone());
+        common.states.insert(upstream.name.clone(), state.clone());
         let backends = upstream.cluster.backends.iter();
-        let own = backends.map(|backend| self.pool(&backend.endpoint, pools)).collect();
+        let own = backends.map(|backend| self.pool(&backend.endpoint, &mut common.pools)).collect();
         if let Some(same) = same {
             return same;
         }
         let cluster = CoreCluster::new(upstream.cluster.clone(), own, self.clock.clone(), self.core);
-        Gate::new(upstream.gate.clone(), upstream.highest, state, cluster, upstream.metrics.clone())
+        let counts = (upstream.metrics.clone(), upstream.part.clone());
+        Gate::new(upstream.gate.clone(), upstream.highest, state, cluster, counts)
     }
 
     /// The pool of an endpoint. Endpoints are carried over by identity, so their address names them as long

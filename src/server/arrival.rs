@@ -145,6 +145,18 @@ fn check_size(parts: &Parts, limits: &MessageLimits) -> Result<(), Reject> {
     Ok(())
 }
 
+/// What the route is made of is there.
+///
+/// # Errors
+/// 503 `missing_secret`.
+pub fn check_secret(client: &Client, chosen: &Chosen) -> Result<(), Reject> {
+    if chosen.route().settings.missing_secret {
+        let detail = "the gateway lacks a secret that this route is made of";
+        return Err(shed(client, chosen, Reason::MissingSecret, detail));
+    }
+    Ok(())
+}
+
 /// Nothing new is let in while the bytes that the process buffers have used up their budget.
 ///
 /// # Errors
@@ -210,7 +222,9 @@ fn miss(miss: Miss) -> Reject {
 /// # Errors
 /// `process_limit` when there are too many.
 pub fn enter_stream(client: &Client, chosen: &Chosen) -> Result<ProcessPermit, Reject> {
-    let permit = client.station.shared.process.enter_stream(chosen.table().max_streams);
+    let table = chosen.table();
+    let part = table.guest.as_ref().map(|guest| &guest.streams);
+    let permit = client.station.shared.process.enter_stream(table.max_streams, part);
     permit.ok_or_else(|| {
         shed(client, chosen, Reason::ProcessLimit, "the gateway holds as many streams as it may")
     })

@@ -16,6 +16,7 @@ use crate::server::client::Client;
 use crate::server::ledger::Entry;
 use crate::server::own;
 use crate::server::record::Record;
+use crate::telemetry::metrics::AuthResult;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -29,7 +30,7 @@ pub async fn pass(
     client: &Client,
     chosen: &Chosen,
     (parts, path): (&Parts, &str),
-    record: &Record,
+    record: &mut Record,
     deadline: Deadline,
 ) -> Result<Option<Arc<Passed>>, Reject> {
     let Some((auth, gate)) = chosen.auth() else { return Ok(None) };
@@ -53,6 +54,7 @@ pub async fn pass(
     // Boxed: all requests would carry the room that only these need.
     let judgement = Box::pin(auth::judge(auth, gate, &question, &lent, deadline)).await;
     record.entry.iter().for_each(Entry::waits);
+    record.unsure = matches!(judgement.result, AuthResult::Stale | AuthResult::AllowedOnError);
     judgement.passed.map(Some).map_err(|reject| counted(client, chosen, reject))
 }
 

@@ -3,6 +3,7 @@
 
 use crate::admission::samples::{Awaited, Head};
 use crate::admission::{Granted, RouteGate};
+use crate::balancing::verdict::Verdict;
 use crate::balancing::{self, Seated, Sent};
 use crate::filters::auth::verdict::Passed;
 use crate::filters::fields::Fields;
@@ -237,6 +238,7 @@ pub async fn send(
         gate.answered(head, &progress);
     }
     record.relayed();
+    record.broke = matches!(Verdict::of(&sent.response), Verdict::Failed(_));
     if sent.retries > 0 {
         record.backend = Some(sent.backend().settings.name.clone());
     }

@@ -6,7 +6,11 @@
 
 use crate::admission::CoreState;
 use crate::request::{Class, Holder};
+use crate::routing::trial;
+use crate::routing::trial::tallies::Fate;
 use crate::routing::view::Chosen;
+use crate::telemetry::cells::CoreId;
+use crate::telemetry::tally::Failure;
 use crate::upstream::progress::{Progress, Stage};
 use slab::Slab;
 use std::cell::RefCell;
@@ -118,6 +122,8 @@ struct Row {
     chosen: Option<Chosen>,
     progress: Option<Rc<Progress>>,
     side: Side,
+    /// In flight for too long, and counted as failed for that.
+    overdue: bool,
 }
 
 /// What the client was told.
@@ -145,9 +151,24 @@ pub struct Entry {
 impl Ledger {
     /// Somebody is here from now on.
     pub fn enter(self: &Rc<Self>, holder: Holder) -> Entry {
-        let row = Row { holder, chosen: None, progress: None, side: Side::Unanswered };
+        let row = Row { holder, chosen: None, progress: None, side: Side::Unanswered, overdue: false };
         let key = self.0.borrow_mut().insert(row);
         Entry { ledger: self.clone(), key }
+    }
+
+    /// Counts whoever has been in flight for too long as failed, each once, while two versions are compared. How many
+    /// there are now: of the stable version, and of the candidate.
+    pub fn mark_overdue(&self, core: CoreId, now: Instant) -> [u32; 2] {
+        let mut overdue = [0; 2];
+        for (_, row) in self.0.borrow_mut().iter_mut() {
+            let Some(side) = row.is_late(now) else { continue };
+            overdue[side as usize] += 1;
+            if !std::mem::replace(&mut row.overdue, true) {
+                let failed = || Fate::Failed(Failure::Overdue);
+                row.chosen.iter().for_each(|chosen| chosen.count(core, failed));
+            }
+        }
+        overdue
     }
 
     /// Everybody who is here, as the rows say.
@@ -180,6 +201,17 @@ impl Census {
 }
 
 impl Row {
+    /// The version that lets it wait for too long for the head of its answer, if one does. Whoever has not sent all of
+    /// its request lets itself wait.
+    fn is_late(&self, now: Instant) -> Option<trial::Side> {
+        if !matches!(self.side, Side::Judged | Side::Unanswered) {
+            return None;
+        }
+        let late = self.chosen.as_ref()?.overdue(now.saturating_duration_since(self.holder.since))?;
+        let waits_for_client = self.progress.as_ref().is_some_and(|progress| progress.waits_for_body());
+        (!waits_for_client).then_some(late)
+    }
+
     fn holding(&self) -> Holding {
         let chosen = self.chosen.as_ref();
         let settings = chosen.map(|chosen| &chosen.route().settings);
@@ -248,6 +280,11 @@ impl Entry {
     /// It is a tunnel.
     pub fn tunnels(&self) {
         self.write(|row| row.side = Side::Tunnel);
+    }
+
+    /// It was counted as failed, for being in flight for too long.
+    pub fn is_overdue(&self) -> bool {
+        self.ledger.0.borrow().get(self.key).is_some_and(|row| row.overdue)
     }
 
     fn write(&self, change: impl FnOnce(&mut Row)) {

@@ -7,7 +7,7 @@ use crate::filters::fields::Fields;
 use crate::filters::{deadline, forwarded};
 use crate::reject::{Reason, Reject};
 use crate::request::Deadline;
-use crate::routing::view::{Chosen, View};
+use crate::routing::view::{Chosen, Views};
 use crate::server::arrival::{self, Arrival};
 use crate::server::client::Client;
 use crate::server::ledger::Entry;
@@ -53,11 +53,11 @@ pub async fn handle(
 ) -> Result<Response<EdgeBody>, Infallible> {
     let (parts, body) = request.into_parts();
     let mut body = Some(body);
-    let view = client.station.view();
-    let record = Record::begin(&client, &parts, view.table.number, &view.table.access_log.headers);
+    let views = client.station.views();
+    let record = Record::begin(&client, &parts, &views.stable().table);
     let asked = Asked::of(&parts);
     let mut pending = Pending::new(record);
-    let walked = caught(pin!(walk(&client, &view, (parts, asked.fields), &mut body, &mut pending))).await;
+    let walked = caught(pin!(walk(&client, &views, (parts, asked.fields), &mut body, &mut pending))).await;
     let outcome = walked.unwrap_or_else(|| {
         client.station.shared.metrics.process().panicked(client.station.core);
         Err(Reject::new(Reason::Internal, "the gateway failed on this request"))
@@ -102,16 +102,20 @@ impl Asked {
 
 async fn walk(
     client: &Rc<Client>,
-    view: &Rc<View>,
+    views: &Views,
     (mut parts, fields): (Parts, Fields),
     body: &mut Option<Incoming>,
     pending: &mut Pending,
 ) -> Result<Outcome, Reject> {
     let record = pending.record().ok_or_else(|| Reject::new(Reason::Internal, "no record"))?;
+    // Who the client is decides which version serves it, so that is the stable version's to say.
+    arrival::identify(client, &mut parts, record, &views.stable().table.trusted_proxies);
+    let view = client.station.choose(views, record.client_ip, &parts.headers);
     let table = &view.table;
-    // The permit comes first, so that whatever follows is bounded; its refusal waits for the route's name.
-    record.permit = client.station.shared.process.enter(table.max_in_flight);
-    arrival::identify(client, &mut parts, record, &table.trusted_proxies);
+    record.version = table.number;
+    // The permit comes before all that costs something; its refusal waits for the route's name.
+    let part = table.guest.as_ref().map(|guest| &guest.requests);
+    record.permit = client.station.shared.process.enter(table.max_in_flight, part);
     record.sign_in();
 
     let arrival = Arrival::read(client, &parts.uri, &parts, fields)?;
@@ -122,6 +126,7 @@ async fn walk(
     record.entry.iter().for_each(|entry| entry.chose(&chosen));
     arrival::check_memory(client, &chosen)?;
     arrival::check_cpu(client, &chosen)?;
+    arrival::check_secret(client, &chosen)?;
     let settings = &chosen.route().settings;
     if let Some(gate) = chosen.gate() {
         gate.choose(record.client_ip, &parts.headers)?;
@@ -129,6 +134,7 @@ async fn walk(
     let (times, trusted) = ((record.started, settings.timeout), &table.trusted_proxies);
     let is_trusted = || trusted.trusts(client.peer.ip());
     let (deadline, onward) = deadline::read(times, &mut parts.headers, fields, is_trusted)?;
+    record.hurried = deadline.by_client;
     let path = arrival.into_path();
     let passed = auth::pass(client, &chosen, (&parts, &path), record, deadline).await?;
     record.passed.clone_from(&passed);

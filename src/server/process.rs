@@ -1,7 +1,7 @@
 //! What the whole process holds, over all cores: requests, streams, and whether it is on its way out.
 
 use crate::memory::Memory;
-use crate::permit::{Counted, Counter, Permit};
+use crate::permit::{Counted, Counter, Part, Permit};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -37,7 +37,12 @@ impl Goodbyes {
 }
 
 /// One request or one stream in the process.
-pub type ProcessPermit = Permit<InProcess>;
+#[derive(Debug)]
+pub struct ProcessPermit {
+    _one: Permit<InProcess>,
+    /// Of a candidate's part of the process.
+    _part: Option<Permit<Arc<Counter>>>,
+}
 
 /// Owner of a process permit.
 #[derive(Clone, Debug)]
@@ -57,15 +62,26 @@ impl Counted for InProcess {
     }
 }
 
+impl ProcessPermit {
+    #[inline]
+    fn try_new(one: InProcess, max: u32, part: Option<&Part>) -> Option<Self> {
+        let _part = match part {
+            Some(part) => Some(part.enter()?),
+            None => None,
+        };
+        Some(ProcessPermit { _one: Permit::try_new(one, max)?, _part })
+    }
+}
+
 impl Process {
-    /// Takes a request in, if fewer than `max` are.
-    pub fn enter(self: &Arc<Self>, max: u32) -> Option<ProcessPermit> {
-        Permit::try_new(InProcess::Request(self.clone()), max)
+    /// Takes a request in, if fewer than `max` are, and if it is a candidate's, if its part is not full.
+    pub fn enter(self: &Arc<Self>, max: u32, part: Option<&Part>) -> Option<ProcessPermit> {
+        ProcessPermit::try_new(InProcess::Request(self.clone()), max, part)
     }
 
-    /// Takes a stream in, if fewer than `max` are.
-    pub fn enter_stream(self: &Arc<Self>, max: u32) -> Option<ProcessPermit> {
-        Permit::try_new(InProcess::Stream(self.clone()), max)
+    /// The same for a stream.
+    pub fn enter_stream(self: &Arc<Self>, max: u32, part: Option<&Part>) -> Option<ProcessPermit> {
+        ProcessPermit::try_new(InProcess::Stream(self.clone()), max, part)
     }
 
     /// From now on every answer asks its client to leave.

@@ -4,9 +4,12 @@
 //! It travels with the answer's body, then waits until the client's connection has flushed it: only then has
 //! the client the last byte, and only then is the process permit free (`design.md`, "Admission").
 
+mod fate;
+
 use crate::filters::auth::verdict::Passed;
 use crate::reject::Reason;
 use crate::request::{Class, Holder};
+use crate::routing::table::Table;
 use crate::routing::view::Chosen;
 use crate::runtime::clock::unix_ms;
 use crate::server::client::Client;
@@ -56,7 +59,17 @@ pub struct Record {
     pub upstream: Option<Duration>,
     /// Second tries.
     pub retries: u32,
-    version: u64,
+    /// The version that serves it.
+    pub version: u64,
+    /// Its auth let it pass without being sure.
+    pub unsure: bool,
+    /// The client gave it less time than its route does.
+    pub hurried: bool,
+    /// The head of the backend's answer says that it failed, in whatever protocol.
+    pub broke: bool,
+    /// Where two versions are compared, when the head of its answer was there, and whether it was counted.
+    head: Option<Duration>,
+    counted: bool,
     status: u16,
     source: Source,
     reason: Option<Reason>,
@@ -78,9 +91,10 @@ struct Lines {
 }
 
 impl Record {
-    /// A request's head is complete.
-    pub fn begin(client: &Rc<Client>, parts: &Parts, version: u64, logged: &[HeaderName]) -> Self {
+    /// A request's head is complete. What is logged is the stable version's to say.
+    pub fn begin(client: &Rc<Client>, parts: &Parts, stable: &Table) -> Self {
         client.enter();
+        let logged = &stable.access_log.headers;
         let log = client.station.log.is_on().then(|| Box::new(Lines::of(parts, logged)));
         Record {
             client: client.clone(),
@@ -96,7 +110,12 @@ impl Record {
             queued: Duration::ZERO,
             upstream: None,
             retries: 0,
-            version,
+            version: stable.number,
+            unsure: false,
+            hurried: false,
+            broke: false,
+            head: None,
+            counted: false,
             status: 0,
             source: Source::Gateway,
             reason: None,
@@ -138,6 +157,7 @@ impl Record {
     pub fn answering(&mut self, status: u16) {
         self.status = status;
         self.answered = true;
+        fate::answering(self);
         self.entry.iter().for_each(Entry::answers);
         self.client.answering();
     }
@@ -190,6 +210,7 @@ impl Record {
         if !self.answered {
             self.status = 499;
         }
+        fate::ended(&mut self, end);
         let route = self.chosen.as_ref().map_or(&station.unrouted, |chosen| &chosen.route().metrics);
         route.finished(station.core, self.status, self.source, ns);
         if let Some(log) = &self.log {

@@ -2,9 +2,11 @@
 //! the little that cores share.
 
 use crate::admission::Granted;
+use crate::admission::cohorts::CoreKeys;
 use crate::memory::CoreMemory;
 use crate::routing::table::Live;
-use crate::routing::view::{Furniture, View};
+use crate::routing::trial::tallies::tell_overdue;
+use crate::routing::view::{Furniture, View, Views};
 use crate::runtime::bells::Bells;
 use crate::runtime::clock::Clock;
 use crate::server::client::Client;
@@ -17,8 +19,10 @@ use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics, UpstreamMetrics};
 use crate::upstream::exchange::Exchanges;
 use crate::upstream::janitor::Janitor;
 use crate::upstream::outbox::Outbox;
+use http::HeaderMap;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,7 +71,9 @@ pub struct Station {
     /// What is sent at the end of a turn.
     pub outbox: Rc<Outbox>,
     furniture: RefCell<Furniture>,
-    view: RefCell<Rc<View>>,
+    views: RefCell<Rc<Views>>,
+    /// Whose requests came since the last tick.
+    keys: CoreKeys,
     epoch: Cell<u64>,
 }
 
@@ -79,9 +85,9 @@ impl Station {
         let janitor = Janitor::new(clock.clone(), outbox.clone());
         let mut furniture = Furniture::new(core, clock.clone(), shared.bells.clone(), janitor.clone());
         let epoch = Cell::new(shared.live.epoch());
-        let view = furniture.arrange(shared.live.load());
-        let memory = CoreMemory::new(shared.process.memory.clone(), view.table.max_buffered);
-        let view = RefCell::new(view);
+        let views = furniture.arrange(&shared.live.tables());
+        let memory = CoreMemory::new(shared.process.memory.clone(), views.stable().table.max_buffered);
+        let views = RefCell::new(views);
         let unrouted = shared.metrics.route(NONE);
         Rc::new(Station {
             core,
@@ -97,22 +103,30 @@ impl Station {
             janitor,
             outbox,
             furniture: RefCell::new(furniture),
-            view,
+            views,
+            keys: CoreKeys::default(),
             epoch,
             shared,
         })
     }
 
-    /// The active table as this core sees it. One atomic load, unless it changed.
-    pub fn view(&self) -> Rc<View> {
+    /// The tables as this core sees them. One atomic load, unless they changed.
+    pub fn views(&self) -> Rc<Views> {
         let epoch = self.shared.live.epoch();
         if epoch != self.epoch.get() {
             self.epoch.set(epoch);
-            let view = self.furniture.borrow_mut().arrange(self.shared.live.load());
-            self.memory.set_limit(view.table.max_buffered);
-            *self.view.borrow_mut() = view;
+            let views = self.furniture.borrow_mut().arrange(&self.shared.live.tables());
+            self.memory.set_limit(views.stable().table.max_buffered);
+            *self.views.borrow_mut() = views;
         }
-        self.view.borrow().clone()
+        self.views.borrow().clone()
+    }
+
+    /// The version that serves a request of this client: fixed once, from raw facts.
+    pub fn choose<'a>(&self, views: &'a Views, client: IpAddr, headers: &HeaderMap) -> &'a Rc<View> {
+        let key = views.fact().key(client, headers);
+        self.keys.saw(key);
+        views.choose(key, self.core)
     }
 
     /// Looks after parked connections until the core ends.
@@ -132,7 +146,12 @@ impl Station {
     pub fn tick(&self) {
         let now = self.clock.tick();
         // An idle core must not keep an old version alive.
-        drop(self.view());
+        let views = self.views();
+        if let Some(tallies) = &views.tallies {
+            tell_overdue(tallies, self.core, self.ledger.mark_overdue(self.core, now));
+        }
+        drop(views);
+        self.keys.hand_on(&self.shared.live.keys);
         self.exchanges.sweep(now);
         self.sweep_clients(now);
         self.memory.settle();

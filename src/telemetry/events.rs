@@ -4,23 +4,31 @@
 //! Rooms say what happened; how it looks, and how often it may be said, is decided here. Counting is done by
 //! the metrics, so that a line left out loses nothing.
 
+mod audits;
 mod auths;
 mod certificates;
 mod ejections;
 mod keys;
 mod limits;
 mod names;
+mod probes;
 mod ramps;
+mod rollouts;
+mod rollbacks;
 mod sheds;
 pub mod stream;
 
+pub use audits::{AuditRecorded, AuditUnavailable};
 pub use auths::AuthSilence;
 pub use certificates::{CertificateExpires, CertificateRefused, CertificateRenewed, KeyReadable};
 pub use ejections::{BackendJudged, ChecksDoubted};
 pub use keys::KeysFetched;
 pub use limits::{LimitAtFloor, LimitMoved};
 pub use names::AddressesChanged;
+pub use probes::TextProbed;
 pub use ramps::{CohortChosen, Comeback, RampChanged, RampConflict};
+pub use rollbacks::VersionRolledBack;
+pub use rollouts::{GlassBroken, RolloutEnded, RolloutStep};
 pub use sheds::{ClassesClosed, ShedNotices};
 
 use std::net::SocketAddr;

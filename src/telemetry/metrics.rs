@@ -13,9 +13,9 @@ pub mod process;
 use crate::request::Class;
 pub use auths::{AuthMetrics, AuthResult};
 pub use handles::{
-    BackendMetrics, CheckOutcome, RetryOutcome, RouteMetrics, Shared, Source, UpstreamMetrics,
+    BackendMetrics, CheckOutcome, RetryOutcome, RouteCounted, RouteMetrics, Shared, Source, UpstreamMetrics,
 };
-pub use process::{ApplyOutcome, ProcessMetrics};
+pub use process::{ApplyOutcome, ProbeOutcome, ProcessMetrics, RollbackCause};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -86,6 +86,11 @@ impl Metrics {
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
         let mut tables = self.tables();
         named(&mut tables.routes, name, |name| RouteMetrics::new(name, self.cores))
+    }
+
+    /// The counters of every route, by name; not of what matched none.
+    pub fn routes(&self) -> Vec<Arc<RouteMetrics>> {
+        self.tables().routes.values().filter(|route| &*route.name != NONE).cloned().collect()
     }
 
     /// The counters of an upstream; `-` for what was shed before its upstream was known.

@@ -3,6 +3,8 @@
 //! A tally only grows. Whoever judges keeps an earlier one and looks at the difference ([`Tally::since`]), so that
 //! counting knows nothing of stages or looks.
 
+use crate::telemetry::cells::Counter;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 /// How a request failed, for the guard of a rollout (`design.md`, "Guard").
@@ -81,6 +83,12 @@ impl Tally {
         self.failed[failure as usize] += 1;
     }
 
+    /// So many requests that a backend answered well after about `latency`; for what was counted more coarsely.
+    pub fn succeeded_about(&mut self, latency: Duration, many: u64) {
+        self.requests += many;
+        self.latency[bucket(latency)] += many;
+    }
+
     /// Failures of all kinds.
     pub fn failures(&self) -> u64 {
         self.failed.iter().sum()
@@ -120,6 +128,51 @@ impl Tally {
         let latency = rest.latency.iter_mut().zip(before.latency.iter());
         latency.for_each(|(own, less)| *own = own.saturating_sub(*less));
         rest
+    }
+}
+
+/// A tally that one core writes and anybody reads: a plain load and store for each count, as in
+/// [`crate::telemetry::cells`].
+#[derive(Debug)]
+pub struct TallyCells {
+    requests: Counter,
+    failed: [Counter; Failure::ALL.len()],
+    latency: [AtomicU32; BUCKETS],
+}
+
+impl Default for TallyCells {
+    fn default() -> Self {
+        let latency = std::array::from_fn(|_| AtomicU32::new(0));
+        TallyCells { requests: Counter::default(), failed: Default::default(), latency }
+    }
+}
+
+impl TallyCells {
+    /// See [`Tally::succeeded`]; only from the core that owns the cells, so for each of these.
+    pub fn succeeded(&self, latency: Duration) {
+        self.requests.add(1);
+        let cell = &self.latency[bucket(latency)];
+        cell.store(cell.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// See [`Tally::passed`].
+    pub fn passed(&self) {
+        self.requests.add(1);
+    }
+
+    /// See [`Tally::failed`].
+    pub fn failed(&self, failure: Failure) {
+        self.requests.add(1);
+        self.failed[failure as usize].add(1);
+    }
+
+    /// What was counted so far. A request that is being counted may be half there; none is counted twice.
+    pub fn read(&self) -> Tally {
+        let mut tally = Tally { requests: self.requests.get(), ..Tally::default() };
+        tally.failed.iter_mut().zip(&self.failed).for_each(|(sum, cell)| *sum = cell.get());
+        let latency = tally.latency.iter_mut().zip(&self.latency);
+        latency.for_each(|(sum, cell)| *sum = u64::from(cell.load(Relaxed)));
+        tally
     }
 }
 

@@ -10,6 +10,7 @@
 
 pub mod directory;
 mod history;
+pub mod inquiry;
 mod keeper;
 mod resolver;
 

@@ -48,6 +48,25 @@ pub enum TlsError {
     Setup(String),
 }
 
+/// Where the content of files comes from: from the disk, or from what was read of it before.
+pub trait Files: Send + Sync {
+    /// The content of a file.
+    ///
+    /// # Errors
+    /// What the system says, or that it is no regular file, or too large.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+}
+
+/// The file system, now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OnDisk;
+
+impl Files for OnDisk {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        read_bounded(path)
+    }
+}
+
 /// A file's content, hashed into the identity of what is made from it.
 pub struct PemFile {
     path: PathBuf,
@@ -60,8 +79,20 @@ impl PemFile {
     /// # Errors
     /// When it cannot be read.
     pub fn read(path: &Path, identity: &mut blake3::Hasher) -> Result<Self, TlsError> {
+        PemFile::read_from(&OnDisk, path, identity)
+    }
+
+    /// The same with content from elsewhere.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_from(
+        files: &dyn Files,
+        path: &Path,
+        identity: &mut blake3::Hasher,
+    ) -> Result<Self, TlsError> {
         let path = path.to_path_buf();
-        match read_bounded(&path) {
+        match files.read(&path) {
             Ok(content) => {
                 // The length first, so that two files cannot be mistaken for one.
                 identity.update(&(content.len() as u64).to_le_bytes()).update(&content);

@@ -5,7 +5,7 @@
 //! is never used again.
 
 use crate::upstream::certificate::CertificateFacts;
-use crate::upstream::pem::{PemFile, TlsError, certified_key, provider};
+use crate::upstream::pem::{Files as PemFiles, OnDisk, PemFile, TlsError, certified_key, provider};
 use crate::upstream::settings::{Protocol, TlsSettings};
 use rustls::client::{ResolvesClientCert, Resumption, WantsClientCert};
 use rustls::sign::SingleCertAndKey;
@@ -35,10 +35,10 @@ struct Files {
 }
 
 impl Files {
-    fn read(settings: &TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
+    fn read(files: &dyn PemFiles, settings: &TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
         let mut identity = blake3::Hasher::new();
         let ca = match &settings.ca {
-            Some(path) => Some(PemFile::read(path, identity.update(b"ca"))?),
+            Some(path) => Some(PemFile::read_from(files, path, identity.update(b"ca"))?),
             None => {
                 identity.update(b"system");
                 None
@@ -46,8 +46,8 @@ impl Files {
         };
         let client = match &settings.client {
             Some((certificate, key)) => {
-                let chain = PemFile::read(certificate, identity.update(b"client"))?;
-                Some((chain, PemFile::read(key, &mut identity)?))
+                let chain = PemFile::read_from(files, certificate, identity.update(b"client"))?;
+                Some((chain, PemFile::read_from(files, key, &mut identity)?))
             }
             None => None,
         };
@@ -62,7 +62,19 @@ impl TlsClient {
     /// # Errors
     /// Names the file that is at fault.
     pub fn open(settings: &TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
-        Self::made_of(Files::read(settings, protocol)?, settings, protocol)
+        Self::open_from(&OnDisk, settings, protocol)
+    }
+
+    /// The same with the content of the files from elsewhere.
+    ///
+    /// # Errors
+    /// See [`TlsClient::open`].
+    pub fn open_from(
+        files: &dyn PemFiles,
+        settings: &TlsSettings,
+        protocol: Protocol,
+    ) -> Result<Self, TlsError> {
+        Self::made_of(Files::read(files, settings, protocol)?, settings, protocol)
     }
 
     /// Reads the files of `settings` again: a new client if their content is not that of `self`, which must
@@ -71,7 +83,7 @@ impl TlsClient {
     /// # Errors
     /// Names the file that is at fault, or that has expired.
     pub fn renewed(&self, settings: &TlsSettings, protocol: Protocol) -> Result<Option<Self>, TlsError> {
-        let files = Files::read(settings, protocol)?;
+        let files = Files::read(&OnDisk, settings, protocol)?;
         if files.identity == self.identity {
             return Ok(None);
         }
@@ -122,6 +134,11 @@ impl TlsClient {
             identity: files.identity,
             certificate,
         })
+    }
+
+    /// It trusts nobody: see [`TlsClient::closed`].
+    pub fn is_closed(&self) -> bool {
+        self.identity == closed()
     }
 
     /// Whether the client certificate, if there is one, may be taken into use at `now`.

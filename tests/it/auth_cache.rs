@@ -155,6 +155,53 @@ fn decisions_live_on_across_a_change_unless_the_auth_or_its_upstream_differs() {
 }
 
 #[test]
+fn whoever_is_known_outlasts_a_wrong_address_of_the_service() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
+    let wrong = Origin::start(Behaviour::AcceptsAndNeverAnswers);
+    let stale = format!("{}\non_error = \"stale\"", keeps(""));
+    let config = |judge: &Origin, auth: &str| guarded(&backend, judge, auth, "");
+    let gateway = Gateway::start(&config(&judge, &stale));
+    assert_eq!(get_as(&gateway, "ada", "/guarded").status(), 200);
+    gateway.change(&config(&wrong, &stale));
+    for _ in 0..10 {
+        let answer = get_as(&gateway, "ada", "/guarded");
+        assert_eq!((answer.status(), header_seen(&answer.json(), "x-user")), (200, Some("ada")));
+        assert!([503, 504].contains(&get_as(&gateway, "bob", "/guarded").status()));
+    }
+    assert_eq!((results(&gateway, "stale"), results(&gateway, "cached")), (10.0, 0.0), "never fresh");
+    // What the new service says is believed, and nothing older stands in for it afterwards.
+    wrong.switch(Behaviour::Says(
+        "HTTP/1.1 403 Forbidden\r\ncache-control: no-store\r\ncontent-length: 0\r\n\r\n",
+    ));
+    wait_until(PATIENCE, "it is asked again", || get_as(&gateway, "ada", "/guarded").status() == 403);
+    wrong.switch(Behaviour::AcceptsAndNeverAnswers);
+    for _ in 0..5 {
+        assert!([503, 504].contains(&get_as(&gateway, "ada", "/guarded").status()));
+    }
+    // And an auth that judges by other rules knows nobody.
+    gateway.change(&config(&judge, &stale));
+    assert_eq!(get_as(&gateway, "ada", "/guarded").status(), 200);
+    gateway.change(&config(&wrong, &format!("{stale}\nsubject_header = \"x-user\"")));
+    assert!([503, 504].contains(&get_as(&gateway, "ada", "/guarded").status()));
+}
+
+#[test]
+fn whoever_waits_while_a_wrong_address_is_taken_back_is_known_all_the_same() {
+    let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
+    let wrong = Origin::start(Behaviour::AcceptsAndNeverAnswers);
+    let stale = format!("{}\non_error = \"stale\"\ntimeout = \"3s\"", keeps(""));
+    let gateway = Gateway::start(&guarded(&backend, &judge, &stale, ""));
+    assert_eq!(get_as(&gateway, "ada", "/guarded").status(), 200);
+    gateway.change(&guarded(&backend, &wrong, &stale, ""));
+    let mut waits = gateway.connect();
+    waits.send(head("GET", "/guarded", "Authorization: Bearer ada\r\n"));
+    wrong.holds(1);
+    gateway.change(&guarded(&backend, &judge, &stale, ""));
+    assert_eq!(waits.answer(false).status(), 200);
+    assert_eq!((results(&gateway, "stale"), wrong.requests()), (1.0, 1));
+}
+
+#[test]
 fn there_are_never_more_decisions_than_may_be_kept() {
     let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
     let gateway = Gateway::start(&guarded(&backend, &judge, &keeps("max_entries = 10"), ""));

@@ -21,7 +21,7 @@ const BROKEN: [Option<&[u8]>; 5] = [
     None,
 ];
 
-fn put(file: &Path, content: Option<&[u8]>) {
+pub fn put(file: &Path, content: Option<&[u8]>) {
     match content {
         Some(content) => fs::write(file, content).expect("the file is written"),
         None => fs::remove_file(file).expect("the file is removed"),
@@ -29,7 +29,7 @@ fn put(file: &Path, content: Option<&[u8]>) {
 }
 
 /// Serves, and tells everyone who asks that it is not what it was told to be.
-fn serves_degraded(gateway: &Gateway, why: &str) {
+pub fn serves_degraded(gateway: &Gateway, why: &str) {
     assert_eq!(gateway.get("/").status(), 200, "{why}");
     assert_eq!(gateway.metrics().value("tidegate_config_degraded", &[]), 1.0, "{why}");
     assert_eq!(gateway.status()["degraded"], true, "{why}");
@@ -234,18 +234,21 @@ fn certificates_that_are_broken_at_boot_close_only_what_they_belong_to() {
     let (pair, client) = (authority.server(&["edge.test"]), authority.client("client"));
     let origin = Origin::well_behaved();
     let gateway = Gateway::start(&with_certificates(&origin, &pair, &client));
-    let good = fs::read(&pair.key).expect("read");
+    let (good, own) = (fs::read(&pair.key).expect("read"), fs::read(&client.key).expect("read"));
     fs::write(&pair.key, "").expect("written");
     fs::write(&client.key, "").expect("written");
     let gateway = gateway.restart(Launch::default());
     assert_eq!(fetch(gateway.listener("plain"), "/").status(), 200);
-    assert_eq!(fetch(gateway.listener("plain"), "/secret").status(), 502);
+    let secret = fetch(gateway.listener("plain"), "/secret");
+    assert_eq!((secret.status(), secret.get("x-tidegate-reason")), (503, Some("missing_secret")));
     let trusting = authority.client_config(&["http/1.1"], None);
     assert!(handshake(gateway.edge(), "edge.test", &trusting).is_err());
     let reasons = gateway.admin_get("/readyz").text();
     assert!(reasons.contains("edge.test.key") && reasons.contains("client.key"), "{reasons}");
     fs::write(&pair.key, good).expect("written");
     wait_until(PATIENCE, "the listener opens", || handshake(gateway.edge(), "edge.test", &trusting).is_ok());
+    fs::write(&client.key, own).expect("written");
+    wait_until(PATIENCE, "so does the route", || fetch(gateway.listener("plain"), "/secret").status() != 503);
 }
 
 #[test]

@@ -41,8 +41,11 @@ fn listeners_come_move_and_go_under_load_and_no_request_is_lost() {
         Config::new().upstream("u", &[origin.address()], "keepalive_idle = \"1s\"").route("r", "/", "u", "")
     };
     let gateway = Gateway::start(&base().route("once", "/once", "u", ""));
-    // After a change every thread has what it needs.
+    // After a change every thread has what it needs, but for the history, which holds up nobody.
     gateway.change(&base());
+    wait_until(PATIENCE, "the history is open", || {
+        gateway.metrics().value("tidegate_history_available", &[]) == 1.0
+    });
     let before = gateway.descriptors();
     let (places, guest) = ([free(), free(), free()], free());
     let steady = Load::paced(gateway.edge(), "/", 2, Duration::from_millis(3));

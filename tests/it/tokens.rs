@@ -248,6 +248,18 @@ fn keys_come_from_a_server_with_tls_from_an_upstream_or_from_a_file() {
     }
 }
 
+#[test]
+fn a_key_set_whose_file_is_gone_at_a_start_is_the_one_that_was_kept() {
+    let (backend, key) = (Origin::well_behaved(), Signer::ec("a"));
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("keys.json"), set(&[&key])).expect("it is written");
+    let config = guarded(&backend, "jwks_file = \"keys.json\"");
+    let gateway = Gateway::start_in(folder, &config, Launch::default());
+    let file = gateway.folder().join("keys.json");
+    let gateway = gateway.restart_after(Launch::default(), || fs::remove_file(file).expect("it is gone"));
+    assert_eq!(status(&gateway, &key.token(&ada())), 200);
+}
+
 /// Two hundred and fifty tokens that differ, none of them good.
 fn forge(gateway: &Gateway, token: &str, client: u32) {
     let (head, signature) = token.rsplit_once('.').expect("a signature");

@@ -48,7 +48,38 @@ impl Chance {
         (0.5 * self.normal() - 0.125).exp()
     }
 
-    fn normal(&mut self) -> f64 {
+    /// How many of `n` happen, each by itself; by the normal distribution where that is as good.
+    pub fn of(&mut self, n: u64, probability: f64) -> u64 {
+        if n == 0 || probability <= 0.0 {
+            return 0;
+        }
+        if probability > 0.5 {
+            return n - self.of(n, 1.0 - probability);
+        }
+        let mean = n as f64 * probability;
+        if mean > 40.0 {
+            let deviation = (mean * (1.0 - probability)).sqrt();
+            return (mean + deviation * self.normal()).round().clamp(0.0, n as f64) as u64;
+        }
+        // From one that happens to the next.
+        let (mut happened, mut at, log) = (0, 0.0, (-probability).ln_1p());
+        loop {
+            at += ((1.0 - self.rng.f64()).ln() / log).floor() + 1.0;
+            if at > n as f64 {
+                return happened;
+            }
+            happened += 1;
+        }
+    }
+
+    /// How many come in a time in which `mean` are to be expected.
+    pub fn poisson(&mut self, mean: f64) -> u64 {
+        // Split so finely that it makes no difference.
+        self.of((mean.ceil() as u64 + 1) * 1_000, mean / ((mean.ceil() + 1.0) * 1_000.0))
+    }
+
+    /// Mean 0 and deviation 1.
+    pub fn normal(&mut self) -> f64 {
         if let Some(spare) = self.spare.take() {
             return spare;
         }

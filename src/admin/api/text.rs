@@ -20,11 +20,17 @@ const PATIENCE: Duration = Duration::from_millis(4_500);
 
 /// Receives a text and checks it; also says until when the request is to be answered.
 pub(super) async fn receive(reach: &Reach, request: Request) -> Result<(Verdict, Instant), Problem> {
+    let (text, end) = received(reach, request).await?;
+    let verdict = reach.check(text, left(end)).await.map_err(declined)?;
+    Ok((verdict, end))
+}
+
+/// Receives a text; also says until when the request is to be answered.
+pub(super) async fn received(reach: &Reach, request: Request) -> Result<(String, Instant), Problem> {
     let end = Instant::now() + PATIENCE;
     no_form(request.headers())?;
     let text = text_of(request.into_body(), end, &reach.uploads).await?;
-    let verdict = reach.check(text, left(end)).await.map_err(declined)?;
-    Ok((verdict, end))
+    Ok((text, end))
 }
 
 /// What is left until then.
@@ -80,7 +86,8 @@ fn no_form(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn declined(why: Declined) -> Problem {
+/// Why a text was not checked.
+pub(super) fn declined(why: Declined) -> Problem {
     let (status, detail) = match why {
         Declined::Busy => (StatusCode::SERVICE_UNAVAILABLE, "Too many texts are being checked at a time."),
         Declined::Late => (StatusCode::SERVICE_UNAVAILABLE, "Checking the text took too long."),

@@ -1,13 +1,20 @@
-//! `POST /v1/versions`: somebody applies a configuration. In this release at once (`now=true`): there are no stages
-//! yet, and nobody gets all of a change by accident who asked for a part of it.
+//! `POST /v1/versions`: somebody applies a configuration. Which way it takes is the policy's of the active version:
+//! by stages (202, and `/v1/rollout` follows it), or at once (200).
 
 use super::text::{invalid, left, receive};
 use crate::admin::AdminState;
 use crate::admin::caller::Caller;
 use crate::admin::problem::Problem;
 use crate::admin::settings::Role;
-use crate::control::apply::{Busy, Order, Receipt, Unapplied, is_named};
+use crate::admin::witness::Effect;
+use crate::config::fields::Risk;
+use crate::config::units;
+use crate::control::Cause;
+use crate::control::apply::{Accepted, Begun, Busy, Order, Receipt, Unapplied, is_named};
+use crate::control::change::rules::{Refusal, Wish};
+use crate::control::change::view::RolloutView;
 use crate::control::origin::MAX_REASON;
+use crate::control::receipt::HEADER as RECEIPT;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, Request, State};
@@ -17,8 +24,9 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// The query. What is about stages is known by name, so that it is refused with a reason.
+/// The query.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
@@ -29,14 +37,17 @@ pub struct Asked {
     bake: Option<String>,
     confirm: Option<String>,
     ack_risk: Option<String>,
+    receipt: Option<String>,
 }
 
 /// What a well-formed request wants, beside its text.
 #[derive(Debug, PartialEq)]
-struct Wish {
+struct Wanted {
     reason: Option<String>,
     expected: Option<String>,
-    break_glass: bool,
+    confirm: Option<Duration>,
+    receipt: Option<String>,
+    wish: Wish,
 }
 
 /// `POST /v1/versions`.
@@ -47,7 +58,7 @@ pub(super) async fn apply(
     request: Request,
 ) -> Result<Response, Problem> {
     let Query(asked) = query.map_err(|rejection| bad(rejection.body_text()))?;
-    let Wish { reason, expected, break_glass } = wish(asked, request.headers())?;
+    let Wanted { reason, expected, confirm, receipt, wish } = wanted(asked, request.headers(), caller.role)?;
     let reach = state.reach()?;
     // Known now and asked again at the swap: whoever is late need not send a text first.
     if let Some(expected) = &expected {
@@ -59,14 +70,32 @@ pub(super) async fn apply(
     let (mut verdict, end) = receive(reach, request).await?;
     let Some(plan) = verdict.plan.take() else { return Err(invalid(verdict)) };
     if !state.access.load().is_kept(&caller, &plan.admin) {
-        may_lose_token(&caller, break_glass)?;
+        may_lose_token(&caller, wish.break_glass)?;
     }
     let (hash, changed) = (plan.hash.clone(), reach.control.active_hash() != plan.hash);
     let by = caller.to_string();
-    let order =
-        Order { text: verdict.text, plan: Box::new(plan), by: by.clone(), reason: reason.clone(), expected };
+    let order = Order {
+        text: verdict.text,
+        plan: Box::new(plan),
+        by: by.clone(),
+        reason: reason.clone(),
+        expected,
+        confirm,
+        receipt,
+        wish,
+    };
     match reach.desk.apply(order, left(end)).await {
-        Ok(receipt) => Ok(applied(receipt, &by, reason.as_deref())),
+        Ok(Accepted::Active(receipt)) => Ok(applied(receipt, &by, reason.as_deref())),
+        Ok(Accepted::UnderWay(begun)) => Ok(under_way(&begun, reach.conductor.view(None))),
+        Err(Unapplied::Refused(refusal)) => {
+            let status = match refusal {
+                Refusal::NeedsAdmin => StatusCode::FORBIDDEN,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            Err(Problem::new(status, refusal.to_string()).because(refusal.word()).with("findings", json!([])))
+        }
+        Err(Unapplied::UnderWay(other)) => Err(Problem::new(StatusCode::CONFLICT, other.told())
+            .with("other", json!({ "version": other.number, "by": other.by, "reason": other.reason }))),
         Err(Unapplied::Pending) => Ok(match reach.control.number_of(&hash) {
             // The swap comes first: only the disk is waited for.
             Some(number) => {
@@ -87,26 +116,66 @@ pub(super) async fn apply(
     }
 }
 
-fn wish(asked: Asked, headers: &HeaderMap) -> Result<Wish, Problem> {
-    let now = switch("now", asked.now.as_deref())?;
-    // At once is at once, with or without; here it is only for whoever gives up the own token.
-    let break_glass = switch("break_glass", asked.break_glass.as_deref())?;
-    let staged = [&asked.stages, &asked.bake, &asked.confirm, &asked.ack_risk];
-    if !now || staged.iter().any(|asked| asked.is_some()) {
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "This release has no stages yet: a change is active at once, for all requests. hint: check it with \
-             /v1/config:check, then ask with `now=true` and without stages, bake, confirm or ack_risk",
-        )
-        .because("no_stages"));
-    }
+fn wanted(asked: Asked, headers: &HeaderMap, role: Role) -> Result<Wanted, Problem> {
     let reason = asked.reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
     if let Some(reason) = &reason
         && (reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control))
     {
         return Err(bad(format!("The reason is a line of at most {MAX_REASON} characters.")));
     }
-    Ok(Wish { reason, expected: expected(headers)?, break_glass })
+    let wish = Wish {
+        cause: Cause::Api,
+        admin: role == Role::Admin,
+        has_reason: reason.is_some(),
+        now: switch("now", asked.now.as_deref())?,
+        break_glass: switch("break_glass", asked.break_glass.as_deref())?,
+        ack: ack(asked.ack_risk.as_deref())?,
+        stages: asked.stages.as_deref().map(stages).transpose()?,
+        bake: asked.bake.as_deref().map(|bake| time("bake", bake)).transpose()?,
+    };
+    if wish.now && (wish.stages.is_some() || wish.bake.is_some()) {
+        return Err(bad("At once is without stages: leave out now, or stages and bake.".to_owned()));
+    }
+    let confirm = asked.confirm.as_deref().map(|within| time("confirm", within)).transpose()?;
+    let receipt = asked.receipt.or_else(|| Some(headers.get(RECEIPT)?.to_str().ok()?.to_owned()));
+    Ok(Wanted { reason, expected: expected(headers)?, confirm, receipt, wish })
+}
+
+fn ack(word: Option<&str>) -> Result<Option<Risk>, Problem> {
+    match word {
+        None => Ok(None),
+        Some("high") => Ok(Some(Risk::High)),
+        Some("medium") => Ok(Some(Risk::Medium)),
+        Some("low") => Ok(Some(Risk::Low)),
+        Some(other) => Err(bad(format!("ack_risk={other:?} is none of low, medium and high."))),
+    }
+}
+
+/// Stages at most: each is judged for a bake at least.
+const MAX_STAGES: usize = 32;
+
+/// `1%,10%,100%`.
+fn stages(text: &str) -> Result<Vec<f64>, Problem> {
+    let wrong = || {
+        bad(format!(
+            "stages={text:?} is no list of rising percentages that ends with 100%, such as 1%,10%,100%."
+        ))
+    };
+    let part = |stage: &str| {
+        let percent = units::percent(stage.trim()).ok()?;
+        (percent > 0.0 && percent <= 100.0).then_some(percent / 100.0)
+    };
+    let parts: Option<Vec<f64>> = text.split(',').take(MAX_STAGES + 1).map(part).collect();
+    let parts = parts.filter(|parts| parts.len() <= MAX_STAGES).ok_or_else(wrong)?;
+    let rises = parts.windows(2).all(|pair| pair[0] < pair[1]);
+    if rises && parts.last() == Some(&1.0) { Ok(parts) } else { Err(wrong()) }
+}
+
+/// A time of at most a day.
+fn time(name: &str, text: &str) -> Result<Duration, Problem> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let time = units::duration(text).ok().filter(|time| !time.is_zero() && *time <= DAY);
+    time.ok_or_else(|| bad(format!("{name}={text:?} is no time of at most a day, such as 30s or 5m.")))
 }
 
 /// Who applies a version in which their own token is gone, or only reads, would be locked out by it.
@@ -123,7 +192,7 @@ fn may_lose_token(caller: &Caller, break_glass: bool) -> Result<(), Problem> {
     }
 }
 
-fn switch(name: &str, value: Option<&str>) -> Result<bool, Problem> {
+pub(super) fn switch(name: &str, value: Option<&str>) -> Result<bool, Problem> {
     match value {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
@@ -148,7 +217,7 @@ fn expected(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 
 fn applied(receipt: Receipt, by: &str, reason: Option<&str>) -> Response {
     let Receipt { number, hash, changed, persisted, notices } = receipt;
-    Json(json!({
+    let answer = json!({
         "state": "active",
         "version": { "number": number, "hash": hash },
         "changed": changed,
@@ -156,8 +225,25 @@ fn applied(receipt: Receipt, by: &str, reason: Option<&str>) -> Response {
         "reason": reason,
         "persisted": persisted,
         "notices": notices,
-    }))
-    .into_response()
+    });
+    let effect = Effect {
+        version: Some(number),
+        saying: (!changed).then(|| "it was active already".to_owned()),
+        ..Effect::default()
+    };
+    (Extension(effect), Json(answer)).into_response()
+}
+
+/// It goes by stages, or waits for somebody.
+fn under_way(begun: &Begun, rollout: RolloutView) -> Response {
+    let body = json!({
+        "state": rollout.state,
+        "version": { "number": begun.number, "hash": begun.hash },
+        "risk": begun.risk.as_str(),
+        "notices": begun.notices,
+        "rollout": rollout,
+    });
+    (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 
 /// It goes on, in a file or a socket that does not answer; `/v1/status` will say what came of it.
@@ -200,23 +286,40 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn wished(query: &str, if_match: Option<&str>) -> Result<Wish, u16> {
+    fn wished(query: &str, if_match: Option<&str>) -> Result<Wanted, u16> {
         let uri = format!("/?{query}").parse().expect("a target");
         let Query(asked) = Query::<Asked>::try_from_uri(&uri).map_err(|_| 400_u16)?;
         let mut headers = HeaderMap::new();
         if let Some(value) = if_match {
             headers.insert(IF_MATCH, HeaderValue::from_str(value).expect("a value"));
         }
-        wish(asked, &headers).map_err(|problem| problem.status.as_u16())
+        wanted(asked, &headers, Role::Operator).map_err(|problem| problem.status.as_u16())
     }
 
     #[test]
-    fn at_once_has_to_be_asked_for_and_stages_are_refused() {
-        assert!(wished("now=true", None).is_ok() && wished("now=true&break_glass=true", None).is_ok());
-        for staged in ["", "now=false", "reason=x", "now=true&stages=1%25", "now=true&bake=30s"] {
-            assert_eq!(wished(staged, None), Err(422), "{staged}");
-        }
-        for wrong in ["now=yes", "now=true&nwo=true", "now=true&now=true"] {
+    fn what_is_asked_for_is_read_and_nonsense_is_refused() {
+        let staged =
+            wished("stages=1%25,10%25,100%25&bake=30s&confirm=5m&ack_risk=high", None).expect("well said");
+        assert_eq!(staged.wish.stages, Some(vec![0.01, 0.1, 1.0]));
+        assert_eq!(
+            (staged.wish.bake, staged.confirm),
+            (Some(Duration::from_secs(30)), Some(Duration::from_secs(300)))
+        );
+        assert_eq!((staged.wish.ack, staged.wish.admin, staged.wish.now), (Some(Risk::High), false, false));
+        for wrong in [
+            "now=yes",
+            "now=true&nwo=true",
+            "now=true&now=true",
+            "stages=1%25",
+            "stages=10%25,1%25,100%25",
+            "stages=1,100",
+            "stages=",
+            "bake=soon",
+            "confirm=0s",
+            "confirm=2d",
+            "ack_risk=yes",
+            "now=true&bake=1s",
+        ] {
             assert_eq!(wished(wrong, None), Err(400), "{wrong}");
         }
     }

@@ -1,40 +1,71 @@
 //! Fields of `[rollout]` and `[[notify]]`: accepted and checked for shape, acting later.
 
-use super::{Field, Kind, optional, preset, required, up_to};
+use super::{Field, Kind, Rises, optional, preset, required, up_to};
 
 /// `[rollout]`.
-pub static ROLLOUT: [Field; 8] = [
-    preset("required", Kind::Bool, "true", "Refuse to activate without stages.").high(),
+pub static ROLLOUT: [Field; 9] = [
+    preset("required", Kind::Bool, "true", "Refuse to activate without stages.")
+        .low()
+        .rises(Rises::Becomes("false")),
     preset(
         "stages",
         Kind::List(&Kind::Percent(0.0, 100.0), 1),
         "[\"5%\", \"100%\"]",
         "Shares of clients that a change reaches, one after the other.",
     )
-    .high(),
-    preset("bake", up_to(86_400), "\"10s\"", "How long each stage is judged at least.").high(),
+    .low()
+    .rises(Rises::Leaps),
+    preset("bake", up_to(86_400), "\"10s\"", "How long each stage is judged at least.")
+        .low()
+        .rises(Rises::Shrinks),
     preset(
         "cohort",
         Kind::Text,
         "\"client_ip\"",
         "What chooses the clients: client_ip, header:NAME or cookie:NAME.",
     )
-    .high(),
-    preset("guard", Kind::Table(&GUARD), "{}", "When a change reverts by itself.").high(),
+    .medium(),
+    preset("guard", Kind::Table(&GUARD), "{}", "When a change reverts by itself.").low(),
     preset(
         "approve",
         Kind::Word(&["never", "high", "medium"]),
         "\"never\"",
         "From which risk on a second person is needed.",
     )
-    .high(),
+    .low()
+    .rises(Rises::Weakens(&["medium", "high", "never"])),
     optional("environment", Kind::Name, "The environment that this gateway belongs to.").high(),
     optional(
         "promote_from",
         Kind::Table(&PROMOTE_FROM),
         "The environment whose receipt a version must carry.",
     )
-    .high(),
+    .low()
+    .rises(Rises::Removed),
+    preset(
+        "probe",
+        Kind::Table(&PROBE),
+        "{}",
+        "What is dialled before a change, and what it is worth that nobody is there.",
+    )
+    .low(),
+];
+
+/// What a finding of the probe is worth.
+const WEIGHT: Kind = Kind::Word(&["off", "information", "warning", "gate"]);
+const WEAKER: Rises = Rises::Weakens(&["gate", "warning", "information", "off"]);
+
+static PROBE: [Field; 4] = [
+    preset("auth", WEIGHT, "\"gate\"", "An auth service of which no backend can be reached.")
+        .low()
+        .rises(WEAKER),
+    preset("jwks", WEIGHT, "\"gate\"", "A server of keys for tokens that cannot be reached.")
+        .low()
+        .rises(WEAKER),
+    preset("upstreams", WEIGHT, "\"gate\"", "An upstream with routes of which no backend can be reached.")
+        .low()
+        .rises(WEAKER),
+    preset("backends", WEIGHT, "\"warning\"", "One backend that cannot be reached.").low().rises(WEAKER),
 ];
 
 static GUARD: [Field; 3] = [
@@ -44,15 +75,19 @@ static GUARD: [Field; 3] = [
         "\"1%\"",
         "Failures more than the version beside it, at most.",
     )
-    .high(),
+    .low()
+    .rises(Rises::Grows),
     preset(
         "max_latency_ratio",
         Kind::Number(1.0, 1000.0),
         "2.0",
         "Latency relative to the version beside it, at most.",
     )
-    .high(),
-    preset("min_requests", Kind::Integer(1, 1_000_000), "50", "Requests before it is judged.").high(),
+    .low()
+    .rises(Rises::Grows),
+    preset("min_requests", Kind::Integer(1, 1_000_000), "50", "Requests before it is judged.")
+        .low()
+        .rises(Rises::Grows),
 ];
 
 static PROMOTE_FROM: [Field; 2] = [

@@ -1,6 +1,6 @@
 //! Fields of the process, the operators' door, listeners and the access log.
 
-use super::{Field, Kind, optional, preset, required, ruled, up_to};
+use super::{Field, Kind, Rises, optional, preset, required, ruled, up_to};
 use std::time::Duration;
 
 /// `[gateway]`.
@@ -10,49 +10,44 @@ pub static GATEWAY: [Field; 8] = [
         Kind::Workers,
         "\"auto\"",
         "Cores of the data plane; auto is every core the process may use.",
-    )
-    .high(),
-    preset("max_in_flight", Kind::Integer(1, 1_000_000), "8192", "Requests in the process at most.").high(),
+    ).high(),
+    preset("max_in_flight", Kind::Integer(1, 1_000_000), "8192", "Requests in the process at most.").medium().rises(Rises::Doubled),
     preset(
         "max_in_flight_streams",
         Kind::Integer(1, 1_000_000),
         "8192",
         "Tunnels and streams in the process at most.",
-    )
-    .high(),
+    ).medium().rises(Rises::Doubled),
     ruled(
         "max_buffered",
         Kind::Size(1 << 20, 1 << 40),
         "a quarter of the memory that the process may use",
         "Bytes buffered in the process at most: beginnings of bodies, answers read ahead, what clients have not taken.",
-    )
-    .high(),
+    ).medium().rises(Rises::Doubled),
     preset(
         "drain_timeout",
         up_to(3600),
         "\"30s\"",
         "From the end of accepting to the end of the process, at most.",
-    ),
+    ).medium(),
     preset(
         "drain_delay",
         Kind::Duration(Duration::ZERO, Duration::from_secs(600)),
         "\"5s\"",
         "How long a draining process keeps accepting, so that balancers in front notice first.",
-    ),
+    ).medium(),
     preset(
         "trusted_proxies",
         Kind::List(&Kind::Network, 0),
         "[]",
         "Whose X-Forwarded-For and Forwarded headers are believed; nobody's by default.",
-    )
-    .high(),
+    ).high(),
     preset(
         "resolver",
         Kind::List(&Kind::Socket, 0),
         "[]",
         "Name servers that backends' names are asked of, whole names only; by default those of resolv.conf, with its search domains.",
-    )
-    .high(),
+    ).high(),
 ];
 
 /// `[admin]`.
@@ -63,22 +58,19 @@ pub static ADMIN: [Field; 5] = [
         Kind::Path,
         "\"/var/lib/tidegate\"",
         "The last good version, ramps, drains, references, limits and fetched keys; --state-dir and TIDEGATE_STATE_DIR win over it.",
-    )
-    .high(),
-    preset("socket", Kind::Bool, "true", "Also listen on state_dir/admin.sock, for its owner and root only."),
+    ).high(),
+    preset("socket", Kind::Bool, "true", "Also listen on state_dir/admin.sock, for its owner and root only.").high(),
     preset(
         "tokens",
         Kind::List(&Kind::Table(&TOKEN), 0),
         "[]",
         "Who may talk to the admin server; none is allowed on loopback only.",
-    )
-    .high(),
+    ).high(),
     optional(
         "metrics_token",
         Kind::Hash,
         "Hash of the token that /metrics asks for; made by `tidegate hash-token`.",
-    )
-    .high(),
+    ).high(),
 ];
 
 /// One of `[admin] tokens`.
@@ -175,14 +167,12 @@ pub static ACCESS_LOG: [Field; 5] = [
         Kind::List(&Kind::Text, 0),
         "[\"access_token\", \"api_key\", \"apikey\", \"code\", \"id_token\", \"key\", \"password\", \"secret\", \"sig\", \"signature\", \"token\"]",
         "Query keys whose values are left out of the path in a line.",
-    )
-    .low(),
+    ).low().rises(Rises::Loses),
     preset("headers", Kind::List(&Kind::HeaderName, 0), "[]", "Request headers that are logged.").low(),
     preset(
         "redact_headers",
         Kind::List(&Kind::HeaderName, 0),
         "[\"authorization\", \"cookie\", \"proxy-authorization\", \"x-api-key\"]",
         "Request headers that `headers` may not name.",
-    )
-    .low(),
+    ).low().rises(Rises::Loses),
 ];

@@ -1,12 +1,12 @@
 //! Fields of `[[routes]]`.
 
-use super::{Field, Kind, optional, preset, required, ruled, up_to};
+use super::{Field, Kind, Rises, optional, preset, required, ruled, up_to};
 
 /// One of `[[routes]]`.
 pub static ROUTE: Kind = Kind::Table(&FIELDS);
 
 static FIELDS: [Field; 23] = [
-    required("name", Kind::Name, "Its name in metrics and logs."),
+    required("name", Kind::Name, "Its name in metrics and logs.").medium(),
     optional(
         "hosts",
         Kind::List(&Kind::Text, 1),
@@ -35,13 +35,19 @@ static FIELDS: [Field; 23] = [
         up_to(3600),
         "\"10s\"",
         "From the request's head to the answer's head, queue and retries included.",
-    ),
-    preset("body_idle", up_to(3600), "\"60s\"", "Between two pieces of a body, in either direction."),
+    )
+    .medium()
+    .rises(Rises::Doubled),
+    preset("body_idle", up_to(3600), "\"60s\"", "Between two pieces of a body, in either direction.")
+        .medium()
+        .rises(Rises::Doubled),
     optional(
         "max_duration",
         up_to(604_800),
         "From the request's head to the last byte; unbounded if left out, body_idle still binds.",
-    ),
+    )
+    .medium()
+    .rises(Rises::Doubled),
     preset("streaming", Kind::Bool, "false", "Long answers, bounded by max_streams instead of the gate.")
         .high(),
     preset(
@@ -50,7 +56,7 @@ static FIELDS: [Field; 23] = [
         "\"default\"",
         "The order in which requests are shed, last first.",
     )
-    .high(),
+    .medium(),
     optional("auth", Kind::Text, "The [[auth]] that requests must pass.").high(),
     ruled(
         "max_in_flight",
@@ -58,14 +64,16 @@ static FIELDS: [Field; 23] = [
         "half of the upstream's when two or more routes share it, else the upstream's",
         "In flight through this route at most.",
     )
-    .high(),
+    .medium()
+    .rises(Rises::Doubled),
     preset(
         "max_body",
         Kind::Size(0, 1 << 40),
         "\"10MiB\"",
         "Bytes of a request body at most, declared or streamed.",
     )
-    .high(),
+    .medium()
+    .rises(Rises::Doubled),
     preset("strip_prefix", Kind::Bool, "false", "Take path_prefix off before the request is forwarded.")
         .high(),
     preset(
@@ -75,24 +83,25 @@ static FIELDS: [Field; 23] = [
         "What happens to %2f in the path.",
     )
     .high(),
-    preset("request_headers", Kind::Table(&EDITS), "{}", "Changes to the request's headers.").high(),
-    preset("response_headers", Kind::Table(&EDITS), "{}", "Changes to the answer's headers.").high(),
+    preset("request_headers", Kind::Table(&EDITS), "{}", "Changes to the request's headers.").medium(),
+    preset("response_headers", Kind::Table(&EDITS), "{}", "Changes to the answer's headers.").medium(),
 ];
 
 static EDITS: [Field; 2] = [
-    optional("set", Kind::Headers, "Set, replacing what is there, after removal.").high(),
-    preset("remove", Kind::List(&Kind::HeaderName, 0), "[]", "Removed, before anything is set.").high(),
+    optional("set", Kind::Headers, "Set, replacing what is there, after removal.").medium(),
+    preset("remove", Kind::List(&Kind::HeaderName, 0), "[]", "Removed, before anything is set.").medium(),
 ];
 
 static RESPOND: [Field; 3] = [
-    preset("status", Kind::Integer(200, 599), "200", "The answer's status."),
-    preset("body", Kind::Text, "\"\"", "The answer's body."),
-    preset("content_type", Kind::Text, "\"text/plain; charset=utf-8\"", "The answer's Content-Type."),
+    preset("status", Kind::Integer(200, 599), "200", "The answer's status.").medium(),
+    preset("body", Kind::Text, "\"\"", "The answer's body.").medium(),
+    preset("content_type", Kind::Text, "\"text/plain; charset=utf-8\"", "The answer's Content-Type.")
+        .medium(),
 ];
 
 static REDIRECT: [Field; 4] = [
-    preset("status", Kind::Integer(301, 308), "308", "301, 302, 303, 307 or 308."),
-    optional("scheme", Kind::Word(&["http", "https"]), "Replaces the scheme."),
-    optional("host", Kind::Text, "Replaces host and port."),
-    optional("path", Kind::Text, "Replaces the path; the query is kept."),
+    preset("status", Kind::Integer(301, 308), "308", "301, 302, 303, 307 or 308.").medium(),
+    optional("scheme", Kind::Word(&["http", "https"]), "Replaces the scheme.").medium(),
+    optional("host", Kind::Text, "Replaces host and port.").medium(),
+    optional("path", Kind::Text, "Replaces the path; the query is kept.").medium(),
 ];

@@ -108,7 +108,7 @@ fn every_default_in_the_table_of_fields_is_valid() {
     let text = GOOD.replace(
         "name = \"u\"\n",
         "name = \"u\"\ntls = {}\nhealth = {}\nejection = {}\nretry = {}\nramp = {}\nqueue = {}\n",
-    ) + "respond = {}\nrequest_headers = {}\n[rollout]\nguard = {}\n[[auth]]\nname = \"a\"\nupstream = \"u\"\npath = \"/v\"\ncache = {}\n\
+    ) + "respond = {}\nrequest_headers = {}\n[rollout]\nguard = {}\nprobe = {}\n[[auth]]\nname = \"a\"\nupstream = \"u\"\npath = \"/v\"\ncache = {}\n\
          [[notify]]\nname = \"n\"\nurl = \"https://example.com\"\n[access_log]\n";
     let errors = checked(&text).errors();
     assert_eq!(errors.len(), 1, "only upstream and respond exclude each other: {errors:?}");

@@ -107,6 +107,13 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ),
     ("[[listeners]]", "[gateway]\nworkers = \"all\"\n[[listeners]]", "\"all\"", "\"auto\""),
     ("[[listeners]]", "[rollout]\ncohort = \"x\"\n[[listeners]]", "\"x\"", "client_ip"),
+    (
+        "[[listeners]]",
+        "[rollout]\npromote_from = { environment = \"staging\", public_key = \"MCowBQ==\" }\n[[listeners]]",
+        "\"MCowBQ==\"",
+        "no ed25519 key of 32 bytes",
+    ),
+    ("[[listeners]]", "[rollout]\nprobe = { auth = \"on\" }\n[[listeners]]", "\"on\"", "off, information"),
     ("[[listeners]]", "[[auth]]\nname = \"a\"\n[[listeners]]", "[[auth]]", "asks an upstream at a path"),
     ("[[listeners]]", "[access_log]\nheaders = [\"Cookie\"]\n[[listeners]]", "\"Cookie\"", "holds secrets"),
     ("127.0.0.1:1\"", "${NOWHERE}:1\"", "\"${NOWHERE}:1\"", "`NOWHERE` is not set"),

@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::config::fields::Risk;
-use crate::config::policy::{Guard, Policy, PromoteFrom};
+use crate::config::policy::{Guard, Policy, Probe, PromoteFrom, Weight};
 use crate::config::value::{Data, Table, Value};
 use crate::request::cohort::Fact;
 use http::Uri;
@@ -39,12 +39,39 @@ pub fn rollout(table: &Table, check: &mut Check<'_>) -> Option<Policy> {
             _ => None,
         },
         environment: table.text("environment").map(str::to_owned),
-        promote_from: table.table("promote_from").and_then(|from| {
-            Some(PromoteFrom {
-                environment: from.text("environment")?.to_owned(),
-                public_key: from.text("public_key")?.to_owned(),
-            })
-        }),
+        promote_from: table.table("promote_from").and_then(|from| promote_from(from, check)),
+        probe: probe(table.table("probe")?)?,
+    })
+}
+
+/// Reports a key that no receipt can be checked with.
+fn promote_from(table: &Table, check: &mut Check<'_>) -> Option<PromoteFrom> {
+    let from = PromoteFrom {
+        environment: table.text("environment")?.to_owned(),
+        public_key: table.text("public_key")?.to_owned(),
+    };
+    if let Err(why) = from.key() {
+        let span = table.span_of("public_key");
+        let message = format!("{} {why}", check.quote(&span));
+        check.error(span, message, "write what `tidegate receipt key` prints in that environment");
+    }
+    Some(from)
+}
+
+fn probe(table: &Table) -> Option<Probe> {
+    let weight = |key| {
+        Some(match table.text(key)? {
+            "information" => Some(Weight::Information),
+            "warning" => Some(Weight::Warning),
+            "gate" => Some(Weight::Gate),
+            _ => None,
+        })
+    };
+    Some(Probe {
+        auth: weight("auth")?,
+        jwks: weight("jwks")?,
+        upstreams: weight("upstreams")?,
+        backends: weight("backends")?,
     })
 }
 

@@ -73,6 +73,7 @@ fn route(
         keep_encoded_slash: table.text("encoded_slash")? == "keep",
         filters: filters?,
         auth,
+        missing_secret: false,
     };
     Some((key?, settings))
 }

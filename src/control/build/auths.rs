@@ -1,5 +1,7 @@
 //! Auths of a table. What one learned lives on by its name as long as neither the auth nor the upstream that it asks
-//! differs in any field (`design.md`, "Guard"); bounds and counters live on by name whatever differs.
+//! differs in any field (`design.md`, "Guard"); bounds and counters live on by name whatever differs. Once a version is
+//! fully active whose auth only asks somebody else, what was known before may stand in: a wrong address does not lock
+//! out whom the service knew a minute ago. A candidate has nothing of that.
 
 use super::Kept;
 use crate::admission::RouteCounts;
@@ -14,6 +16,7 @@ use crate::request::Class;
 use crate::routing::settings::RouteSettings;
 use crate::routing::table::Upstream;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::pem::Files;
 use http::HeaderName;
 use std::sync::{Arc, Weak};
 
@@ -22,6 +25,8 @@ use std::sync::{Arc, Weak};
 pub(super) struct Auths {
     counts: Kept<Arc<str>, RouteCounts>,
     learned: Vec<Learned>,
+    /// Of the active version.
+    active: Vec<(Settings, Arc<Known>)>,
 }
 
 #[derive(Debug)]
@@ -33,7 +38,7 @@ struct Learned {
 
 impl Default for Auths {
     fn default() -> Self {
-        Auths { counts: Kept::new(), learned: Vec::new() }
+        Auths { counts: Kept::new(), learned: Vec::new(), active: Vec::new() }
     }
 }
 
@@ -47,7 +52,7 @@ impl Auths {
         settings: &Settings,
         plan: &Plan,
         metrics: &Metrics,
-        (keyrings, upstreams): (&Keyrings, &[Upstream]),
+        (keyrings, upstreams, files): (&Keyrings, &[Upstream], &dyn Files),
     ) -> Result<Auth, String> {
         let upstream = upstream(settings, plan);
         Ok(Auth {
@@ -56,15 +61,13 @@ impl Auths {
             known: self.known(settings, upstream.and_then(|index| plan.upstreams.get(index)))?,
             counts: self.counts.get_or(settings.name.clone(), RouteCounts::default),
             metrics: metrics.auth(&settings.name),
-            own: own(settings, keyrings, upstreams),
+            own: own(settings, keyrings, upstreams, files),
             max_waiting: (plan.gateway.max_in_flight / 4).max(1),
         })
     }
 
     fn known(&mut self, settings: &Settings, upstream: Option<&UpstreamPlan>) -> Result<Arc<Known>, String> {
-        let same =
-            |learned: &&Learned| learned.settings == *settings && learned.upstream.as_ref() == upstream;
-        if let Some(known) = self.learned.iter().filter(same).find_map(|learned| learned.known.upgrade()) {
+        if let Some(known) = self.learned_by(settings, upstream) {
             return Ok(known);
         }
         let decisions = match &settings.cache {
@@ -74,13 +77,35 @@ impl Auths {
             }
             None => None,
         };
-        let known = Arc::new(Known { decisions, breaker: Default::default() });
+        let known = Arc::new(Known::new(decisions));
         self.learned.push(Learned {
             settings: settings.clone(),
             upstream: upstream.cloned(),
             known: Arc::downgrade(&known),
         });
         Ok(known)
+    }
+
+    fn learned_by(&self, settings: &Settings, upstream: Option<&UpstreamPlan>) -> Option<Arc<Known>> {
+        let same =
+            |learned: &&Learned| learned.settings == *settings && learned.upstream.as_ref() == upstream;
+        self.learned.iter().filter(same).find_map(|learned| learned.known.upgrade())
+    }
+
+    /// The table of this plan is fully active.
+    pub(super) fn commit(&mut self, plan: &Plan) {
+        let learned = plan.auths.iter().filter_map(|settings| {
+            let asked = upstream(settings, plan).and_then(|index| plan.upstreams.get(index));
+            Some((settings.clone(), self.learned_by(settings, asked)?))
+        });
+        let active: Vec<_> = learned.collect();
+        for (settings, known) in &active {
+            let before = self.active.iter().find(|(before, _)| before == settings);
+            if let Some((_, before)) = before.filter(|(_, before)| !Arc::ptr_eq(before, known)) {
+                known.follows(before);
+            }
+        }
+        self.active = active;
     }
 
     pub(super) fn forget_unused(&mut self) {
@@ -90,7 +115,7 @@ impl Auths {
 }
 
 /// What an auth judges by, if it asks nobody.
-fn own(settings: &Settings, keyrings: &Keyrings, upstreams: &[Upstream]) -> Own {
+fn own(settings: &Settings, keyrings: &Keyrings, upstreams: &[Upstream], files: &dyn Files) -> Own {
     match &settings.kind {
         Kind::External(_) => Own::Nothing,
         Kind::ApiKey(list) => Own::List(ApiKeys::new(list.header.clone(), list.keys.iter().cloned())),
@@ -102,7 +127,7 @@ fn own(settings: &Settings, keyrings: &Keyrings, upstreams: &[Upstream]) -> Own 
                 _ => None,
             };
             let way = way.map(|upstream| Way(&upstream.cluster));
-            Own::Keys(keyrings.ring_of(jwt, way))
+            Own::Keys(keyrings.ring_of(jwt, way, files))
         }
     }
 }

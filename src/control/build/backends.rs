@@ -104,6 +104,7 @@ impl Builder {
             streams: self.streams.get_or(key, Counter::default),
             latency: self.latencies.get_or(identity.clone(), PeakEwma::default),
             endpoint: self.endpoint(upstream, identity, &addresses, tls, metrics)?,
+            guest: None,
         })
     }
 

@@ -6,6 +6,7 @@ use crate::filters::auth::settings::{Jwt, KeySource};
 use crate::upstream::BackendTls;
 use crate::upstream::call::{Line, call};
 use crate::upstream::discovery::{AddressSet, Directory};
+use crate::upstream::pem::{Files, OnDisk};
 use crate::upstream::settings::{Address, HostPolicy, OnMissing, Protocol, TlsSettings};
 use crate::upstream::tls::TlsClient;
 use arc_swap::ArcSwap;
@@ -51,9 +52,9 @@ enum Security {
 
 impl Errand {
     /// The way to the keys of `jwt`; `way` is the upstream's, if it is one.
-    pub(super) fn of(jwt: &Jwt, way: Option<Way<'_>>, directory: &Directory) -> Self {
+    pub(super) fn of(jwt: &Jwt, way: Option<Way<'_>>, directory: &Directory, files: &dyn Files) -> Self {
         let (targets, path) = match (&jwt.source, way) {
-            (KeySource::Url { url, ca }, _) => (Target::at(url, ca, directory), path_of(url)),
+            (KeySource::Url { url, ca }, _) => (Target::at(url, ca, directory, files), path_of(url)),
             (KeySource::Upstream { path, .. }, Some(way)) => (Target::all(way), Uri::from(path.clone())),
             _ => (Vec::new(), Uri::default()),
         };
@@ -102,7 +103,7 @@ impl Errand {
             let before = client.load_full();
             let next = match &*before {
                 Ok(current) => current.renewed(&settings, Protocol::Http1).ok().flatten().map(Ok),
-                Err(_) => Some(open(&settings)),
+                Err(_) => Some(open(&OnDisk, &settings)),
             };
             next.into_iter().for_each(|next| client.store(Arc::new(next)));
         }
@@ -111,14 +112,14 @@ impl Errand {
 
 impl Target {
     /// The server of a URL.
-    fn at(url: &Uri, ca: &Option<PathBuf>, directory: &Directory) -> Vec<Target> {
+    fn at(url: &Uri, ca: &Option<PathBuf>, directory: &Directory, files: &dyn Files) -> Vec<Target> {
         let secure = url.scheme_str() != Some("http");
         let Some(host) = url.host() else { return Vec::new() };
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let address = Address { host: bare.into(), port };
         let security = if secure {
-            let client = ArcSwap::from_pointee(open(&trust(ca.clone())));
+            let client = ArcSwap::from_pointee(open(files, &trust(ca.clone())));
             Security::Own { server_name: bare.to_owned(), ca: ca.clone(), client }
         } else {
             Security::Plain
@@ -192,8 +193,8 @@ fn trust(ca: Option<PathBuf>) -> TlsSettings {
     TlsSettings { server_name: None, ca, client: None }
 }
 
-fn open(settings: &TlsSettings) -> Result<TlsClient, String> {
-    TlsClient::open(settings, Protocol::Http1).map_err(|error| error.to_string())
+fn open(files: &dyn Files, settings: &TlsSettings) -> Result<TlsClient, String> {
+    TlsClient::open_from(files, settings, Protocol::Http1).map_err(|error| error.to_string())
 }
 
 /// Path and query of a URL.

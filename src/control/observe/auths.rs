@@ -3,12 +3,15 @@
 use crate::control::view::{AuthView, KeptView};
 use crate::filters::auth::Auth;
 use crate::filters::auth::settings::{Kind, OnError};
-use crate::routing::table::Table;
+use crate::routing::trial::Tables;
 use crate::telemetry::metrics::AuthResult;
 
-/// Every auth of a table.
-pub(super) fn auths(table: &Table) -> Vec<AuthView> {
-    table.auths.iter().map(view).collect()
+/// Every auth once by its name: those of the stable version, and those that only a candidate has.
+pub(super) fn auths(tables: &Tables) -> Vec<AuthView> {
+    let stable = &tables.stable.auths;
+    let known = |auth: &&Auth| stable.iter().any(|it| it.settings.name == auth.settings.name);
+    let new = tables.candidate().into_iter().flat_map(|table| table.auths.iter());
+    stable.iter().chain(new.filter(|auth| !known(auth))).map(view).collect()
 }
 
 fn view(auth: &Auth) -> AuthView {

@@ -5,13 +5,8 @@
 //! what happened: it falls to what found room, and grows while there is room to spare. It never decides how much the
 //! backends hold, only who gets it; at the end of the ramp everyone is in again.
 
-use crate::admission::cohorts::{Census, Counted};
-use std::collections::VecDeque;
+use crate::admission::cohorts::{Counted, Minute};
 
-/// With fewer clients a share of them means little (`design.md`, "Cohorts").
-const ENOUGH_CLIENTS: f64 = 100.0;
-/// Seconds over which clients are counted.
-const CENSUS_SECONDS: usize = 60;
 /// Refused inside the share at most, of those who ask: more, and the share is too large. A small room refuses more
 /// while it is half empty (Erlang), so it is allowed more: one in so many as fit, and these.
 const TOO_MANY: (f64, f64) = (0.02, 2.0);
@@ -72,9 +67,7 @@ struct Running {
     manner: Manner,
     before: Counted,
     room: u32,
-    /// Of the last seconds, so that a quiet one does not forget who there is.
-    censuses: VecDeque<Vec<u32>>,
-    census: Census,
+    minute: Minute,
     realised: f64,
 }
 
@@ -108,8 +101,7 @@ impl Choice {
             manner: Manner::Everyone,
             before: second.counted,
             room: second.room,
-            censuses: VecDeque::new(),
-            census: Census::default(),
+            minute: Minute::default(),
             realised: 1.0,
         };
         self.running.get_or_insert_with(fresh).live(second);
@@ -121,7 +113,7 @@ impl Choice {
             manner: it.manner,
             share: it.share,
             realised: it.realised,
-            clients: it.census.clients,
+            clients: it.minute.census().clients,
             occasion: it.occasion,
         })
     }
@@ -129,7 +121,7 @@ impl Choice {
 
 impl Running {
     fn live(&mut self, second: Second) {
-        self.count(&second.census);
+        self.minute.count(second.census);
         let Counted { admitted, shed, left_out } = since(self.before, second.counted);
         self.before = second.counted;
         let (let_in, asked) = (admitted + shed, admitted + shed + left_out);
@@ -149,26 +141,13 @@ impl Running {
         self.decide(share.clamp(0.0, 1.0));
     }
 
-    /// One client with more than the share would be in or out with all of its traffic.
     fn decide(&mut self, share: f64) {
-        let few = self.census.clients < ENOUGH_CLIENTS || self.census.busiest > share;
+        let few = self.minute.census().is_few(share);
         (self.manner, self.share) = match share {
             share if share >= WHOLE => (Manner::Everyone, 1.0),
             _ if few => (Manner::Request, 1.0),
             share => (Manner::Cohort, share),
         };
-    }
-
-    fn count(&mut self, census: &[u32]) {
-        self.censuses.push_back(census.to_vec());
-        while self.censuses.len() > CENSUS_SECONDS {
-            self.censuses.pop_front();
-        }
-        let mut all = vec![0_u32; census.len()];
-        for second in &self.censuses {
-            all.iter_mut().zip(second).for_each(|(sum, count)| *sum = sum.saturating_add(*count));
-        }
-        self.census = Census::of(&all);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::control::ramp::lever::{Due, Lever, Signature, Stuck, Target, Then};
 use crate::routing::table::{Table, Upstream};
+use crate::routing::trial::Tables;
 use crate::runtime::clock::unix_ms;
 use std::time::{Duration, Instant};
 
@@ -105,6 +106,12 @@ pub(super) fn known<'a>(table: &'a Table, target: &Target) -> Result<&'a Upstrea
         }),
         _ => Ok(upstream),
     }
+}
+
+/// The upstream of a target, if it exists in what serves: in the stable version, else in the candidate.
+pub(super) fn known_in<'a>(tables: &'a Tables, target: &Target) -> Result<&'a Upstream, Refusal> {
+    let candidate = || tables.candidate().and_then(|table| known(table, target).ok());
+    known(&tables.stable, target).or_else(|why| candidate().ok_or(why))
 }
 
 /// Some names, for a sentence.

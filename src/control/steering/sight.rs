@@ -8,8 +8,9 @@ use crate::control::ramp::lever::{Due, Lever, Signature, Target};
 use crate::control::steering::comeback::{Running, course};
 use crate::control::steering::conflict::{conflicts, dormant};
 use crate::control::steering::forecast::Forecast;
+use crate::control::steering::order::known_in;
 use crate::control::steering::watchman::{Found, effective, place};
-use crate::control::steering::{Refusal, State, Steering, known};
+use crate::control::steering::{Refusal, State, Steering};
 use crate::control::view::{AdaptiveView, CohortView, LeverView, ReferenceView, ThenView};
 use crate::routing::table::{Table, Upstream};
 use crate::runtime::clock::unix_ms;
@@ -69,10 +70,10 @@ pub struct BackendSight {
 }
 
 impl Steering {
-    /// What is to be seen of every upstream of a table, in their order.
-    pub fn sight(&self, table: &Table) -> Vec<UpstreamSight> {
+    /// What is to be seen of these upstreams, in their order.
+    pub fn sight<'a>(&self, upstreams: impl Iterator<Item = &'a Upstream>) -> Vec<UpstreamSight> {
         let state = self.state();
-        table.upstreams.iter().map(|upstream| state.upstream(upstream)).collect()
+        upstreams.map(|upstream| state.upstream(upstream)).collect()
     }
 
     /// All levers, also those whose name is gone.
@@ -133,8 +134,8 @@ impl Steering {
     /// # Errors
     /// When the target is unknown.
     pub fn forecast_now(&self, target: &Target) -> Result<Forecast, Refusal> {
-        let table = self.live.load();
-        let upstream = known(&table, target)?;
+        let tables = self.live.tables();
+        let upstream = known_in(&tables, target)?;
         let state = self.state();
         Ok(state.forecast(upstream, &state.levers))
     }

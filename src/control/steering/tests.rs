@@ -63,7 +63,7 @@ impl House {
         let (metrics, descriptors) = (Arc::new(Metrics::new(2)), Arc::new(Descriptors::with_budget(64)));
         let mut builder = Builder::new(2, metrics, Arc::new(Directory::default()), descriptors);
         let plan = plan(0, 64);
-        let table = builder.build(&plan).expect("no file is needed");
+        let table = builder.build(&plan, 1).expect("no file is needed");
         builder.commit(&plan);
         let live = Arc::new(Live::new(Arc::new(table)));
         let bells = Arc::new(Bells::new(2));
@@ -73,17 +73,18 @@ impl House {
             Furniture::new(CoreId(id), clock.clone(), bells.clone(), Janitor::new(clock, Rc::default()))
         };
         let mut cores = [core(0), core(1)];
-        let views = cores.iter_mut().map(|core| core.arrange(live.load())).collect();
+        let views = cores.iter_mut().map(|core| core.arrange(&live.tables()).stable().clone()).collect();
         House { builder, steering, live, cores, views, held: Vec::new() }
     }
 
     fn reload(&mut self, dead: u8, cap: u32) {
         let plan = plan(dead, cap);
-        let table = Arc::new(self.builder.build(&plan).expect("no file is needed"));
+        let table = Arc::new(self.builder.build(&plan, 1).expect("no file is needed"));
         self.steering.swap(table);
         self.builder.commit(&plan);
         // Old views stay: requests that began on them may still ask.
-        self.views.extend(self.cores.iter_mut().map(|core| core.arrange(self.live.load())));
+        self.views
+            .extend(self.cores.iter_mut().map(|core| core.arrange(&self.live.tables()).stable().clone()));
     }
 
     fn ramp(&self, target: Option<usize>, percent: f64) {
@@ -299,7 +300,9 @@ fn cores_that_race_for_the_last_place_never_both_get_it() {
         let bells = Arc::new(Bells::new(2));
         let clock = Rc::new(Clock::new(Instant::now()));
         let view = Furniture::new(CoreId(id), clock.clone(), bells, Janitor::new(clock, Rc::default()))
-            .arrange(live.load());
+            .arrange(&live.tables())
+            .stable()
+            .clone();
         let gate = view.choose(0).gate().expect("it has an upstream").clone();
         for _ in 0..5_000 {
             let far = Instant::now() + Duration::from_secs(3_600);

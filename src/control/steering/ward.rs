@@ -9,6 +9,7 @@ use crate::balancing::presence::{Change, Fact, Member, judge, presences};
 use crate::balancing::shares::Presence;
 use crate::balancing::{Backend, Cluster};
 use crate::routing::table::{Table, Upstream};
+use crate::routing::trial::Tables;
 use crate::telemetry::events::{BackendJudged, ChecksDoubted};
 use crate::upstream::Endpoint;
 use crate::upstream::checkup::Down;
@@ -20,8 +21,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub struct Ward {
     rooms: HashMap<Arc<str>, Room>,
-    /// The table that the rooms were last arranged for.
-    arranged: Weak<Table>,
+    /// Those of a candidate's upstreams that reach what the stable version does not.
+    guests: HashMap<Arc<str>, Room>,
+    /// The tables that the rooms were last arranged for.
+    arranged: (Weak<Table>, Option<Weak<Table>>),
 }
 
 /// One upstream's.
@@ -41,13 +44,15 @@ struct Patient {
     /// Since when it has not been in.
     out_since: Option<Instant>,
     presence: Presence,
+    /// It lies in a room of the stable version too, which tells of it.
+    silent: bool,
 }
 
 impl Patient {
     fn new(backend: &Backend, now: Instant) -> Self {
         let outlier = Outlier::new(now, &backend.endpoint.vitals.signs());
         let endpoint = Arc::downgrade(&backend.endpoint);
-        Patient { endpoint, outlier, down: None, out_since: None, presence: Presence::In }
+        Patient { endpoint, outlier, down: None, out_since: None, presence: Presence::In, silent: false }
     }
 
     fn is(&self, backend: &Backend) -> bool {
@@ -56,52 +61,91 @@ impl Patient {
 }
 
 impl Ward {
-    /// Looks at the backends of the active table; true when the presence of one changed.
-    pub fn look(&mut self, table: &Arc<Table>, now: Instant) -> bool {
-        if Weak::as_ptr(&self.arranged) != Arc::as_ptr(table) {
-            self.arrange(table, now);
+    /// Looks at the backends of what serves; true when the presence of one changed.
+    pub fn look(&mut self, tables: &Tables, now: Instant) -> bool {
+        let same = Weak::as_ptr(&self.arranged.0) == Arc::as_ptr(&tables.stable)
+            && self.arranged.1.as_ref().map(Weak::as_ptr) == tables.candidate().map(Arc::as_ptr);
+        if !same {
+            self.arrange(tables, now);
         }
         let mut changed = false;
-        for upstream in &table.upstreams {
-            if let Some(room) = self.rooms.get_mut(&upstream.name) {
-                changed |= room.look(upstream, now);
+        let all = |table: &Table, rooms: &mut HashMap<Arc<str>, Room>| {
+            for upstream in &table.upstreams {
+                if let Some(room) = rooms.get_mut(&upstream.name) {
+                    changed |= room.look(upstream, now);
+                }
             }
-        }
+        };
+        let mut all = all;
+        all(&tables.stable, &mut self.rooms);
+        tables.candidate().into_iter().for_each(|table| all(table, &mut self.guests));
         changed
     }
 
-    /// Beds for the backends of a table, in their order; whoever was here before is the same.
-    fn arrange(&mut self, table: &Arc<Table>, now: Instant) {
+    /// Beds for the backends of the tables, in their order; whoever was here before is the same, also when its version
+    /// has become the stable one.
+    fn arrange(&mut self, tables: &Tables, now: Instant) {
         let mut before = std::mem::take(&mut self.rooms);
-        for upstream in &table.upstreams {
+        let mut guests = std::mem::take(&mut self.guests);
+        for upstream in &tables.stable.upstreams {
             let mut room = before.remove(&upstream.name).unwrap_or_default();
-            let mut known: HashMap<_, _> =
-                room.patients.drain(..).map(|patient| (Weak::as_ptr(&patient.endpoint), patient)).collect();
-            let patient = |backend: &Backend| {
-                known.remove(&Arc::as_ptr(&backend.endpoint)).unwrap_or_else(|| Patient::new(backend, now))
-            };
-            room.patients = upstream.cluster.backends.iter().map(patient).collect();
+            room.arrange(guests.get_mut(&upstream.name), upstream, now);
             self.rooms.insert(upstream.name.clone(), room);
         }
-        self.arranged = Arc::downgrade(table);
+        for upstream in tables.candidate().into_iter().flat_map(|table| &table.upstreams) {
+            let stable = self.rooms.get(&upstream.name);
+            let known = |backend: &Backend| stable.is_some_and(|room| room.find(0, backend).is_some());
+            if upstream.cluster.backends.iter().all(known) {
+                continue;
+            }
+            let mut room = guests.remove(&upstream.name).unwrap_or_default();
+            room.arrange(None, upstream, now);
+            let both = room.patients.iter_mut().zip(&upstream.cluster.backends);
+            both.for_each(|(patient, backend)| patient.silent = known(backend));
+            self.guests.insert(upstream.name.clone(), room);
+        }
+        self.arranged = (Arc::downgrade(&tables.stable), tables.candidate().map(Arc::downgrade));
     }
 
-    /// How each backend of an upstream takes part, of whatever table.
+    /// How each backend of an upstream takes part, of whatever table: what both versions reach is the stable one's to
+    /// judge, what only the candidate reaches is in or out for the candidate only.
     pub fn presences(&self, upstream: &Upstream) -> Vec<Presence> {
-        let room = self.rooms.get(&upstream.name);
-        let presence = |(index, backend)| Some(room?.find(index, backend)?.presence);
+        let presence = |(index, backend)| Some(self.patient(upstream, index, backend)?.presence);
         let backends = upstream.cluster.backends.iter().enumerate();
         backends.map(|backend| presence(backend).unwrap_or_default()).collect()
     }
 
+    fn patient(&self, upstream: &Upstream, index: usize, backend: &Backend) -> Option<&Patient> {
+        let own = self.rooms.get(&upstream.name).and_then(|room| room.find(index, backend));
+        own.or_else(|| self.guests.get(&upstream.name)?.find(index, backend))
+    }
+
     /// Why the backend of this index is not simply ready, in words.
     pub fn state_of(&self, upstream: &Upstream, index: usize, now: Instant) -> Option<String> {
-        let room = self.rooms.get(&upstream.name)?;
-        room.find(index, upstream.cluster.backends.get(index)?)?.state(now)
+        self.patient(upstream, index, upstream.cluster.backends.get(index)?)?.state(now)
     }
 }
 
 impl Room {
+    /// A bed for each backend, in their order. Whoever was here before is known by where it is, and so is whoever lay in
+    /// a room beside it.
+    fn arrange(&mut self, mut beside: Option<&mut Room>, upstream: &Upstream, now: Instant) {
+        let own = self.patients.drain(..);
+        let mut known: HashMap<_, _> =
+            own.map(|patient| (Weak::as_ptr(&patient.endpoint), patient)).collect();
+        let patient = |backend: &Backend| {
+            let own = known.remove(&Arc::as_ptr(&backend.endpoint));
+            let found = own.or_else(|| beside.as_mut()?.take(backend));
+            Patient { silent: false, ..found.unwrap_or_else(|| Patient::new(backend, now)) }
+        };
+        self.patients = upstream.cluster.backends.iter().map(patient).collect();
+    }
+
+    fn take(&mut self, backend: &Backend) -> Option<Patient> {
+        let place = self.patients.iter().position(|patient| patient.is(backend))?;
+        Some(self.patients.swap_remove(place))
+    }
+
     /// In the active table it is where it stands; in one that was replaced it may stand elsewhere.
     fn find(&self, index: usize, backend: &Backend) -> Option<&Patient> {
         let here = self.patients.get(index).filter(|patient| patient.is(backend));
@@ -130,12 +174,16 @@ impl Room {
             ChecksDoubted { upstream: &upstream.name, doubted: self.doubted }.emit();
         }
         for (index, change) in &changes {
-            self.patients[*index].tell(*index, upstream, change, now);
+            if !self.patients[*index].silent {
+                self.patients[*index].tell(*index, upstream, change, now);
+            }
         }
         let mut changed = false;
         for (index, presence) in now_present.into_iter().enumerate() {
             let (patient, backend) = (&mut self.patients[index], &backends[index]);
-            patient.tell_health(backend, facts[index].down.as_ref(), now);
+            if !patient.silent {
+                patient.tell_health(backend, facts[index].down.as_ref(), now);
+            }
             changed |= patient.presence != presence;
             patient.presence = presence;
         }

@@ -170,6 +170,11 @@ impl Decisions {
         self.part(key).passed.any(key, now)
     }
 
+    /// No decision about this stands in any more.
+    pub fn forget(&self, key: &Key) {
+        self.part(key).passed.remove(key);
+    }
+
     /// How much is kept. Locks each part for a moment.
     pub fn kept(&self) -> Kept {
         self.parts.iter().map(lock).fold(Kept::default(), |sum, part| Kept {

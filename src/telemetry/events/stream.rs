@@ -24,6 +24,8 @@ const MAX_ITEMS: usize = 20;
 pub enum Kind {
     /// Configurations: applied, refused, degraded.
     Config,
+    /// Versions were taken back.
+    Rollback,
     /// Requests were refused for want of room.
     Shed,
     /// Ramps and drains: set, cleared, paused, resumed, stepped, in conflict with a version, drained, ready.
@@ -32,6 +34,8 @@ pub enum Kind {
     Ejection,
     /// Limits that find themselves: moved by much, objective raised, at the floor.
     Limit,
+    /// Changes on their way: begun, every stage, their end, glass that was broken.
+    Rollout,
     /// The process: start, ready, the steps of its drain, stuck cores.
     Process,
     /// Certificates.
@@ -42,23 +46,28 @@ pub enum Kind {
     Name,
     /// Services that judge requests: silent, answering again.
     Auth,
+    /// Who did what: rows of the audit, and whether they can be recorded.
+    Audit,
     /// Records are missing here.
     Gap,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Config,
+        Kind::Rollback,
         Kind::Shed,
         Kind::Ramp,
         Kind::Ejection,
         Kind::Limit,
+        Kind::Rollout,
         Kind::Process,
         Kind::Certificate,
         Kind::Listener,
         Kind::Name,
         Kind::Auth,
+        Kind::Audit,
         Kind::Gap,
     ];
 
@@ -66,15 +75,18 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Config => "config",
+            Kind::Rollback => "rollback",
             Kind::Shed => "shed",
             Kind::Ramp => "ramp",
             Kind::Ejection => "ejection",
             Kind::Limit => "limit",
+            Kind::Rollout => "rollout",
             Kind::Process => "process",
             Kind::Certificate => "certificate",
             Kind::Listener => "listener",
             Kind::Name => "name",
             Kind::Auth => "auth",
+            Kind::Audit => "audit",
             Kind::Gap => "gap",
         }
     }

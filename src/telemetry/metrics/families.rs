@@ -3,16 +3,16 @@
 //! What later work will count is listed already and reads 0 where its labels are known, so that rules and
 //! boards can be written against it.
 
-use super::{ApplyOutcome, CheckOutcome, Metrics, NONE, RetryOutcome, Source, Tables, auths};
+use super::{
+    ApplyOutcome, CheckOutcome, Metrics, NONE, ProbeOutcome, RetryOutcome, RollbackCause, Source, Tables,
+    auths,
+};
 use crate::reject::Reason;
 use crate::request::Class;
 use crate::telemetry::cells::{REQUEST_BOUNDS, WAIT_BOUNDS};
 use crate::telemetry::family::Family;
 use crate::telemetry::metrics::handles::CODE_CLASSES;
 use prometheus::proto::MetricFamily;
-
-/// Why a rollout or a version was taken back.
-const ROLLBACK_CAUSES: [&str; 4] = ["operator", "guard", "unconfirmed", "crash_loop"];
 
 impl Metrics {
     /// Everything counted so far, summed over the cores.
@@ -41,14 +41,20 @@ impl Metrics {
         for outcome in ApplyOutcome::ALL {
             applies.count(&[("outcome", outcome.as_str())], process.applies(outcome));
         }
+        let mut probes =
+            Family::counter("tidegate_probes_total", "Probes of what a candidate names, by what they found.");
+        for outcome in ProbeOutcome::ALL {
+            probes.count(&[("outcome", outcome.as_str())], process.probes(outcome));
+        }
         let mut rollbacks =
             Family::counter("tidegate_rollbacks_total", "Versions that were taken back, by cause.");
-        for cause in ROLLBACK_CAUSES {
-            rollbacks.count(&[("cause", cause)], 0);
+        for cause in RollbackCause::ALL {
+            rollbacks.count(&[("cause", cause.as_str())], process.rollbacks(cause));
         }
         vec![
             refusals,
             applies,
+            probes,
             rollbacks,
             single(
                 "tidegate_access_log_dropped_total",

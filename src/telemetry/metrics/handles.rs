@@ -6,7 +6,7 @@
 use crate::reject::Reason;
 use crate::request::Class;
 use crate::telemetry::cells::{
-    CoreId, Counter, Histogram, HistogramSum, PerCore, REQUEST_BOUNDS, WAIT_BOUNDS,
+    BOUNDS, CoreId, Counter, Histogram, HistogramSum, PerCore, REQUEST_BOUNDS, WAIT_BOUNDS,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -53,6 +53,15 @@ impl Source {
 /// Values of `code_class`, by the first digit of the status less one.
 pub const CODE_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// What a route's metrics counted, or what came between two such states.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteCounted {
+    /// By class of status (index into [`CODE_CLASSES`]) and source.
+    pub requests: [[u64; 2]; 5],
+    /// By bucket of time, the last without an upper bound.
+    pub times: [u64; BOUNDS + 1],
+}
+
 /// One route's requests; `-` is what matched no route.
 #[derive(Debug)]
 pub struct RouteMetrics {
@@ -85,6 +94,16 @@ impl RouteMetrics {
     /// Exchanges that ended with this class of status (index into `CODE_CLASSES`).
     pub(super) fn requests(&self, class: usize, source: Source) -> u64 {
         self.cells.sum(|cells| cells.requests[class][source as usize].get())
+    }
+
+    /// Everything that was counted so far: exchanges by class of status and source, and their times by the buckets of
+    /// [`REQUEST_BOUNDS`].
+    pub fn counted(&self) -> RouteCounted {
+        let mut counted = RouteCounted { times: self.duration().buckets, ..RouteCounted::default() };
+        for (class, row) in counted.requests.iter_mut().enumerate() {
+            *row = Source::ALL.map(|source| self.requests(class, source));
+        }
+        counted
     }
 
     pub(super) fn duration(&self) -> HistogramSum {

@@ -33,6 +33,66 @@ impl ApplyOutcome {
     }
 }
 
+/// How a probe of a candidate ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ProbeOutcome {
+    /// Nothing looks wrong.
+    Clean,
+    /// Something does, or there was no time for everything.
+    Warned,
+    /// Something refuses the candidate.
+    Gated,
+    /// It did not begin in time: others were under way, or its thread hangs.
+    NotBegun,
+}
+
+impl ProbeOutcome {
+    /// All, in the order of their numbers.
+    pub const ALL: [ProbeOutcome; 4] =
+        [ProbeOutcome::Clean, ProbeOutcome::Warned, ProbeOutcome::Gated, ProbeOutcome::NotBegun];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ProbeOutcome::Clean => "clean",
+            ProbeOutcome::Warned => "warned",
+            ProbeOutcome::Gated => "gated",
+            ProbeOutcome::NotBegun => "not_begun",
+        }
+    }
+}
+
+/// Why a rollout or a version was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RollbackCause {
+    /// Somebody said so.
+    Operator,
+    /// The guard of a rollout found it worse.
+    Guard,
+    /// Nobody confirmed it in time.
+    Unconfirmed,
+    /// The process did not stay up with it.
+    CrashLoop,
+}
+
+impl RollbackCause {
+    /// All, in the order of their numbers.
+    pub const ALL: [RollbackCause; 4] =
+        [RollbackCause::Operator, RollbackCause::Guard, RollbackCause::Unconfirmed, RollbackCause::CrashLoop];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RollbackCause::Operator => "operator",
+            RollbackCause::Guard => "guard",
+            RollbackCause::Unconfirmed => "unconfirmed",
+            RollbackCause::CrashLoop => "crash_loop",
+        }
+    }
+}
+
 /// The process.
 #[derive(Debug)]
 pub struct ProcessMetrics {
@@ -43,6 +103,8 @@ pub struct ProcessMetrics {
     /// Active checks that waited because too many were under way.
     pub checks_delayed: Shared,
     applies: [Shared; 3],
+    probes: [Shared; 4],
+    rollbacks: [Shared; RollbackCause::ALL.len()],
     log_dropped: OnceLock<ErrorCounter>,
     cells: PerCore<ProcessCells>,
 }
@@ -71,6 +133,8 @@ impl ProcessMetrics {
             stuck_cores: Shared::default(),
             checks_delayed: Shared::default(),
             applies: Default::default(),
+            probes: Default::default(),
+            rollbacks: Default::default(),
             log_dropped: OnceLock::new(),
             cells: PerCore::new(cores),
         }
@@ -88,6 +152,16 @@ impl ProcessMetrics {
     /// A change of configuration ended.
     pub fn apply(&self, outcome: ApplyOutcome) {
         self.applies[outcome as usize].add(1);
+    }
+
+    /// A probe of a candidate ended.
+    pub fn probed(&self, outcome: ProbeOutcome) {
+        self.probes[outcome as usize].add(1);
+    }
+
+    /// A rollout or a version was taken back.
+    pub fn rolled_back(&self, cause: RollbackCause) {
+        self.rollbacks[cause as usize].add(1);
     }
 
     /// The gateway refused, failed or ended one exchange itself: at the door, for want of room, in the
@@ -115,6 +189,14 @@ impl ProcessMetrics {
 
     pub(super) fn applies(&self, outcome: ApplyOutcome) -> u64 {
         self.applies[outcome as usize].get()
+    }
+
+    pub(super) fn probes(&self, outcome: ProbeOutcome) -> u64 {
+        self.probes[outcome as usize].get()
+    }
+
+    pub(super) fn rollbacks(&self, cause: RollbackCause) -> u64 {
+        self.rollbacks[cause as usize].get()
     }
 
     pub(super) fn refusals(&self, reason: Reason) -> u64 {

@@ -6,7 +6,7 @@
 
 use crate::upstream::discovery::directory::{Lookups, Wanted};
 use crate::upstream::discovery::history::History;
-use crate::upstream::discovery::resolver::Resolver;
+use crate::upstream::discovery::resolver::{Bounds, Resolver};
 use crate::upstream::discovery::{AddressSet, Answer, Directory};
 use arc_swap::ArcSwapOption;
 use std::net::SocketAddr;
@@ -137,19 +137,6 @@ impl Asking {
         }
     }
 
-    /// One question, within the bounds on all of them. Fails when it takes too long.
-    pub(super) async fn bounded<T>(
-        &self,
-        newcomer: bool,
-        question: impl Future<Output = Result<T, String>>,
-    ) -> Result<T, String> {
-        let _slot = self.slot(newcomer).await;
-        match tokio::time::timeout(self.pace.deadline, question).await {
-            Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {:?}", self.pace.deadline)),
-        }
-    }
-
     async fn slot(&self, newcomer: bool) -> Slot<'_> {
         let Lookups { waiting, in_flight, .. } = &self.directory.lookups;
         let waits = Gauge::new(waiting);
@@ -170,7 +157,7 @@ impl Asking {
         let Some(resolver) = self.resolver.load_full() else {
             return Answer::Failed("there is no name server to ask".to_owned());
         };
-        let answer = resolver.addresses(self, &wanted.0, newcomer).await;
+        let answer = resolver.addresses(&Turn { asking: self, newcomer }, &wanted.0).await;
         let Lookups { found, missing, failed, .. } = &self.directory.lookups;
         match &answer {
             Answer::Found(..) => found,
@@ -179,6 +166,23 @@ impl Asking {
         }
         .fetch_add(1, Relaxed);
         answer
+    }
+}
+
+/// The questions of one lookup.
+struct Turn<'a> {
+    asking: &'a Asking,
+    newcomer: bool,
+}
+
+impl Bounds for Turn<'_> {
+    async fn bounded<T>(&self, question: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        let _slot = self.asking.slot(self.newcomer).await;
+        let deadline = self.asking.pace.deadline;
+        match tokio::time::timeout(deadline, question).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {deadline:?}")),
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 //! every name is a whole name. A name that ends in a dot always is. The hosts file comes first. IPv6 addresses are used where there are no IPv4
 //! ones: where both exist IPv6 is often the one without a route, and a backend is spoken to one way.
 
-use crate::upstream::discovery::keeper::Asking;
 use crate::upstream::discovery::{Answer, MAX_ADDRESSES};
 use crate::upstream::settings::Address;
 use futures_util::future::join_all;
@@ -24,6 +23,12 @@ pub(super) struct Resolver {
     servers: TokioResolver,
     search: Vec<Name>,
     ndots: usize,
+}
+
+/// How many questions are asked at once, and for how long.
+pub(super) trait Bounds {
+    /// One question, within the bounds on all of them. Fails when it takes too long.
+    async fn bounded<T>(&self, question: impl Future<Output = Result<T, String>>) -> Result<T, String>;
 }
 
 /// What one name server said to one question.
@@ -83,11 +88,11 @@ impl Resolver {
     }
 
     /// The addresses of a backend's name, or of the targets of a service's.
-    pub(super) async fn addresses(&self, asking: &Asking, wanted: &Address, newcomer: bool) -> Answer {
+    pub(super) async fn addresses(&self, asking: &impl Bounds, wanted: &Address) -> Answer {
         if wanted.is_service() {
-            return self.service(asking, wanted, newcomer).await;
+            return self.service(asking, wanted).await;
         }
-        let found = asking.bounded(newcomer, self.hosts(&wanted.host)).await;
+        let found = asking.bounded(self.hosts(&wanted.host)).await;
         match found {
             Ok(Said::Something(mut ips)) => {
                 ips.sort_unstable();
@@ -104,8 +109,8 @@ impl Resolver {
 
     /// The targets of lowest priority; the others are for when these are gone from the records (RFC 2782). Each
     /// target is a question of its own, within the same bounds.
-    async fn service(&self, asking: &Asking, wanted: &Address, newcomer: bool) -> Answer {
-        let records = match asking.bounded(newcomer, self.targets(&wanted.host)).await {
+    async fn service(&self, asking: &impl Bounds, wanted: &Address) -> Answer {
+        let records = match asking.bounded(self.targets(&wanted.host)).await {
             Ok(Said::Something(records)) => records,
             Ok(Said::Nothing) => {
                 return Answer::Missing("the name server says that the service has no target".to_owned());
@@ -118,7 +123,7 @@ impl Resolver {
             hosts.entry(host).or_default().push(target);
         }
         let asked = hosts.iter().map(async |(host, targets)| {
-            let found = asking.bounded(newcomer, self.host(host)).await;
+            let found = asking.bounded(self.host(host)).await;
             (targets, found.map_err(|why| format!("{host}: {why}")))
         });
         let (mut all, mut failure) = (Vec::new(), None);

@@ -26,6 +26,17 @@ impl Config {
         }
     }
 
+    /// Begins with this `[rollout]`.
+    pub fn under(rollout: &str) -> Config {
+        Config { body: format!("{rollout}\n"), ..Config::new() }
+    }
+
+    /// With the stages that hold where nothing is said of them.
+    pub fn staged(mut self) -> Config {
+        self.body = self.body.replace("[rollout]\nrequired = false\n", "");
+        self
+    }
+
     /// Another number of cores.
     pub fn workers(mut self, n: usize) -> Config {
         self.gateway = self.gateway.replace("workers = 2", &format!("workers = {n}"));

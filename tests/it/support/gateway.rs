@@ -35,7 +35,8 @@ pub struct Gateway {
 pub struct Launch {
     arguments: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
-    open_files: Option<u32>,
+    /// An option of `ulimit`.
+    limit: Option<String>,
     stdout: Option<Stdio>,
     /// Where it will write its addresses; `state` in its folder if nothing is said.
     state: Option<PathBuf>,
@@ -44,7 +45,12 @@ pub struct Launch {
 impl Launch {
     /// A hard limit on open files.
     pub fn open_files(limit: u32) -> Launch {
-        Launch { open_files: Some(limit), ..Launch::default() }
+        Launch { limit: Some(format!("-n {limit}")), ..Launch::default() }
+    }
+
+    /// As a disk that is full: no file grows beyond so many blocks of 512 bytes.
+    pub fn file_blocks(limit: u32) -> Launch {
+        Launch { limit: Some(format!("-f {limit}")), ..Launch::default() }
     }
 
     /// Its standard output instead of a file in its folder, which is where its access log is looked for.
@@ -73,10 +79,10 @@ impl Launch {
     }
 
     fn command(&mut self, folder: &Path) -> Command {
-        let mut command = match self.open_files {
+        let mut command = match &self.limit {
             Some(limit) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh", BINARY]);
+                shell.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh", BINARY]);
                 shell
             }
             None => Command::new(BINARY),
@@ -154,8 +160,14 @@ impl Gateway {
 
     /// Kills it and starts it again on what is there now.
     pub fn restart(self, launch: Launch) -> Gateway {
+        self.restart_after(launch, || ())
+    }
+
+    /// The same with something done in between.
+    pub fn restart_after(self, launch: Launch, between: impl FnOnce()) -> Gateway {
         let folder = self.folder.clone();
         drop(self);
+        between();
         Gateway::spawn(folder, launch)
     }
 

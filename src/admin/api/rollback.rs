@@ -1,0 +1,128 @@
+//! `POST /v1/rollback`: takes back what runs, or brings a version back; answered when it is done, in less than a second.
+//! It waits for no other change, and for the disk only briefly.
+
+use super::json::bad;
+use crate::admin::AdminState;
+use crate::admin::caller::Caller;
+use crate::admin::problem::Problem;
+use crate::control::history::VersionOutcome;
+use crate::control::origin::MAX_REASON;
+use crate::control::rollback::{Order, RolledBack, Unrollable};
+use crate::telemetry::metrics::RollbackCause;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Extension, State};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::Arc;
+
+/// The body; an empty one is as good as `{}`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Asked {
+    version: Option<u64>,
+    reason: Option<String>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Answer {
+    from: u64,
+    version: Version,
+    by: String,
+    reason: Option<String>,
+    persisted: bool,
+    unrecorded: Vec<String>,
+    notices: Vec<String>,
+}
+
+/// What everyone is served by.
+#[derive(Clone, Debug, Serialize)]
+struct Version {
+    number: u64,
+    hash: String,
+}
+
+/// `POST /v1/rollback`.
+pub(super) async fn roll_back(
+    State(state): State<Arc<AdminState>>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<Json<Answer>, Problem> {
+    let Asked { version, reason } = asked(&body)?;
+    let by = caller.to_string();
+    let order =
+        Order { target: version, by: by.clone(), reason: reason.clone(), cause: RollbackCause::Operator };
+    let reach = state.reach()?;
+    let done = reach.rollbacks.roll_back(order).await.map_err(refused)?;
+    let RolledBack { from, to, hash, persisted, unrecorded, notices } = done;
+    if from != to {
+        let why = format!("{by} went back to version {to}");
+        reach.conductor.history().outcome(from, VersionOutcome::RolledBack, Some(&why));
+    }
+    let version = Version { number: to, hash };
+    Ok(Json(Answer { from, version, by, reason, persisted, unrecorded, notices }))
+}
+
+fn asked(body: &[u8]) -> Result<Asked, Problem> {
+    if body.is_empty() {
+        return Ok(Asked::default());
+    }
+    let asked: Asked =
+        serde_json::from_slice(body).map_err(|error| bad(format!("The body cannot be read: {error}.")))?;
+    let reason = asked.reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+    if let Some(reason) = &reason
+        && (reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control))
+    {
+        return Err(bad(format!("The reason is a line of at most {MAX_REASON} characters.")));
+    }
+    Ok(Asked { reason, ..asked })
+}
+
+fn refused(why: Unrollable) -> Problem {
+    let mut detail = why.to_string();
+    if let Some(first) = detail.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    let problem = |status, word: &'static str| Problem::new(status, format!("{detail}.")).because(word);
+    match &why {
+        Unrollable::NoneGood { known, .. } => {
+            problem(StatusCode::CONFLICT, "no_good_version").with("good", json!(known))
+        }
+        Unrollable::NotGood { known, .. } => {
+            problem(StatusCode::NOT_FOUND, "not_a_good_version").with("good", json!(known))
+        }
+        Unrollable::Unusable { .. } | Unrollable::NoneUsable(_) => {
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "unusable")
+        }
+        Unrollable::Busy => problem(StatusCode::SERVICE_UNAVAILABLE, "busy"),
+        Unrollable::Gone => problem(StatusCode::SERVICE_UNAVAILABLE, "leaving"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_may_be_left_out_and_says_nothing_unknown() {
+        for (body, version, reason) in [
+            ("", None, None),
+            ("{}", None, None),
+            (r#"{"version": 7}"#, Some(7), None),
+            (r#"{"reason": " bad "}"#, None, Some("bad")),
+            (r#"{"version": null, "reason": ""}"#, None, None),
+        ] {
+            let asked = asked(body.as_bytes()).expect("taken");
+            assert_eq!((asked.version, asked.reason.as_deref()), (version, reason), "{body}");
+        }
+        for body in ["7", r#"{"version": -1}"#, r#"{"verison": 1}"#, r#"{"reason": "a\nb"}"#, "\u{ff}"] {
+            assert_eq!(
+                asked(body.as_bytes()).map(|_| ()).map_err(|problem| problem.status.as_u16()),
+                Err(400),
+                "{body}"
+            );
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The change under way: `GET /v1/rollout`, and the words that people say to it.
+//!
+//! Each word is a step of the course that was decided before its answer leaves; what it takes is done on the thread of
+//! rollouts, so that nothing here waits for a file.
+
+use super::json::bad;
+use crate::admin::AdminState;
+use crate::admin::caller::Caller;
+use crate::admin::problem::Problem;
+use crate::control::change::course::Not;
+use crate::control::change::view::RolloutView;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, FromRequest, Query, Request, State};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+type Admin = State<Arc<AdminState>>;
+
+/// The query of `GET /v1/rollout`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    /// The version whose end is asked for, in place of the last one that ended.
+    version: Option<u64>,
+}
+
+/// What somebody says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Word {
+    /// The version that is approved.
+    version: Option<u64>,
+    /// Why.
+    reason: Option<String>,
+}
+
+/// Without a body nothing more is said than the path does.
+impl<S: Send + Sync> FromRequest<S> for Word {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+        if body.is_empty() {
+            return Ok(Word::default());
+        }
+        serde_json::from_slice(&body).map_err(|error| bad(format!("The body cannot be read: {error}.")))
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Told {
+    /// In a sentence.
+    told: String,
+    rollout: RolloutView,
+}
+
+/// `GET /v1/rollout`.
+pub(super) async fn show(
+    State(state): Admin,
+    query: Result<Query<Asked>, QueryRejection>,
+) -> Result<Json<RolloutView>, Problem> {
+    let Query(asked) =
+        query.map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, rejection.body_text()))?;
+    Ok(Json(state.reach()?.conductor.view(asked.version)))
+}
+
+/// `POST /v1/rollout:promote`.
+pub(super) async fn promote(
+    state: Admin,
+    caller: Extension<Caller>,
+    word: Word,
+) -> Result<Json<Told>, Problem> {
+    say(&state, |conductor| conductor.promote(&caller.to_string(), word.reason.as_deref()))
+}
+
+/// `POST /v1/rollout:abort`.
+pub(super) async fn abort(
+    state: Admin,
+    caller: Extension<Caller>,
+    word: Word,
+) -> Result<Json<Told>, Problem> {
+    say(&state, |conductor| conductor.abort(&caller.to_string(), word.reason.as_deref()))
+}
+
+/// `POST /v1/rollout:confirm`.
+pub(super) async fn confirm(
+    state: Admin,
+    caller: Extension<Caller>,
+    word: Word,
+) -> Result<Json<Told>, Problem> {
+    say(&state, |conductor| conductor.confirm(&caller.to_string(), word.reason.as_deref()))
+}
+
+/// `POST /v1/rollout:approve`.
+pub(super) async fn approve(
+    state: Admin,
+    caller: Extension<Caller>,
+    word: Word,
+) -> Result<Json<Told>, Problem> {
+    let Some(version) = word.version else {
+        let detail = "Say which version is approved: {\"version\": 7}.";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+    };
+    say(&state, |conductor| conductor.approve(version, &caller.to_string(), word.reason.as_deref()))
+}
+
+/// `POST /v1/rollout:acknowledge`: somebody has seen that the glass was broken.
+pub(super) async fn acknowledge(
+    state: Admin,
+    caller: Extension<Caller>,
+    word: Word,
+) -> Result<Json<Told>, Problem> {
+    say(&state, |conductor| conductor.acknowledge(&caller.to_string(), word.reason.as_deref()))
+}
+
+fn say(
+    state: &AdminState,
+    word: impl FnOnce(&crate::control::change::Conductor) -> Result<String, Not>,
+) -> Result<Json<Told>, Problem> {
+    let conductor = &state.reach()?.conductor;
+    let told = word(conductor).map_err(|not| refused(&not))?;
+    Ok(Json(Told { told, rollout: conductor.view(None) }))
+}
+
+fn refused(not: &Not) -> Problem {
+    let status = match not {
+        Not::Author => StatusCode::FORBIDDEN,
+        _ => StatusCode::CONFLICT,
+    };
+    Problem::new(status, not.to_string()).because(not.word())
+}

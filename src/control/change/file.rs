@@ -1,0 +1,143 @@
+//! Changes that come by the file, and orders of people: brought to the conductor by the background thread.
+
+use super::Conductor;
+use super::course::Outcome as End;
+use super::proposal::Proposal;
+use super::rules::Wish;
+use super::view::PendingView;
+use crate::control::apply::{Accepted, Job, Order, Receipt, Unapplied, is_named};
+use crate::control::audit::Entry;
+use crate::control::file::FileLook;
+use crate::control::origin::Origin;
+use crate::control::{Active, Cause, Outcome};
+use crate::telemetry::events::ConfigRefused;
+use crate::telemetry::metrics::ApplyOutcome;
+
+impl Conductor {
+    /// Looks at the file again, and begins what it says if that is a change. Blocks on files and sockets: for the
+    /// background thread.
+    pub fn reread(&self, cause: Cause) -> Outcome {
+        let outcome = self.control.look_at_file(cause).and_then(|look| match look {
+            FileLook::Unchanged => Ok(Outcome::Unchanged),
+            FileLook::Found(active) if self.control.is_active(&active.plan) => {
+                self.file_agrees();
+                self.same(*active).map(|_| Outcome::Unchanged)
+            }
+            FileLook::Found(active) => self.found(*active, cause),
+        });
+        let outcome = outcome.unwrap_or_else(|why| {
+            ConfigRefused { cause: cause.as_str(), error: &why }.emit();
+            self.means.audit.refuse(Entry::new("file", "apply").refused(why.clone()), false);
+            self.control.refused(why);
+            Outcome::Refused
+        });
+        self.count(outcome);
+        outcome
+    }
+
+    fn found(&self, active: Active, cause: Cause) -> Result<Outcome, String> {
+        // The background thread does one thing at a time; this tells others what it is at.
+        let _turn = self.turns.take("the file", Some(cause.as_str()));
+        let hash = active.plan.hash.clone();
+        let receipt = self.control.receipt_beside_file();
+        match self.propose(Proposal { active, wish: Wish::of_file(cause), confirm: None, receipt }) {
+            Ok(Accepted::Active(receipt)) => {
+                self.means.audit.append(Entry::new("file", "apply").version(receipt.number));
+                Ok(Outcome::Applied)
+            }
+            Ok(Accepted::UnderWay(begun)) => {
+                let entry = Entry::new("file", "apply").version(begun.number).risk(begun.risk.as_str());
+                self.means.audit.append(entry);
+                Ok(Outcome::Unchanged)
+            }
+            Err(Unapplied::UnderWay(other)) => {
+                if other.hash != hash {
+                    // It is a change again at the next look, which comes as soon as the other one is over.
+                    self.control.forget_read();
+                    self.state().file = Some(PendingView { hash, cause: cause.as_str().to_owned() });
+                }
+                Ok(Outcome::Unchanged)
+            }
+            Err(Unapplied::Refused(refusal)) => Err(refusal.to_string()),
+            Err(Unapplied::Failed(why)) => {
+                // What failed for want of an address or a certificate may pass.
+                self.control.forget_read();
+                Err(why)
+            }
+            Err(Unapplied::Stale(_) | Unapplied::Busy(_) | Unapplied::Pending | Unapplied::Gone) => {
+                Ok(Outcome::Unchanged)
+            }
+        }
+    }
+
+    /// The file says what is active: a change that came from it is not wanted any more.
+    fn file_agrees(&self) {
+        let mut state = self.state();
+        state.file = None;
+        let from_file = state.course.current().is_some_and(|it| it.change.cause != Cause::Api);
+        if !from_file {
+            return;
+        }
+        let act = state.course.abort(End::Superseded, "the file says again what is active".to_owned());
+        drop(state);
+        act.into_iter().for_each(|act| self.send(act));
+    }
+
+    /// Does what was ordered, and tells what came of it. Blocks on files and sockets: for the background thread.
+    pub fn fulfil(&self, job: Job, told: impl FnOnce(Outcome)) {
+        let Job { order, turn, answer } = job;
+        let result = self.order(order);
+        let outcome = match &result {
+            Ok(Accepted::Active(receipt)) if receipt.changed => Outcome::Applied,
+            Ok(_) => Outcome::Unchanged,
+            Err(_) => Outcome::Refused,
+        };
+        self.count(outcome);
+        // Before the answer: whoever has it may look for the new addresses at once.
+        told(outcome);
+        // Whoever is answered may come again at once.
+        drop(turn);
+        // Nobody may be waiting any more; the log and the status have it.
+        let _ = answer.send(result);
+    }
+
+    fn order(&self, order: Order) -> Result<Accepted, Unapplied> {
+        let Order { text, plan, by, reason, expected, confirm, receipt, wish } = order;
+        let hash = self.control.active_hash();
+        if expected.as_deref().is_some_and(|expected| !is_named(&hash, expected)) {
+            return Err(Unapplied::Stale(hash));
+        }
+        let origin = Origin::now(Cause::Api, Some(by), reason);
+        let overruled = self.control.overruled_by(&text);
+        let active = Active { plan: *plan, text: text.into(), origin, overruled };
+        let done = match self.control.is_active(&active.plan) {
+            true => self.same(active).map(Accepted::Active).map_err(Unapplied::Failed),
+            false => self.propose(Proposal { active, wish, confirm, receipt }),
+        };
+        done.inspect_err(|error| {
+            if let Unapplied::Failed(why) = error {
+                ConfigRefused { cause: Cause::Api.as_str(), error: why }.emit();
+            }
+        })
+    }
+
+    /// The plan that is active already: only what is outside the text may be new.
+    ///
+    /// # Errors
+    /// What of that cannot be used.
+    fn same(&self, active: Active) -> Result<Receipt, String> {
+        let (hash, notices, text) =
+            (active.plan.hash.clone(), active.plan.notices.clone(), active.text.clone());
+        let refreshed = self.control.refresh(active, self.control.rollbacks());
+        let persisted = refreshed.map_err(|why| self.control.unfilled(&why, &text))?;
+        Ok(Receipt { number: self.control.number(), hash, changed: false, persisted, notices })
+    }
+
+    fn count(&self, outcome: Outcome) {
+        self.control.metrics().process().apply(match outcome {
+            Outcome::Unchanged => ApplyOutcome::Unchanged,
+            Outcome::Applied => ApplyOutcome::Applied,
+            Outcome::Refused => ApplyOutcome::Refused,
+        });
+    }
+}

@@ -1,0 +1,94 @@
+//! The view of a change, made of its course and of what the data plane says.
+
+use super::course::{Course, Current, Ended, Phase};
+use super::rules::Way;
+use super::view::{ChangeView, EndedView, RolloutView, UnconfirmedView};
+use super::{Conductor, State};
+use crate::control::rollout::Waiting;
+use serde_json::json;
+use std::time::Instant;
+
+impl Conductor {
+    /// The change under way; `asked` is the version whose end is wanted in place of the last one's.
+    pub fn view(&self, asked: Option<u64>) -> RolloutView {
+        let trial = self.control.trial();
+        let state = self.state();
+        let mut view = view(&state, asked, Instant::now());
+        drop(state);
+        if let Some(trial) = trial {
+            view.realised_share_percent = trial.realised.map(|share| share * 100.0);
+            view.per_request = trial.per_request;
+        }
+        view
+    }
+
+    /// Why somebody should look, for `/readyz`: glass that was broken, a version that waits.
+    pub fn reasons(&self) -> Vec<String> {
+        let state = self.state();
+        let glass = state.glass.as_ref().map(|glass| {
+            format!(
+                "{} broke the glass at {}: version {} went around the stages ({}); `tidegate acknowledge` when seen",
+                glass.by, glass.at, glass.number, glass.reason
+            )
+        });
+        let waits = state.course.current().filter(|it| matches!(it.phase, Phase::Approval)).map(|current| {
+            let number = current.change.number;
+            format!("version {number} waits for a second person: `tidegate approve {number}`")
+        });
+        glass.into_iter().chain(waits).collect()
+    }
+}
+
+fn view(state: &State, asked: Option<u64>, now: Instant) -> RolloutView {
+    let course = &state.course;
+    let current = course.current();
+    RolloutView {
+        state: current.map_or("none", Current::state).to_owned(),
+        version: current.map(change),
+        stages_percent: current.map(stages).unwrap_or_default(),
+        share_percent: current.map_or(0.0, |current| current.share() * 100.0),
+        waiting: current.and_then(|current| current.waiting.as_ref()).map(ToString::to_string),
+        needs_person: current.is_some_and(|it| matches!(it.waiting, Some(Waiting::Person { .. }))),
+        guard: current.and_then(|it| it.rollout()).map_or(json!(null), |rollout| json!(rollout.view(now))),
+        unconfirmed: unconfirmed(course, now),
+        pending_file: state.file.clone(),
+        last: course.ended(asked).map(ended),
+        break_glass: state.glass.clone(),
+        ..RolloutView::default()
+    }
+}
+
+fn change(current: &Current) -> ChangeView {
+    let change = &current.change;
+    ChangeView {
+        number: change.number,
+        hash: change.hash.clone(),
+        cause: change.cause.as_str().to_owned(),
+        by: change.by.clone(),
+        reason: change.reason.clone(),
+        risk: change.risk.as_str().to_owned(),
+        approved_by: current.approved_by.clone(),
+    }
+}
+
+fn stages(current: &Current) -> Vec<f64> {
+    match &current.way {
+        Way::Staged(staging) => staging.stages.iter().map(|share| share * 100.0).collect(),
+        Way::AtOnce | Way::BrokenGlass { .. } => vec![100.0],
+    }
+}
+
+fn unconfirmed(course: &Course, now: Instant) -> Option<UnconfirmedView> {
+    let waits = course.unconfirmed()?;
+    let seconds_left = waits.until.saturating_duration_since(now).as_secs_f64();
+    Some(UnconfirmedView { number: waits.number, seconds_left })
+}
+
+fn ended(ended: &Ended) -> EndedView {
+    EndedView {
+        number: ended.number,
+        hash: ended.hash.clone(),
+        outcome: ended.outcome.as_str().to_owned(),
+        why: ended.why.clone(),
+    }
+}
