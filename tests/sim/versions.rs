@@ -114,7 +114,7 @@ struct Route {
     name: Arc<str>,
     rate: f64,
     failing: f64,
-    /// Times of its answers, in milliseconds, to draw from.
+    /// Times of its answers, in microseconds, to draw from.
     times: Vec<f64>,
     /// Where its clients stand: those below the share are the candidate's.
     clients: Vec<f64>,
@@ -158,16 +158,17 @@ pub fn roll(setting: &Setting, seed: u64, longest: Duration) -> Course {
         course.elapsed += setting.look;
         course.at_stage += setting.look;
         course.share = rollout.share();
-        let at = course.elapsed.as_secs_f64();
-        for (number, route) in routes.iter_mut().enumerate() {
-            let tallies = sample.routes.get_mut(&route.name).expect("made above");
-            let burst =
-                bursts.iter().filter(|it| it.covers(number, at)).map(|it| it.failing).fold(0.0, f64::max);
+        let (at, share) = (course.elapsed.as_secs_f64(), course.share);
+        let going_on: Vec<&Burst> = bursts.iter().filter(|it| (it.from..it.to).contains(&at)).collect();
+        // Both are in the order of the names.
+        for ((number, route), tallies) in routes.iter_mut().enumerate().zip(sample.routes.values_mut()) {
+            let covering = going_on.iter().filter(|it| it.covers(number));
+            let burst = covering.map(|it| it.failing).fold(0.0, f64::max);
             let faulty = setting.fault.is_on(number);
             let fault = if faulty { setting.fault } else { Fault::default() };
             route.live(
                 setting,
-                rollout.share(),
+                share,
                 burst,
                 fault,
                 [&mut tallies.stable, &mut tallies.candidate],
@@ -214,7 +215,7 @@ fn routes(setting: &Setting, chance: &mut Chance) -> Vec<Route> {
             name: format!("route-{at:03}").into(),
             rate: setting.rate * weight(at) / all,
             failing,
-            times: (0..TIMES).map(|_| median_ms * (spread * chance.normal()).exp()).collect(),
+            times: (0..TIMES).map(|_| 1e3 * median_ms * (spread * chance.normal()).exp()).collect(),
             clients: (0..clients).map(|_| chance.between((0.0, 1.0))).collect(),
             sick: false,
             part: (0.0, 0.0),
@@ -245,8 +246,8 @@ fn bursts(setting: &Setting, longest: f64, chance: &mut Chance) -> Vec<Burst> {
 }
 
 impl Burst {
-    fn covers(&self, route: usize, at: f64) -> bool {
-        (self.routes.0..self.routes.1).contains(&route) && (self.from..self.to).contains(&at)
+    fn covers(&self, route: usize) -> bool {
+        (self.routes.0..self.routes.1).contains(&route)
     }
 }
 
@@ -255,7 +256,7 @@ fn before(route: &Route, number: usize, bursts: &[Burst], chance: &mut Chance) -
     let mut tally = Tally::default();
     let requests = chance.poisson(route.rate * BEFORE);
     let mut failed = chance.of(requests, route.failing + route.sickness());
-    for burst in bursts.iter().filter(|it| (it.routes.0..it.routes.1).contains(&number) && it.from < 0.0) {
+    for burst in bursts.iter().filter(|it| it.covers(number) && it.from < 0.0) {
         let hit = chance.poisson(route.rate * (burst.to.min(0.0) - burst.from));
         failed += chance.of(hit, burst.failing);
     }
@@ -268,8 +269,8 @@ fn before(route: &Route, number: usize, bursts: &[Burst], chance: &mut Chance) -
 }
 
 fn answer(route: &Route, slower: f64, tally: &mut Tally, chance: &mut Chance) {
-    let ms = route.times[chance.below(TIMES)] * slower;
-    tally.succeeded(Duration::from_micros((ms * 1e3) as u64));
+    let micros = route.times[chance.below(TIMES)] * slower;
+    tally.succeeded(Duration::from_micros(micros as u64));
 }
 
 impl Route {

@@ -36,14 +36,14 @@ impl Counts {
     pub fn since(&self, before: &Counts) -> Counts {
         let mut rest = *self;
         rest.requests = rest.requests.saturating_sub(before.requests);
-        rest.failed.iter_mut().zip(before.failed).for_each(|(own, less)| *own = own.saturating_sub(less));
+        rest.failed.iter_mut().zip(&before.failed).for_each(|(own, less)| *own = own.saturating_sub(*less));
         rest
     }
 
     /// Takes another's in.
     pub fn add(&mut self, other: &Counts) {
         self.requests = self.requests.saturating_add(other.requests);
-        self.failed.iter_mut().zip(other.failed).for_each(|(own, more)| *own = own.saturating_add(more));
+        self.failed.iter_mut().zip(&other.failed).for_each(|(own, more)| *own = own.saturating_add(*more));
     }
 }
 
