@@ -158,29 +158,32 @@ fn decisions_live_on_across_a_change_unless_the_auth_or_its_upstream_differs() {
 fn whoever_is_known_outlasts_a_wrong_address_of_the_service() {
     let (backend, judge) = (Origin::well_behaved(), Origin::start(Behaviour::Judges));
     let wrong = Origin::start(Behaviour::AcceptsAndNeverAnswers);
-    let stale = format!("{}\non_error = \"stale\"", keeps(""));
+    let stale = format!("{}\non_error = \"stale\"\ntimeout = \"500ms\"", keeps(""));
     let config = |judge: &Origin, auth: &str| guarded(&backend, judge, auth, "");
     let gateway = Gateway::start(&config(&judge, &stale));
-    assert_eq!(get_as(&gateway, "ada", "/guarded").status(), 200);
+    // A busy machine may need more than one try.
+    let is_known =
+        || wait_until(PATIENCE, "ada is known", || get_as(&gateway, "ada", "/guarded").status() == 200);
+    is_known();
     gateway.change(&config(&wrong, &stale));
-    for _ in 0..10 {
+    for _ in 0..4 {
         let answer = get_as(&gateway, "ada", "/guarded");
         assert_eq!((answer.status(), header_seen(&answer.json(), "x-user")), (200, Some("ada")));
         assert!([503, 504].contains(&get_as(&gateway, "bob", "/guarded").status()));
     }
-    assert_eq!((results(&gateway, "stale"), results(&gateway, "cached")), (10.0, 0.0), "never fresh");
+    assert_eq!((results(&gateway, "stale"), results(&gateway, "cached")), (4.0, 0.0), "never fresh");
     // What the new service says is believed, and nothing older stands in for it afterwards.
     wrong.switch(Behaviour::Says(
         "HTTP/1.1 403 Forbidden\r\ncache-control: no-store\r\ncontent-length: 0\r\n\r\n",
     ));
     wait_until(PATIENCE, "it is asked again", || get_as(&gateway, "ada", "/guarded").status() == 403);
     wrong.switch(Behaviour::AcceptsAndNeverAnswers);
-    for _ in 0..5 {
+    for _ in 0..3 {
         assert!([503, 504].contains(&get_as(&gateway, "ada", "/guarded").status()));
     }
     // And an auth that judges by other rules knows nobody.
     gateway.change(&config(&judge, &stale));
-    assert_eq!(get_as(&gateway, "ada", "/guarded").status(), 200);
+    is_known();
     gateway.change(&config(&wrong, &format!("{stale}\nsubject_header = \"x-user\"")));
     assert!([503, 504].contains(&get_as(&gateway, "ada", "/guarded").status()));
 }

@@ -160,7 +160,7 @@ fn a_rollback_needs_neither_the_file_nor_a_disk_that_takes_anything() {
     wait_until(PATIENCE, "it was read", || reasons(&gateway).contains("refused"));
     // Whatever is written next cannot be a file any more.
     let beside = state(&gateway).join("state.new");
-    fs::create_dir(&beside).expect("made");
+    wait_until(PATIENCE, "nothing is being written", || fs::create_dir(&beside).is_ok());
     for gone in ["good", "secrets", "active.toml", "last-good.toml", "history.db"] {
         let path = state(&gateway).join(gone);
         let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
@@ -196,7 +196,9 @@ fn a_disk_that_hangs_delays_no_rollback_and_is_told() {
     apply(&gateway, &marked(origin.address(), "two"));
     // Whoever opens it to write waits for a reader that never comes.
     let pipe = state(&gateway).join("state.new");
-    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    wait_until(PATIENCE, "nothing is being written", || {
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).is_ok()
+    });
     for to in ["one", "two", "one"] {
         let version = if to == "one" { 1 } else { 2 };
         let answer = back(&gateway, &format!("{{\"version\": {version}}}"));
@@ -298,7 +300,7 @@ fn what_is_missing_even_among_what_was_kept_closes_its_route_and_no_other() {
     // It is there again: a signal is enough.
     fs::write(gateway.folder().join("token"), "hunter2").expect("written");
     reread(&gateway);
-    assert_eq!(gateway.get("/secret").status(), 200);
+    wait_until(PATIENCE, "its route is open again", || gateway.get("/secret").status() == 200);
 }
 
 #[test]
