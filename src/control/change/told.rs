@@ -35,7 +35,18 @@ impl Conductor {
             let number = current.change.number;
             format!("version {number} waits for a second person: `tidegate approve {number}`")
         });
-        glass.into_iter().chain(waits).collect()
+        let seconds = |waits: UnconfirmedView| {
+            let UnconfirmedView { number, seconds_left } = waits;
+            format!(
+                "version {number} goes back in {seconds_left:.0} s unless somebody confirms it: `tidegate confirm`"
+            )
+        };
+        let unconfirmed = unconfirmed(&state.course, Instant::now()).map(seconds);
+        let current = state.course.current();
+        let person = current.and_then(|it| Some((it.change.number, it.waiting.as_ref()?)));
+        let person = person.filter(|(_, waiting)| matches!(waiting, Waiting::Person { .. }));
+        let person = person.map(|(number, why)| format!("version {number} waits for somebody: {why}"));
+        glass.into_iter().chain(waits).chain(unconfirmed).chain(person).collect()
     }
 }
 
