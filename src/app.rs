@@ -140,6 +140,7 @@ fn start(
     let prober = Arc::new(prober);
     let means = Means { prober: prober.clone(), history: history.clone(), audit: audit.clone() };
     let (conductor, acts) = Conductor::new(control.clone(), means);
+    conductor.tell_start(boot.left());
     let observatory = street.observe(&conductor, &shared);
     let state = AdminState::new(shared.metrics.clone(), view(&observatory), &boot.active.plan.admin)?;
     // It was empty: nobody else has it.

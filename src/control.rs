@@ -167,6 +167,8 @@ pub struct Control {
     admin: Box<dyn Fn(&AdminSettings) + Send + Sync>,
     /// Rollbacks so far: a change that began before one must not end after it.
     rollbacks: AtomicU64,
+    /// Whoever goes back. Locked before the builder, and for less than a second.
+    going_back: Mutex<()>,
     /// Ends a live rollout, once there is somebody who runs them.
     rollouts: OnceLock<EndRollout>,
     /// Something changed that files and listeners are looked at for.
@@ -256,6 +258,7 @@ impl Control {
             access_log: parts.access_log,
             admin: parts.admin,
             rollbacks: AtomicU64::new(0),
+            going_back: Mutex::default(),
             rollouts: OnceLock::new(),
             nudge: Notify::new(),
             state: Mutex::new(state),

@@ -17,6 +17,7 @@ use crate::control::sources;
 use crate::control::store::Store;
 use crate::control::store::books::Books;
 use crate::control::store::disk;
+use crate::control::store::ledger::Ref;
 use crate::control::store::materials::Materials;
 use crate::control::store::record::{Facts, Good, Record, Standing};
 use crate::control::{Active, Begun, Cause};
@@ -83,7 +84,7 @@ pub struct Boot {
     /// The configuration file.
     pub file: PathBuf,
     /// A version that was taken back by this start.
-    back: Option<RollbackCause>,
+    left: Option<(Ref, RollbackCause)>,
     /// How the process leaves.
     pub drain: DrainTimes,
 }
@@ -119,7 +120,7 @@ impl Boot {
         let now = unix_ms();
         let mut base = Base::find(&record, &options.config, environment, now);
         // Before the file is looked at: it may say just what is taken back.
-        let back = base.as_mut().and_then(|base| base.leave(&mut record));
+        let left = base.as_mut().and_then(|base| base.leave(&mut record));
         let mut boot = match base {
             Some(base) => Self::beside(file, base, record, (store, options), environment)?,
             None => Self::first(file, record, (store, options), environment, None)?,
@@ -127,7 +128,7 @@ impl Boot {
         if boot.degraded.is_none() && !damage.is_empty() {
             boot.degraded = Some(format!("the state directory was not whole: {}", damage.join("; ")));
         }
-        boot.back = back;
+        boot.left = left;
         boot.file.clone_from(&options.config);
         let number = boot.number;
         boot.books.change(|record| record.ledger.started(number, now));
@@ -227,7 +228,7 @@ impl Boot {
             refused: None,
             pending: None,
             again: false,
-            back: None,
+            left: None,
             file: PathBuf::new(),
             drain,
         })
@@ -270,7 +271,7 @@ impl Boot {
             refused: None,
             pending: None,
             again: true,
-            back: None,
+            left: None,
             file: PathBuf::new(),
             drain,
         }
@@ -289,14 +290,19 @@ impl Boot {
         }
     }
 
+    /// The version that was taken back by this start, and why.
+    pub fn left(&self) -> Option<&(Ref, RollbackCause)> {
+        self.left.as_ref()
+    }
+
     /// Keeps what became active for the next start, from now on. A disk that does not take it costs the next start its
     /// safety, not this one its life.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn keep(&self, metrics: &Metrics) -> io::Result<JoinHandle<()>> {
-        if let Some(cause) = self.back {
-            metrics.process().rolled_back(cause);
+        if let Some((_, cause)) = &self.left {
+            metrics.process().rolled_back(*cause);
         }
         let thread = self.books.keep()?;
         let ((), change) = self.books.change(|_| ());

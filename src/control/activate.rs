@@ -17,6 +17,7 @@ use crate::control::{Active, Control};
 use crate::listener::{BindError, Change};
 use crate::routing::table::Table;
 use crate::routing::trial::Tables;
+use crate::routing::trial::tallies::Tallies;
 use crate::telemetry::events::{ConfigApplied, RampConflict};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -58,10 +59,10 @@ impl Control {
 
     /// Another plan, for everyone.
     pub(super) fn activate(&self, active: Active, step: Step) -> Result<Receipt, String> {
-        let Step { number, rollbacks, good } = step;
+        let Step { rollbacks, good, .. } = step;
         let (shelf, materials) = self.sources(&active);
         let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
-        let swapped = self.still(rollbacks).and_then(|()| self.swap(&mut builder, active, (number, shelf)));
+        let swapped = self.still(rollbacks).and_then(|()| self.swap(&mut builder, active, (step, shelf)));
         let settled = match &swapped {
             Ok(_) => self.settle(materials, good),
             Err(_) => {
@@ -72,10 +73,13 @@ impl Control {
         };
         drop(builder);
         let receipt = swapped?;
-        // The disk first: a certificate's file that hangs is not the version's.
         let persisted = self.books.persisted(settled, DISK).is_ok();
-        self.renew();
         Ok(Receipt { persisted, ..receipt })
+    }
+
+    /// What follows from another version, and may wait for files, is done soon by the background thread.
+    pub(super) fn nudge(&self) {
+        self.nudge.notify_one();
     }
 
     /// How many rollbacks there were so far.
@@ -88,7 +92,7 @@ impl Control {
         match self.rollbacks() == rollbacks {
             true => Ok(()),
             false => {
-                Err("somebody rolled back while this change was being made active. hint: apply it again"
+                Err("somebody ended it, or rolled back, while it was being made active. hint: apply it again"
                     .into())
             }
         }
@@ -105,7 +109,7 @@ impl Control {
         &self,
         builder: &mut Builder,
         active: Active,
-        (number, shelf): (u64, Shelf),
+        (step, shelf): (Step, Shelf),
     ) -> Result<Receipt, String> {
         let (plan, origin) = (active.plan.clone(), active.origin.clone());
         let tried = self.tried().filter(|tried| tried.plan == plan);
@@ -114,13 +118,21 @@ impl Control {
             Some(tried) => tried.table.clone(),
             None => {
                 builder.supply(Supply { files: files.clone(), forgiving: false });
-                Arc::new(builder.build(&plan, number)?)
+                Arc::new(builder.build(&plan, step.number)?)
+            }
+        };
+        // Whoever is not good yet is watched, also who went around the stages.
+        let watched = match &tried {
+            Some(tried) => Some(tried.tallies.clone()),
+            None => {
+                let routes = table.routes.iter().map(|route| &route.settings.name);
+                (!step.good).then(|| Arc::new(Tallies::new(routes, builder.cores())))
             }
         };
         let doors = self.prepare_doors(&files, &plan)?;
         let (number, hash) = (table.number, plan.hash.clone());
         let mut notices = plan.notices.clone();
-        notices.extend(self.put_in(builder, (table, tried.as_ref()), doors, active)?);
+        notices.extend(self.put_in(builder, (table, tried.as_ref(), watched), doors, active)?);
         self.books.change(|record| record.ledger.know_number(number));
         ConfigApplied {
             version: number,
@@ -141,13 +153,13 @@ impl Control {
     pub(super) fn put_in(
         &self,
         builder: &mut Builder,
-        (table, tried): (Arc<Table>, Option<&Tried>),
+        (table, tried, watched): (Arc<Table>, Option<&Tried>, Option<Arc<Tallies>>),
         doors: Change<'_>,
         active: Active,
     ) -> Result<Vec<String>, String> {
         let (number, plan) = (table.number, active.plan.clone());
         // Routes before doors: who comes in by a new door finds the routes that name it.
-        let (was, before) = self.make_stable(table.clone(), tried)?;
+        let (was, before) = self.make_stable(table.clone(), tried, watched)?;
         tried.iter().for_each(|tried| builder.take_up(std::mem::take(&mut *tried.wishes())));
         let warnings = doors.commit();
         let mut notices = {
@@ -157,6 +169,9 @@ impl Control {
             state.active = active;
             state.parent = Some(state.number).filter(|parent| *parent != number);
             state.number = number;
+            // What is true now is told now: the disk may take its time.
+            state.refused = None;
+            state.degraded = None;
             notices
         };
         self.retire(before);
@@ -175,6 +190,7 @@ impl Control {
         &self,
         table: Arc<Table>,
         tried: Option<&Tried>,
+        watched: Option<Arc<Tallies>>,
     ) -> Result<(Arc<Table>, Arc<Tables>), String> {
         let mut trials = self.trials();
         let gone = |tried| !trials.running.as_ref().is_some_and(|running| running.is(tried));
@@ -183,7 +199,6 @@ impl Control {
         }
         let running = trials.running.as_ref();
         let was = running.map_or_else(|| self.live.load(), |running| running.stable.clone());
-        let watched = running.filter(|_| tried.is_some()).map(|running| running.tallies.clone());
         // Whatever is tried ends with it, in the same step.
         let before = self.steering.replace(Tables { watched: watched.clone(), ..Tables::only(table) });
         *trials = Trials::over(watched);
@@ -203,7 +218,6 @@ impl Control {
         let (number, name) = {
             let mut state = self.state();
             state.materials = Arc::new(materials);
-            // Before the disk, which may take its time: what is true now is told now.
             state.refused = None;
             state.degraded = None;
             (state.number, Ref { number: state.number, hash: state.active.plan.hash.clone() })

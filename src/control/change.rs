@@ -10,6 +10,7 @@ mod file;
 mod kept;
 mod proposal;
 pub mod rules;
+mod start;
 mod told;
 pub mod view;
 mod words;
@@ -19,14 +20,13 @@ use crate::control::apply::Turns;
 use crate::control::audit::Audit;
 use crate::control::change::view::{GlassView, PendingView};
 use crate::control::history::History;
-use crate::control::history::VersionOutcome;
 use crate::control::probe::Prober;
 use crate::control::rollback::Order;
 use crate::control::rollout::{RouteSample, Sample};
 use crate::control::store::ledger::Ref;
-use crate::telemetry::events::RolloutEnded;
+use crate::runtime::offload::Offload;
 use crate::telemetry::tally::Tally;
-use course::{Act, Course, Phase};
+use course::{Act, Course, Outcome, Phase};
 use proposal::Whole;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,11 +38,10 @@ use tokio::time::MissedTickBehavior;
 /// How often the guard looks: a deciding sample is acted on well within a second.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Good versions that a start puts into the history again, if it does not have them.
-const RESTORED: usize = 8;
-
 /// Acts that may wait. A course gives one at a time, and words of people one each.
 const ACTS_WAITING: usize = 64;
+/// Steps that may hang in files at a time; with more, the next change is told so and ends.
+const IN_FILES: usize = 2;
 
 /// Whoever conducts changes. One in the process.
 pub struct Conductor {
@@ -52,6 +51,8 @@ pub struct Conductor {
     acts: mpsc::Sender<Act>,
     /// Nothing is under way any more: the file may have waited.
     freed: Notify,
+    /// What may hang in files, beside the looks.
+    files: Offload,
     state: Mutex<State>,
 }
 
@@ -94,11 +95,10 @@ impl Conductor {
         let (acts, heard) = mpsc::channel(ACTS_WAITING);
         let (turns, freed) = (Turns::default(), Notify::new());
         let state = Mutex::new(State { glass: control.glass(), ..State::default() });
-        let conductor = Arc::new(Conductor { control, means, turns, acts, freed, state });
+        let files = Offload::new(IN_FILES);
+        let conductor = Arc::new(Conductor { control, means, turns, acts, freed, files, state });
         let for_rollbacks = Arc::downgrade(&conductor);
         conductor.control.let_rollouts_end(Box::new(move |order| for_rollbacks.upgrade()?.give_way(order)));
-        conductor.tell_interrupted();
-        conductor.tell_started();
         (conductor, heard)
     }
 
@@ -115,12 +115,18 @@ impl Conductor {
     }
 
     fn look(self: &Arc<Self>) {
-        let under_way = {
+        let (under_way, tried) = {
             let state = self.state();
-            state.course.current().is_some() || state.course.unconfirmed().is_some()
+            let current = state.course.current();
+            let tried = current.filter(|it| matches!(it.phase, Phase::Rolling(_)));
+            (current.is_some() || state.course.unconfirmed().is_some(), tried.map(|it| it.change.number))
         };
         if !under_way {
             return;
+        }
+        if let Some(number) = tried.filter(|number| self.control.tried_number() != Some(*number)) {
+            // A rollback that took place just when it began; nobody is served by it.
+            return self.fail(number, "another version was made active meanwhile".to_owned());
         }
         // Summed without the lock: others may say a word meanwhile.
         let sample = self.sample();
@@ -139,34 +145,21 @@ impl Conductor {
         Sample { routes: routes.map(side).collect(), baseline, overdue_now: tallies.overdue_now() }
     }
 
-    /// A rollback takes place: whatever is under way gives way to it. Says which version served a part of the clients,
-    /// or was about to; one that serves everyone is what is rolled back from.
+    /// A rollback takes place: whatever is under way gives way to it. Says which version somebody ended by it that
+    /// served a part of the clients, or was about to; one that serves everyone is what is rolled back from.
     fn give_way(&self, order: &Order) -> Option<Ref> {
-        let why = format!("{} rolled back", order.by);
+        // The gateway's own is about the version before, and nobody's word on this one.
+        let (outcome, why) = match order.from {
+            None => (Outcome::RolledBack, format!("{} rolled back", order.by)),
+            Some(from) => (Outcome::Superseded, format!("version {from}, which it was to follow, went back")),
+        };
         let mut state = self.state();
         let everyone = state.course.current().is_some_and(|it| matches!(it.phase, Phase::Settling(_)));
-        let ended = state.course.rolled_back(&why)?;
+        let ended = state.course.rolled_back(outcome, why)?;
         drop(state);
-        self.control.withdraw();
+        self.control.withdraw_version(ended.number);
         self.finish(&ended);
-        (!everyone).then_some(Ref { number: ended.number, hash: ended.hash })
-    }
-
-    /// The version that the process started with, and the good ones before it, in case the history lost them.
-    fn tell_started(&self) {
-        for row in self.control.good_versions(RESTORED) {
-            self.means.history.record(row);
-        }
-    }
-
-    /// A rollout that an earlier process did not bring to its end.
-    fn tell_interrupted(&self) {
-        let pending = self.control.books().read(|record| record.ledger.pending.clone());
-        let Some(pending) = pending else { return };
-        let why = "the process ended in the middle of it";
-        self.means.history.outcome(pending.number, VersionOutcome::Interrupted, Some(why));
-        RolloutEnded { version: pending.number, hash: &pending.hash, outcome: "interrupted", why }.emit();
-        self.control.books().change(|record| record.ledger.pending = None);
+        (order.from.is_none() && !everyone).then_some(Ref { number: ended.number, hash: ended.hash })
     }
 
     /// Waits until a file that had to wait may come in.

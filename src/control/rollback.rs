@@ -42,6 +42,27 @@ pub struct Order {
     pub reason: Option<String>,
     /// On whose account.
     pub cause: RollbackCause,
+    /// The version that must not run, where the gateway itself takes it back: if another one does by then, that stays.
+    pub from: Option<u64>,
+}
+
+/// Which way an order went.
+struct Gone {
+    from: u64,
+    to: Ref,
+    notices: Vec<String>,
+    /// Something was taken back.
+    changed: bool,
+}
+
+impl Gone {
+    fn nowhere(active: Ref, why: String) -> Self {
+        Gone { from: active.number, to: active, notices: vec![why], changed: false }
+    }
+
+    fn lost(active: Ref, from: u64) -> Self {
+        Gone::nowhere(active, format!("Version {from} does not run any more."))
+    }
 }
 
 /// What came of it.
@@ -77,21 +98,51 @@ impl Control {
     /// # Errors
     /// See [`Unrollable`]; then what runs goes on.
     pub fn roll_back(&self, order: &Order) -> Result<RolledBack, Unrollable> {
+        if order.target.is_some() {
+            // Who names a version that cannot come back ends nothing.
+            self.chosen(order)?;
+        }
+        if let Some(from) = order.from.filter(|from| *from != self.number()) {
+            let Gone { from, to, notices, .. } = Gone::lost(self.active_name(), from);
+            return Ok(self.answer(from, to, 0, notices));
+        }
+        // Before a rollout ends, so that one which began too late to be ended has seen it.
+        self.give_up_changes();
         let ended = self.end_rollout(order);
-        // Whoever is in the middle of a change gives it up, unless it is swapped in just now.
+        let Gone { from, to, notices, changed } = {
+            // One after the other: who comes second finds what the first one left.
+            let _alone = self.going_back.lock().unwrap_or_else(PoisonError::into_inner);
+            self.go_back(order, ended)?
+        };
+        Ok(match changed {
+            true => self.told(order, from, to, notices),
+            false => self.answer(from, to, 0, notices),
+        })
+    }
+
+    /// Whoever is in the middle of a change gives it up, unless it is swapped in just now.
+    pub(super) fn give_up_changes(&self) {
         self.rollbacks.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Everything but the disk.
+    fn go_back(&self, order: &Order, ended: Option<Ref>) -> Result<Gone, Unrollable> {
+        // What was swapped in just now is what runs.
         drop(self.builder.lock().unwrap_or_else(PoisonError::into_inner));
         let active = self.active_name();
-        if let (Some(ended), None) = (&ended, order.target) {
-            return Ok(self.told(order, ended.number, active, Vec::new()));
+        if let Some(from) = order.from.filter(|from| *from != active.number) {
+            return Ok(Gone::lost(active, from));
         }
-        let choice = self.books.read(|record| choose::choose(record, active.number, order.target))?;
-        let Some(choice) = choice else {
-            let notices = vec![format!("Version {} was active already.", active.number)];
-            return Ok(match ended {
-                Some(ended) => self.told(order, ended.number, active, notices),
-                None => self.answer(active.number, active, 0, notices),
-            });
+        if let (Some(ended), None) = (&ended, order.target)
+            && ended.number != active.number
+        {
+            return Ok(Gone { from: ended.number, to: active, notices: Vec::new(), changed: true });
+        }
+        let Some(choice) = self.chosen(order)? else {
+            let number = active.number;
+            let gone = Gone::nowhere(active, format!("Version {number} was active already."));
+            let ended = ended.map(|ended| ended.number);
+            return Ok(Gone { from: ended.unwrap_or(gone.from), changed: ended.is_some(), ..gone });
         };
         let mut notices = Vec::new();
         for good in &choice {
@@ -99,7 +150,7 @@ impl Control {
             match self.bring_back(good, order) {
                 Ok(told) => {
                     notices.extend(told);
-                    return Ok(self.told(order, active.number, good.name(), notices));
+                    return Ok(Gone { from: active.number, to: good.name(), notices, changed: true });
                 }
                 Err(why) if order.target.is_some() => return Err(Unrollable::Unusable { number, why }),
                 Err(why) => notices.push(format!("Version {number} was passed over: {why}")),
@@ -108,17 +159,25 @@ impl Control {
         Err(Unrollable::NoneUsable(notices))
     }
 
+    fn chosen(&self, order: &Order) -> Result<Option<Vec<Good>>, Unrollable> {
+        let active = self.number();
+        self.books.read(|record| choose::choose(record, active, order.target))
+    }
+
     /// What runs, by number and hash.
     pub fn active_name(&self) -> Ref {
         let state = self.state();
         Ref { number: state.number, hash: state.active.plan.hash.clone() }
     }
 
-    /// Ends a live rollout; its text stays out.
+    /// Ends a live rollout; its text stays out if somebody wants it so.
     fn end_rollout(&self, order: &Order) -> Option<Ref> {
         let ended = self.rollouts.get().and_then(|end| end(order))?;
+        let runs = self.active_hash();
         self.books.change(|record| {
-            record.ledger.bar(barred(&ended, order.cause));
+            if ended.hash != runs {
+                record.ledger.bar(barred(&ended, order.cause));
+            }
             record.ledger.pending = None;
         });
         Some(ended)
@@ -130,7 +189,13 @@ impl Control {
         let origin = Origin::now(Cause::Rollback, Some(order.by.clone()), order.reason.clone());
         let overruled = {
             let own = blake3::hash(good.text.as_bytes());
-            self.state().last_seen.filter(|seen| *seen != own)
+            let state = self.state();
+            // Where nobody decides it now, a text that nobody decided against before is a change still.
+            let decided = |seen: &blake3::Hash| {
+                let taken_back = state.active.plan.hash == seen.to_hex().as_str();
+                order.from.is_none() || taken_back || state.active.overruled.as_ref() == Some(seen)
+            };
+            state.last_seen.filter(|seen| *seen != own && decided(seen))
         };
         let active = Active { plan: revived.plan, text: good.text.clone(), origin, overruled };
         // Nobody holds it over a file or a socket.
@@ -142,6 +207,8 @@ impl Control {
         };
         let mut notices = revived.notices;
         notices.extend(self.put_back(&mut builder, good, active, revived.shelf, &revived.now)?);
+        // Whoever began meanwhile began beside what is gone now.
+        self.give_up_changes();
         let (standing, back) = (self.standing(), good.name());
         self.books.change(|record| {
             if let Some(left) =
@@ -150,6 +217,7 @@ impl Control {
                 record.ledger.bar(barred(&left, order.cause));
             }
             record.mark_reverted(from);
+            record.wanted_again(back.number);
             record.ledger.lift(&back.hash);
             record.ledger.last_good = Some(back.clone());
             record.ledger.confirmed = Some(back);
@@ -160,7 +228,7 @@ impl Control {
             record.admin = admin.map(|text| before.unwrap_or(text));
         });
         drop(builder);
-        self.nudge.notify_one();
+        self.nudge();
         Ok(notices)
     }
 

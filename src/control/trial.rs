@@ -89,6 +89,8 @@ pub(super) struct Running {
     parts: Arc<Parts>,
     /// Requests of both sides when the stage began.
     began: [u64; 2],
+    /// How many rollbacks there were when it was offered.
+    rollbacks: u64,
 }
 
 impl Running {
@@ -124,6 +126,7 @@ pub(super) struct Tried {
     pub(super) plan: Plan,
     pub(super) table: Arc<Table>,
     pub(super) stable: Arc<Table>,
+    pub(super) tallies: Arc<Tallies>,
     wishes: Arc<Mutex<Wishes>>,
 }
 
@@ -179,6 +182,7 @@ impl Control {
     /// # Errors
     /// What keeps it from being built, or that another one is tried. Nothing is changed then.
     pub fn offer(&self, candidate: Candidate, share: Share, fact: Fact) -> Result<(), String> {
+        let rollbacks = self.rollbacks();
         // Before the lock: a file that hangs must not hold up a rollback.
         let (shelf, _) = self.sources(&candidate.clone().into_active());
         let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,6 +211,7 @@ impl Control {
             choice: Arc::new(Choice::new(cores, true)),
             parts: Arc::new(Parts::new(cores)),
             began: [0; 2],
+            rollbacks,
         };
         // Another one comes only by whoever has the builder.
         let mut trials = self.trials();
@@ -233,8 +238,17 @@ impl Control {
     /// Ends the trial: new requests find the stable version only, those in flight finish on the version that they began
     /// with. Waits for nobody, also while something is being built. False when none is tried.
     pub fn withdraw(&self) -> bool {
+        self.withdraw_if(|_| true)
+    }
+
+    /// The same if the candidate has this number.
+    pub fn withdraw_version(&self, number: u64) -> bool {
+        self.withdraw_if(|running| running.candidate.number == number)
+    }
+
+    fn withdraw_if(&self, meant: impl FnOnce(&mut Running) -> bool) -> bool {
         let mut trials = self.trials();
-        let Some(running) = trials.running.take() else { return false };
+        let Some(running) = trials.running.take_if(meant) else { return false };
         let before = self.steering.swap(running.stable.clone());
         drop(trials);
         drop(running);
@@ -265,16 +279,21 @@ impl Control {
     /// # Errors
     /// That none is tried, or what its listeners lack; it is tried on then.
     pub fn promote(&self) -> Result<Receipt, String> {
-        let rollbacks = self.rollbacks();
         // It is good after its last bake.
         let good = false;
-        let candidate = self.trials().running.as_ref().map(|running| running.candidate.clone());
-        let mut candidate = candidate.ok_or("no version is being tried")?;
+        let running = |running: &Running| (running.candidate.clone(), running.rollbacks);
+        let tried = self.trials().running.as_ref().map(running);
+        let (mut candidate, rollbacks) = tried.ok_or("no version is being tried")?;
         // It was handed in before; it is active from now on.
         candidate.origin.since = Origin::now(Cause::Api, None, None).since;
         let (text, number) = (candidate.text.clone(), candidate.number);
         self.activate(candidate.into_active(), Step { number, rollbacks, good })
             .map_err(|why| self.unfilled(&why, &text))
+    }
+
+    /// The number of the version that is tried.
+    pub fn tried_number(&self) -> Option<u64> {
+        self.trials().running.as_ref().map(|running| running.candidate.number)
     }
 
     /// The trial, if there is one.
@@ -328,6 +347,7 @@ impl Control {
             plan: running.candidate.plan.clone(),
             table: running.table.clone(),
             stable: running.stable.clone(),
+            tallies: running.tallies.clone(),
             wishes: running.wishes.clone(),
         })
     }

@@ -57,7 +57,8 @@ pub async fn watch(
                 continue;
             }
             () = control.nudged() => {
-                // A version came back, by a thread that waits for no disk: what may wait for one is done here.
+                // A version came back, or was made active after its stages, by a thread that waits for no disk: what may
+                // wait for one is done here.
                 told(Cause::Rollback, Outcome::Applied);
                 control.renew();
                 eyes.turn_to(control.folders());

@@ -211,3 +211,110 @@ fn a_restart_is_no_way_around_the_stages() {
     load.stop().only(&[200]);
     assert_eq!(generation(&gateway), "third");
 }
+
+/// At once, and good with that.
+fn at_once(backend: SocketAddr, mark: &str) -> Config {
+    under("[rollout]\nrequired = false\n", backend, mark)
+}
+
+#[test]
+fn what_is_taken_back_leads_to_the_version_before_it_and_not_to_a_newer_one() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&at_once(origin.address(), "1"));
+    ["2", "3"].iter().for_each(|mark| {
+        assert_eq!(post(&gateway, "", &at_once(origin.address(), mark)).status(), 200);
+    });
+    let back = |body: &str| gateway.admin_post("/v1/rollback", "content-type: application/json\r\n", body);
+    assert_eq!(back("{\"version\":1}").status(), 200);
+    assert_eq!(post(&gateway, "?confirm=2s", &at_once(origin.address(), "lost")).status(), 200);
+    assert_eq!(generation(&gateway), "lost");
+    // Who names a version that there is not, ends nothing and stops no clock.
+    assert_eq!(back("{\"version\":99}").status(), 404);
+    assert!(gateway.admin_get("/readyz").text().contains("tidegate confirm"));
+    ends(&gateway, "reverted");
+    wait_until(LONG, "it went back", || generation(&gateway) != "lost");
+    assert_eq!(generation(&gateway), "1", "not 2, which nobody wanted");
+}
+
+#[test]
+fn a_file_that_changes_beside_an_unconfirmed_version_is_rolled_out_after_that_went_back() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(origin.address(), "old"));
+    let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(5));
+    let output = apply(&gateway, &marked(origin.address(), "lost"), &["--confirm", "1s"]);
+    assert!(output.status.success(), "{}", said(&output));
+    gateway.write(&marked(origin.address(), "third"));
+    let cause = [("cause", "unconfirmed")];
+    wait_until(LONG, "it went back", || gateway.metrics().value("tidegate_rollbacks_total", &cause) == 1.0);
+    wait_until(LONG, "the file is everyone's", || generation(&gateway) == "third");
+    ends(&gateway, "good");
+    drop(load.stop());
+}
+
+#[test]
+fn a_listener_that_came_by_stages_is_found_where_addresses_are_told() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(origin.address(), "old"));
+    let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(5));
+    let more = "[[listeners]]\nname = \"more\"\naddress = \"127.0.0.1:0\"\n";
+    let next = marked(origin.address(), "new").text(more);
+    let answer = post(&gateway, "?ack_risk=high", &next);
+    assert_eq!(answer.status(), 202, "{}", answer.text());
+    wait_until(LONG, "the new door is told of", || {
+        let told = std::fs::read_to_string(gateway.folder().join("state/addresses.json"));
+        told.is_ok_and(|told| told.contains("\"more\""))
+    });
+    ends(&gateway, "good");
+    drop(load.stop());
+}
+
+#[test]
+fn what_a_start_decides_is_in_history_and_audit() {
+    let origin = Origin::well_behaved();
+    let folder = TempDir::new().expect("a folder");
+    let gateway = Gateway::start_in(folder, &at_once(origin.address(), "1"), Launch::default());
+    let outcomes = |gateway: &Gateway| -> Vec<(u64, String)> {
+        let list = gateway.admin_get("/v1/versions").json();
+        let of = |it: &Value| Some((it["number"].as_u64()?, it["outcome"].as_str()?.to_owned()));
+        list["items"].as_array().expect("a list").iter().filter_map(of).collect()
+    };
+    let are = |gateway: &Gateway, wanted: &[(u64, &str)]| {
+        let wanted: Vec<_> = wanted.iter().map(|(number, word)| (*number, (*word).to_owned())).collect();
+        wait_until(LONG, &format!("{wanted:?} are told"), || outcomes(gateway) == wanted);
+    };
+    are(&gateway, &[(1, "good")]);
+    assert_eq!(post(&gateway, "?confirm=60s", &at_once(origin.address(), "lost")).status(), 200);
+    are(&gateway, &[(2, "active"), (1, "good")]);
+    let gateway = gateway.restart(Launch::default());
+    assert_eq!(generation(&gateway), "1");
+    are(&gateway, &[(2, "reverted"), (1, "good")]);
+    wait_until(LONG, "it is in the audit", || {
+        gateway.admin_get("/v1/audit").text().contains("rollout.reverted")
+    });
+    gateway.write(&at_once(origin.address(), "3"));
+    are(&gateway, &[(3, "good"), (2, "reverted"), (1, "good")]);
+    assert_eq!(gateway.admin_post("/v1/rollback", "content-type: application/json\r\n", "").status(), 200);
+    are(&gateway, &[(3, "rolled_back"), (2, "reverted"), (1, "good")]);
+}
+
+#[test]
+fn a_value_that_was_not_wanted_keeps_no_other_value_of_the_same_text_out() {
+    let origin = Origin::well_behaved();
+    let folder = TempDir::new().expect("a folder");
+    let mark = folder.path().join("mark");
+    std::fs::write(&mark, "one").expect("written");
+    let config = marked(origin.address(), &format!("${{file:{}}}", mark.display()));
+    let gateway = Gateway::start_in(folder, &config, Launch::default());
+    let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(5));
+    for (value, outcome) in [("two", "aborted"), ("three", "good")] {
+        std::fs::write(&mark, value).expect("written");
+        gateway.hup();
+        wait_until(LONG, "it goes by stages", || rollout(&gateway)["state"] != "none");
+        if outcome == "aborted" {
+            assert_eq!(say(&gateway, "abort", "{}").status(), 200);
+        }
+        ends(&gateway, outcome);
+    }
+    drop(load.stop());
+    assert_eq!(generation(&gateway), "three");
+}

@@ -52,14 +52,17 @@ pub(super) async fn roll_back(
 ) -> Result<Json<Answer>, Problem> {
     let Asked { version, reason } = asked(&body)?;
     let by = caller.to_string();
-    let order =
-        Order { target: version, by: by.clone(), reason: reason.clone(), cause: RollbackCause::Operator };
+    let (reasoned, cause) = (reason.clone(), RollbackCause::Operator);
+    let order = Order { target: version, by: by.clone(), reason: reasoned, cause, from: None };
     let reach = state.reach()?;
     let done = reach.rollbacks.roll_back(order).await.map_err(refused)?;
     let RolledBack { from, to, hash, persisted, unrecorded, notices } = done;
     if from != to {
+        // A rollout that it ended has said so already.
         let why = format!("{by} went back to version {to}");
-        reach.conductor.history().outcome(from, VersionOutcome::RolledBack, Some(&why));
+        let history = reach.conductor.history();
+        history.outcome(from, VersionOutcome::RolledBack, Some(&why));
+        history.outcome(to, VersionOutcome::Good, Some(&format!("{by} went back to it")));
     }
     let version = Version { number: to, hash };
     Ok(Json(Answer { from, version, by, reason, persisted, unrecorded, notices }))

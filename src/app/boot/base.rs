@@ -123,11 +123,11 @@ impl Base {
     }
 
     /// Writes down what is taken back by it, if anything is, and says on whose account.
-    pub(super) fn leave(&mut self, record: &mut Record) -> Option<RollbackCause> {
+    pub(super) fn leave(&mut self, record: &mut Record) -> Option<(Ref, RollbackCause)> {
         let left = self.left.take()?;
-        let cause = left.cause;
+        let told = (left.name.clone(), left.cause);
         left.note(record, &self.name);
-        Some(cause)
+        Some(told)
     }
 
     /// Somebody decided for it over just this text of the file.

@@ -198,12 +198,15 @@ impl Course {
         }
     }
 
-    /// Nobody confirmed it in time. A change that meanwhile goes by stages beside it ends with it.
+    /// Nobody confirmed it in time. A change that meanwhile goes by stages beside it gives way when it goes back.
     fn overdue(&mut self) -> Option<Act> {
-        let unconfirmed = self.unconfirmed.take()?;
+        let number = self.unconfirmed.take()?.number;
         let why = "nobody confirmed it in time".to_owned();
-        self.end(Outcome::Superseded, format!("version {} goes back: {why}", unconfirmed.number));
-        Some(Act::Restore(self.remember(unconfirmed.number, Outcome::Lapsed, why)))
+        let ended = match self.current.as_ref().is_some_and(|it| it.change.number == number) {
+            true => self.end(Outcome::Lapsed, why)?,
+            false => self.remember(number, Outcome::Lapsed, why),
+        };
+        Some(Act::Restore(ended))
     }
 
     /// Skips waiting for traffic, never a failing guard.
@@ -261,17 +264,24 @@ impl Course {
         Ok(Some(Act::Good(self.remember(number, Outcome::Good, "somebody confirmed it".to_owned()))))
     }
 
-    /// A rollback took place: whatever was under way is over, and nothing waits for a confirmation.
-    pub fn rolled_back(&mut self, why: &str) -> Option<Ended> {
+    /// A rollback takes place: whatever was under way is over, and nothing waits for a confirmation.
+    pub fn rolled_back(&mut self, outcome: Outcome, why: String) -> Option<Ended> {
         self.unconfirmed = None;
-        self.end(Outcome::RolledBack, why.to_owned())
+        self.end(outcome, why)
     }
 
     /// Whether this version is to be made active and its word is waited for.
     pub fn is_activating(&self, number: u64) -> bool {
-        self.current
-            .as_ref()
-            .is_some_and(|it| it.change.number == number && matches!(it.phase, Phase::Activating(_)))
+        self.phase_of(number).is_some_and(|phase| matches!(phase, Phase::Activating(_)))
+    }
+
+    /// Whether this version is to be put beside the stable one, and nobody ended it meanwhile.
+    pub fn is_offering(&self, number: u64) -> bool {
+        self.phase_of(number).is_some_and(|phase| matches!(phase, Phase::Offering(_)))
+    }
+
+    fn phase_of(&self, number: u64) -> Option<&Phase> {
+        self.current.as_ref().filter(|it| it.change.number == number).map(|it| &it.phase)
     }
 
     /// The change under way.

@@ -11,8 +11,9 @@ use crate::control::receipt::{self, Signer};
 use crate::control::rollback::{Order, within};
 use crate::control::trial::Candidate;
 use crate::request::cohort::Share;
+use crate::runtime::offload::Declined;
 use crate::telemetry::events::{RolloutEnded, RolloutStep};
-use crate::telemetry::metrics::RollbackCause;
+use crate::telemetry::metrics::{ApplyOutcome, RollbackCause};
 use serde_json::json;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,16 +22,19 @@ use std::time::{Duration, Instant};
 const WARM_UP: Duration = Duration::from_secs(3);
 /// How long a receipt waits for the disk.
 const RECEIPT: Duration = Duration::from_secs(1);
+/// A step that reads files is given up after so long.
+const FILES: Duration = Duration::from_secs(30);
 /// How often that is looked at.
 const WARM_LOOK: Duration = Duration::from_millis(20);
 
 impl Conductor {
-    /// What an act takes. A probe and a warm-up take their time beside the looks; the rest is done when this returns,
-    /// and may block on files where a version is made active.
+    /// What an act takes. What waits for the network or for files takes its time beside the looks; the rest is done when
+    /// this returns.
     pub(super) fn begin(self: &Arc<Self>, act: Act) {
         match act {
             Act::Probe(number) => drop(tokio::task::spawn_local(self.clone().probe(number))),
             Act::Offer(number, share) => drop(tokio::task::spawn_local(self.clone().offer(number, share))),
+            Act::Activate(number) => drop(tokio::task::spawn_local(self.clone().promoted(number))),
             act => self.carry_out(act),
         }
     }
@@ -38,30 +42,38 @@ impl Conductor {
     /// Does it; on any thread.
     pub(super) fn carry_out(&self, act: Act) {
         match act {
-            Act::Probe(_) | Act::Offer(..) => self.send(act),
+            Act::Probe(_) | Act::Offer(..) | Act::Activate(_) => self.send(act),
             Act::Widen(number, share) => {
                 self.control.widen(Share::of(share));
                 self.step(number, "widened", share, &format!("it serves {} of the clients", percent(share)));
             }
-            Act::Activate(number) => self.activate(number),
             Act::Withdraw(ended) => {
-                self.control.withdraw();
+                // It may be on its way to everyone.
+                self.control.give_up_changes();
+                self.control.withdraw_version(ended.number);
                 if ended.outcome == Outcome::Reverted {
                     self.control.metrics().process().rolled_back(RollbackCause::Guard);
                 }
                 self.finish(&ended);
             }
             Act::Restore(ended) => {
-                self.restore(&ended);
+                let ended = self.restore(ended);
                 self.finish(&ended);
             }
             Act::Good(ended) => {
                 self.control.became_good(ended.number);
                 self.control.stop_watching();
-                self.issue(&ended);
+                if self.control.number() == ended.number {
+                    self.issue(&ended);
+                }
                 self.finish(&ended);
             }
-            Act::Tell(ended) => self.finish(&ended),
+            Act::Tell(ended) => {
+                if ended.outcome != Outcome::Unconfirmed {
+                    self.control.give_up_changes();
+                }
+                self.finish(&ended);
+            }
         }
     }
 
@@ -85,8 +97,9 @@ impl Conductor {
     /// Puts the version beside the stable one, first for nobody, until its names are known.
     async fn offer(self: Arc<Self>, number: u64, share: f64) {
         let Some(whole) = self.whole(number) else { return };
-        let fact = self.control.policy().cohort;
-        if let Err(why) = self.control.offer(candidate(&whole), Share::of(0.0), fact) {
+        let (conductor, offered) = (self.clone(), whole.clone());
+        let offered = self.files.run(FILES, move || conductor.put_beside(&offered)).await;
+        if let Err(why) = offered.unwrap_or_else(|declined| Err(hung(declined))) {
             let why = self.control.unfilled(&why, &whole.active.text);
             return self.fail(number, format!("it cannot be served: {why}"));
         }
@@ -104,7 +117,29 @@ impl Conductor {
         self.step(number, "offered", share, &format!("it serves {} of the clients", percent(share)));
     }
 
-    fn fail(&self, number: u64, why: String) {
+    /// For nobody yet. Blocks on files.
+    fn put_beside(&self, whole: &Whole) -> Result<(), String> {
+        let fact = self.control.policy().cohort;
+        self.control.offer(candidate(whole), Share::of(0.0), fact)?;
+        // Somebody may have ended it meanwhile, when there was nothing to take away yet.
+        if !self.state().course.is_offering(whole.number) {
+            self.control.withdraw_version(whole.number);
+        }
+        Ok(())
+    }
+
+    /// Makes the version fully active, beside the looks.
+    async fn promoted(self: Arc<Self>, number: u64) {
+        let conductor = self.clone();
+        if let Err(declined) = self.files.run(FILES, move || conductor.activate(number)).await {
+            self.fail(number, format!("it cannot be made active: {}", hung(declined)));
+        } else if self.control.number() == number {
+            self.control.metrics().process().apply(ApplyOutcome::Applied);
+        }
+    }
+
+    /// It cannot go on.
+    pub(super) fn fail(&self, number: u64, why: String) {
         let mut state = self.state();
         let act = state.course.current().is_some_and(|it| it.change.number == number);
         let act = act.then(|| state.course.abort(Outcome::Refused, why));
@@ -112,7 +147,8 @@ impl Conductor {
         act.into_iter().flatten().for_each(|act| self.carry_out(act));
     }
 
-    /// Makes the version under way fully active. Somebody may have ended it meanwhile: then it goes back at once.
+    /// Makes the version under way fully active. Somebody may have ended it meanwhile: then it goes back at once. Blocks
+    /// on files.
     pub(super) fn activate(&self, number: u64) {
         let Some(whole) = self.whole(number) else { return };
         let tried = self.control.trial().is_some_and(|trial| trial.number == number);
@@ -136,30 +172,51 @@ impl Conductor {
                 );
                 self.means.history.outcome(number, VersionOutcome::Active, None);
                 self.step(number, "active", 1.0, "it serves everyone");
+                self.control.nudge();
             }
             (true, false) => {
-                self.take_back("it was ended while it was being made active", RollbackCause::Operator)
+                let why = "it was ended while it was being made active";
+                if let Err(why) = self.take_back(number, why, RollbackCause::Operator) {
+                    self.serves_on(number, &why);
+                }
             }
             (false, _) => {}
         }
         act.into_iter().for_each(|act| self.carry_out(act));
     }
 
-    fn restore(&self, ended: &Ended) {
+    /// Takes it back, and says so if it cannot be.
+    fn restore(&self, ended: Ended) -> Ended {
         let cause = match ended.outcome {
             Outcome::Reverted => RollbackCause::Guard,
             Outcome::Lapsed => RollbackCause::Unconfirmed,
             _ => RollbackCause::Operator,
         };
-        self.take_back(&ended.why, cause);
+        let taken_back = self.take_back(ended.number, &ended.why, cause);
+        // What the file wants is another change beside another version.
+        self.control.forget_read();
+        match taken_back {
+            Ok(()) => ended,
+            Err(why) => {
+                Ended { why: format!("{}; {}", ended.why, self.serves_on(ended.number, &why)), ..ended }
+            }
+        }
     }
 
-    /// The version that serves everyone gives its place to the good one before it.
-    fn take_back(&self, why: &str, cause: RollbackCause) {
-        let order = Order { target: None, by: "gateway".to_owned(), reason: Some(why.to_owned()), cause };
-        if let Err(error) = self.control.roll_back(&order) {
-            tracing::error!(?error, "a version that must not stay could not be taken back");
-        }
+    /// A version that serves everyone gives its place to the good one before it, unless it has lost it already.
+    fn take_back(&self, number: u64, why: &str, cause: RollbackCause) -> Result<(), String> {
+        let reason = Some(why.to_owned());
+        let order = Order { target: None, by: "gateway".to_owned(), reason, cause, from: Some(number) };
+        self.control.roll_back(&order).map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Loudly: what must not stay does.
+    fn serves_on(&self, number: u64, why: &str) -> String {
+        let told =
+            format!("version {number} must not stay and serves on, because it cannot be taken back: {why}");
+        tracing::error!("{told}");
+        self.control.refused(told.clone());
+        told
     }
 
     /// This environment's word of it, for another one.
@@ -206,6 +263,17 @@ impl Conductor {
         }
         let hash = whole.map(|whole| whole.active.plan.hash.clone()).unwrap_or_default();
         RolloutStep { version: number, hash: &hash, step, percent: share * 100.0, by: None, told }.emit();
+    }
+}
+
+fn hung(declined: Declined) -> String {
+    let seconds = FILES.as_secs();
+    match declined {
+        Declined::Late => format!("a file that it names does not answer within {seconds} s"),
+        Declined::Busy => {
+            "earlier changes hang in files that do not answer. hint: mend their disk".to_owned()
+        }
+        Declined::Failed => "making it active came to a defect; see the log".to_owned(),
     }
 }
 

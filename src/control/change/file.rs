@@ -18,7 +18,10 @@ impl Conductor {
     /// background thread.
     pub fn reread(&self, cause: Cause) -> Outcome {
         let outcome = self.control.look_at_file(cause).and_then(|look| match look {
-            FileLook::Unchanged => Ok(Outcome::Unchanged),
+            FileLook::Unchanged => {
+                self.state().file = None;
+                Ok(Outcome::Unchanged)
+            }
             FileLook::Found(active) if self.control.is_active(&active.plan) => {
                 self.file_agrees();
                 self.same(*active).map(|_| Outcome::Unchanged)
@@ -27,6 +30,8 @@ impl Conductor {
         });
         let outcome = outcome.unwrap_or_else(|why| {
             ConfigRefused { cause: cause.as_str(), error: &why }.emit();
+            // Of whatever waited before, this is the newest.
+            self.state().file = None;
             self.means.audit.refuse(Entry::new("file", "apply").refused(why.clone()), false);
             self.control.refused(why);
             Outcome::Refused
@@ -51,11 +56,13 @@ impl Conductor {
                 Ok(Outcome::Unchanged)
             }
             Err(Unapplied::UnderWay(other)) => {
-                if other.hash != hash {
+                let waits = other.hash != hash;
+                if waits {
                     // It is a change again at the next look, which comes as soon as the other one is over.
                     self.control.forget_read();
-                    self.state().file = Some(PendingView { hash, cause: cause.as_str().to_owned() });
                 }
+                // The newest wins, also where that is what is under way.
+                self.state().file = waits.then(|| PendingView { hash, cause: cause.as_str().to_owned() });
                 Ok(Outcome::Unchanged)
             }
             Err(Unapplied::Refused(refusal)) => Err(refusal.to_string()),

@@ -46,13 +46,15 @@ impl Control {
             Outcome::Good | Outcome::Unconfirmed | Outcome::Superseded | Outcome::Refused => None,
         };
         let at = Origin::now(Cause::Rollback, None, None).since;
+        let runs = self.active_hash();
         self.books.change(|record| {
             let is_pending =
                 record.ledger.pending.as_ref().is_some_and(|pending| pending.number == ended.number);
             if is_pending {
                 record.ledger.pending = None;
             }
-            if let Some(why) = why {
+            // Of the text that runs only what fills it was wrong: the next value is another change.
+            if let Some(why) = why.filter(|_| runs != ended.hash) {
                 record.ledger.bar(Barred { hash: ended.hash.clone(), number: ended.number, why, at });
             }
         });

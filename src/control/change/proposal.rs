@@ -87,7 +87,8 @@ impl Conductor {
         self.control.change_begun(&whole);
         self.means.history.record(row(&whole, &comparison, self.control.number()));
         if !whole.is_plain() {
-            let told = format!("it begins: risk {}, {}", comparison.risk.as_str(), way_told(&way));
+            let told =
+                format!("it begins: risk {}, {}", comparison.risk.as_str(), way_told(&way, &comparison));
             let by = origin.by.as_deref();
             RolloutStep { version: number, hash: &hash, step: "begun", percent: 0.0, by, told: &told }.emit();
         }
@@ -101,6 +102,7 @@ impl Conductor {
         match act {
             Some(Act::Activate(number)) => {
                 self.activate(number);
+                self.control.renew();
                 came_to(&whole)
             }
             act => {
@@ -197,14 +199,18 @@ fn row(whole: &Whole, comparison: &Comparison, parent: u64) -> VersionRow {
     }
 }
 
-fn way_told(way: &Way) -> String {
+fn way_told(way: &Way, comparison: &Comparison) -> String {
     match way {
         Way::AtOnce => "at once".to_owned(),
         Way::BrokenGlass { .. } => "at once, by broken glass".to_owned(),
         Way::Staged(staging) => {
             let stages: Vec<_> = staging.stages.iter().map(|share| super::deeds::percent(*share)).collect();
             let approval = if staging.approval { "after somebody's approval " } else { "" };
-            format!("{approval}by stages {} of {:?} each", stages.join(", "), staging.bake)
+            let least = comparison.longest_timeout.saturating_mul(2);
+            let why =
+                if least > staging.bake { ", twice the longest timeout among what differs" } else { "" };
+            let bake = staging.bake.max(least);
+            format!("{approval}by stages {} of {bake:?} each{why}", stages.join(", "))
         }
     }
 }

@@ -46,6 +46,7 @@ impl Conductor {
             _ => "it is over".to_owned(),
         };
         match act {
+            // It waits a moment for the disk.
             act @ Act::Restore(_) => self.send(act),
             act => self.carry_out(act),
         }

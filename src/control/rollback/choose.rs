@@ -51,16 +51,21 @@ pub(super) fn choose(
 ) -> Result<Option<Vec<Good>>, Unrollable> {
     let known = || record.goods.iter().map(|good| good.facts.number).collect();
     let Some(number) = target else {
-        let older: Vec<_> = record.candidates(active).cloned().collect();
+        // Where the active one is not good, the one that it took the place of comes first: it need not be the newest.
+        let before = record.ledger.confirmed.as_ref().filter(|name| name.number < active);
+        let before: Vec<_> = before.and_then(|name| record.named(name)).into_iter().collect();
+        let others = record
+            .candidates(active)
+            .filter(|good| before.iter().all(|it| it.facts.number != good.facts.number));
+        let older: Vec<_> = before.iter().copied().chain(others).cloned().collect();
         return match older.is_empty() {
             true => Err(Unrollable::NoneGood { active, known: known() }),
             false => Ok(Some(older)),
         };
     };
-    if number == active {
-        return Ok(None);
-    }
     match record.good(number) {
+        // One that is active and not good yet is nothing to go back to.
+        Some(_) if number == active => Ok(None),
         Some(good) => Ok(Some(vec![good.clone()])),
         None => Err(Unrollable::NotGood { number, known: known() }),
     }
@@ -112,6 +117,21 @@ mod tests {
         assert_eq!(chosen(&known, 5, None), Ok(Some(vec![2, 1])));
         let none = chosen(&known, 1, None).expect_err("nothing is older").to_string();
         assert!(none.contains("older than 1") && none.contains("1, 2, 3, 5"), "{none}");
+    }
+
+    #[test]
+    fn a_version_that_is_not_good_gives_way_to_the_one_whose_place_it_took() {
+        let mut known = record(&[1, 2, 3]);
+        // Somebody went back from 3 to 1, and 4 is active and bakes.
+        known.mark_reverted(3);
+        known.ledger.confirmed = known.good(1).map(Good::name);
+        assert_eq!(chosen(&known, 4, None), Ok(Some(vec![1, 2])));
+        assert!(matches!(chosen(&known, 4, Some(4)), Err(Unrollable::NotGood { number: 4, .. })));
+        // What somebody went back to is where the next one leads back to, though it had been taken back once.
+        known.wanted_again(3);
+        known.ledger.confirmed = known.good(3).map(Good::name);
+        known.mark_reverted(1);
+        assert_eq!(chosen(&known, 4, None), Ok(Some(vec![3, 2])));
     }
 
     #[test]

@@ -133,6 +133,14 @@ impl Record {
         }
     }
 
+    /// Somebody went back to a version that was taken back before.
+    pub fn wanted_again(&mut self, number: u64) {
+        let mine = |good: &&mut Good| good.facts.number == number;
+        if let Some(good) = self.goods.iter_mut().find(mine) {
+            good.facts.reverted = false;
+        }
+    }
+
     fn prune(&mut self) {
         let mut size: usize = self.goods.iter().map(Good::size).sum();
         while self.goods.len() > MAX_GOOD || size > MAX_BYTES {

@@ -7,6 +7,8 @@ mod origins;
 mod sides;
 
 use super::*;
+use crate::control::rollback::Order;
+use crate::telemetry::metrics::RollbackCause;
 use crate::telemetry::tally::Failure;
 use house::House;
 use origins::Origin;
@@ -178,6 +180,58 @@ fn a_promoted_candidate_is_the_table_that_was_tried_and_is_watched_on() {
         house.control.stop_watching();
         assert!(house.control.tallies().is_none() && house.live().watched.is_none());
         assert!(house.control.promote().is_err(), "none is tried");
+    });
+}
+
+#[test]
+fn a_version_that_went_around_the_stages_is_watched_too() {
+    house::run(async |mut house: House| {
+        let (old, new) = (Origin::named("old").await, Origin::failing("new").await);
+        house.begin(&house::config(old.at, "")).await;
+        let forced = house.candidate(&house::config(new.at, ""));
+        let step = Step { number: forced.number, rollbacks: house.control.rollbacks(), good: false };
+        house.control.activate(forced.into_active(), step).expect("nothing is in its way");
+        assert_eq!(house.ask(1).await.0, 500);
+        let sum = house.control.tallies().expect("it is watched").sum();
+        assert_eq!((sum["r"].0.requests, sum["r"].1.requests, sum["r"].1.failures()), (0, 1, 1));
+    });
+}
+
+#[test]
+fn what_is_given_up_on_its_way_to_everyone_does_not_arrive() {
+    house::run(async |mut house: House| {
+        let (old, new) = (Origin::named("old").await, Origin::named("new").await);
+        house.begin(&house::config(old.at, "")).await;
+        house.offer(&house::config(new.at, ""), Share::ALL);
+        let number = house.control.tried_number().expect("it is tried");
+        house.control.give_up_changes();
+        assert!(house.control.promote().is_err_and(|why| why.contains("ended it")));
+        assert!(!house.control.withdraw_version(number + 1), "another one");
+        assert!(house.control.withdraw_version(number) && house.control.trial().is_none());
+        assert_eq!(house.ask(1).await.1, "old");
+    });
+}
+
+#[test]
+fn a_version_is_taken_back_once_also_where_two_want_it() {
+    house::run(async |mut house: House| {
+        let (old, new) = (Origin::named("old").await, Origin::named("new").await);
+        house.begin(&house::config(old.at, "")).await;
+        let [first, second, third] = [40, 41, 42].map(|cap| {
+            let text = house::config(new.at, &format!("max_in_flight = {cap}"));
+            house.make_active(&text).expect("it is good").number
+        });
+        let order = |from| Order {
+            target: None,
+            by: "ops".to_owned(),
+            reason: None,
+            cause: RollbackCause::Operator,
+            from,
+        };
+        assert_eq!(house.control.roll_back(&order(None)).expect("it comes back").to, second);
+        let again = house.control.roll_back(&order(Some(third))).expect("that is no fault");
+        assert_eq!((again.from, again.to, house.control.number()), (second, second, second));
+        assert_eq!(house.control.roll_back(&order(Some(second))).expect("it comes back").to, first);
     });
 }
 

@@ -169,6 +169,25 @@ fn a_version_that_takes_the_place_of_an_unconfirmed_one_disarms_its_timer_and_a_
     assert_eq!(course.look(now + 120 * SECOND, &world.sample), None);
 }
 
+#[test]
+fn what_goes_by_stages_beside_an_unconfirmed_version_gives_way_when_that_goes_back_and_not_in_silence() {
+    let now = Instant::now();
+    let (mut course, world) = (Course::default(), World::default());
+    course.begin(change(1, Some("ops"), Some(60 * SECOND)), Way::AtOnce).expect("free");
+    course.activated(1, Ok(()), now);
+    course.begin(change(2, None, None), staged(false)).expect("free");
+    course.probed(2, &[], true, now);
+    assert!(course.is_offering(2) && !course.is_offering(1));
+    course.offered(2, now);
+    let Some(Act::Restore(ended)) = course.look(now + 60 * SECOND, &world.sample) else {
+        panic!("goes back")
+    };
+    assert_eq!((ended.number, ended.outcome), (1, Outcome::Lapsed));
+    let ended = course.rolled_back(Outcome::Superseded, "version 1 went back".into()).expect("it is told");
+    assert_eq!((ended.number, ended.outcome.bars()), (2, false));
+    assert!(course.current().is_none());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// Whatever comes in whatever order, a version is made active only after all of its stages lasted their bake.
@@ -192,7 +211,7 @@ proptest! {
                 3 => course.promote(now).ok().flatten(),
                 4 => course.abort(Outcome::Aborted, "so".into()).ok(),
                 5 => course.confirm().ok().flatten(),
-                6 => { course.rolled_back("so"); None }
+                6 => { course.rolled_back(Outcome::RolledBack, "so".into()); None }
                 7 => course.activated(number, if flag { Ok(()) } else { Err("so".into()) }, now),
                 _ => {
                     now += Duration::from_millis(100) * ticks as u32;
