@@ -143,7 +143,7 @@ impl Control {
             notices: &notices,
         }
         .emit();
-        Ok(Receipt { number, hash, changed: true, persisted: false, notices })
+        Ok(Receipt { number, hash, changed: true, risk: None, persisted: false, notices })
     }
 
     /// The swap itself; returns what a person should know of it.

@@ -95,6 +95,8 @@ pub struct Receipt {
     pub hash: String,
     /// False when the same text was active already.
     pub changed: bool,
+    /// How dangerous that was, if it was a change that somebody asked for.
+    pub risk: Option<Risk>,
     /// It is on disk, and a restart will have it.
     pub persisted: bool,
     /// What a person should know.

@@ -13,7 +13,7 @@ pub mod rules;
 mod start;
 mod told;
 pub mod view;
-mod words;
+pub mod words;
 
 use crate::control::Control;
 use crate::control::apply::Turns;

@@ -75,3 +75,4 @@ mod tunnels;
 mod upsets;
 mod waits;
 mod walk;
+mod words;

@@ -1,16 +1,15 @@
 //! `POST /v1/rollback`: takes back what runs, or brings a version back; answered when it is done, in less than a second.
 //! It waits for no other change, and for the disk only briefly.
 
-use super::json::bad;
+use super::json::{Noted, bad, reason};
 use crate::admin::AdminState;
 use crate::admin::caller::Caller;
 use crate::admin::problem::Problem;
+use crate::admin::witness::Effect;
 use crate::control::history::VersionOutcome;
-use crate::control::origin::MAX_REASON;
 use crate::control::rollback::{Order, RolledBack, Unrollable};
 use crate::telemetry::metrics::RollbackCause;
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Extension, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -48,8 +47,8 @@ struct Version {
 pub(super) async fn roll_back(
     State(state): State<Arc<AdminState>>,
     Extension(caller): Extension<Caller>,
-    body: Bytes,
-) -> Result<Json<Answer>, Problem> {
+    Noted(body): Noted,
+) -> Result<(Extension<Effect>, Json<Answer>), Problem> {
     let Asked { version, reason } = asked(&body)?;
     let by = caller.to_string();
     let (reasoned, cause) = (reason.clone(), RollbackCause::Operator);
@@ -65,7 +64,10 @@ pub(super) async fn roll_back(
         history.outcome(to, VersionOutcome::Good, Some(&format!("{by} went back to it")));
     }
     let version = Version { number: to, hash };
-    Ok(Json(Answer { from, version, by, reason, persisted, unrecorded, notices }))
+    let saying =
+        if from == to { "it was active already".into() } else { format!("version {from} was taken back") };
+    let effect = Effect { version: Some(to), saying: Some(saying), ..Effect::default() };
+    Ok((Extension(effect), Json(Answer { from, version, by, reason, persisted, unrecorded, notices })))
 }
 
 fn asked(body: &[u8]) -> Result<Asked, Problem> {
@@ -74,13 +76,7 @@ fn asked(body: &[u8]) -> Result<Asked, Problem> {
     }
     let asked: Asked =
         serde_json::from_slice(body).map_err(|error| bad(format!("The body cannot be read: {error}.")))?;
-    let reason = asked.reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
-    if let Some(reason) = &reason
-        && (reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control))
-    {
-        return Err(bad(format!("The reason is a line of at most {MAX_REASON} characters.")));
-    }
-    Ok(Asked { reason, ..asked })
+    Ok(Asked { version: asked.version, reason: reason(asked.reason)? })
 }
 
 fn refused(why: Unrollable) -> Problem {

@@ -3,14 +3,16 @@
 //! Each word is a step of the course that was decided before its answer leaves; what it takes is done on the thread of
 //! rollouts, so that nothing here waits for a file.
 
-use super::json::bad;
+use super::json::{Noted, bad, reason};
 use crate::admin::AdminState;
 use crate::admin::caller::Caller;
 use crate::admin::problem::Problem;
+use crate::admin::witness::Effect;
+use crate::control::change::Conductor;
 use crate::control::change::course::Not;
 use crate::control::change::view::RolloutView;
+use crate::control::change::words::Said;
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, FromRequest, Query, Request, State};
 use http::StatusCode;
@@ -31,7 +33,7 @@ pub(super) struct Asked {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Word {
-    /// The version that is approved.
+    /// The version that is meant, and no other. Who approves has to name it.
     version: Option<u64>,
     /// Why.
     reason: Option<String>,
@@ -42,14 +44,17 @@ impl<S: Send + Sync> FromRequest<S> for Word {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let body = Bytes::from_request(request, state).await;
-        let body = body.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+        let Noted(body) = Noted::from_request(request, state).await?;
         if body.is_empty() {
             return Ok(Word::default());
         }
-        serde_json::from_slice(&body).map_err(|error| bad(format!("The body cannot be read: {error}.")))
+        let word: Word = serde_json::from_slice(&body)
+            .map_err(|error| bad(format!("The body cannot be read: {error}.")))?;
+        Ok(Word { version: word.version, reason: reason(word.reason)? })
     }
 }
+
+type Answer = Result<(Extension<Effect>, Json<Told>), Problem>;
 
 /// What came of it.
 #[derive(Debug, Serialize)]
@@ -70,38 +75,22 @@ pub(super) async fn show(
 }
 
 /// `POST /v1/rollout:promote`.
-pub(super) async fn promote(
-    state: Admin,
-    caller: Extension<Caller>,
-    word: Word,
-) -> Result<Json<Told>, Problem> {
-    say(&state, |conductor| conductor.promote(&caller.to_string(), word.reason.as_deref()))
+pub(super) async fn promote(state: Admin, caller: Extension<Caller>, word: Word) -> Answer {
+    say(&state, |conductor| conductor.promote(word.version, &caller.to_string(), word.reason.as_deref()))
 }
 
 /// `POST /v1/rollout:abort`.
-pub(super) async fn abort(
-    state: Admin,
-    caller: Extension<Caller>,
-    word: Word,
-) -> Result<Json<Told>, Problem> {
-    say(&state, |conductor| conductor.abort(&caller.to_string(), word.reason.as_deref()))
+pub(super) async fn abort(state: Admin, caller: Extension<Caller>, word: Word) -> Answer {
+    say(&state, |conductor| conductor.abort(word.version, &caller.to_string(), word.reason.as_deref()))
 }
 
 /// `POST /v1/rollout:confirm`.
-pub(super) async fn confirm(
-    state: Admin,
-    caller: Extension<Caller>,
-    word: Word,
-) -> Result<Json<Told>, Problem> {
-    say(&state, |conductor| conductor.confirm(&caller.to_string(), word.reason.as_deref()))
+pub(super) async fn confirm(state: Admin, caller: Extension<Caller>, word: Word) -> Answer {
+    say(&state, |conductor| conductor.confirm(word.version, &caller.to_string(), word.reason.as_deref()))
 }
 
 /// `POST /v1/rollout:approve`.
-pub(super) async fn approve(
-    state: Admin,
-    caller: Extension<Caller>,
-    word: Word,
-) -> Result<Json<Told>, Problem> {
+pub(super) async fn approve(state: Admin, caller: Extension<Caller>, word: Word) -> Answer {
     let Some(version) = word.version else {
         let detail = "Say which version is approved: {\"version\": 7}.";
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
@@ -110,21 +99,15 @@ pub(super) async fn approve(
 }
 
 /// `POST /v1/rollout:acknowledge`: somebody has seen that the glass was broken.
-pub(super) async fn acknowledge(
-    state: Admin,
-    caller: Extension<Caller>,
-    word: Word,
-) -> Result<Json<Told>, Problem> {
-    say(&state, |conductor| conductor.acknowledge(&caller.to_string(), word.reason.as_deref()))
+pub(super) async fn acknowledge(state: Admin, caller: Extension<Caller>, word: Word) -> Answer {
+    say(&state, |conductor| conductor.acknowledge(word.version, &caller.to_string(), word.reason.as_deref()))
 }
 
-fn say(
-    state: &AdminState,
-    word: impl FnOnce(&crate::control::change::Conductor) -> Result<String, Not>,
-) -> Result<Json<Told>, Problem> {
+fn say(state: &AdminState, word: impl FnOnce(&Conductor) -> Result<Said, Not>) -> Answer {
     let conductor = &state.reach()?.conductor;
-    let told = word(conductor).map_err(|not| refused(&not))?;
-    Ok(Json(Told { told, rollout: conductor.view(None) }))
+    let Said { version, told } = word(conductor).map_err(|not| refused(&not))?;
+    let effect = Effect { version: Some(version), saying: Some(told.clone()), ..Effect::default() };
+    Ok((Extension(effect), Json(Told { told, rollout: conductor.view(None) })))
 }
 
 fn refused(not: &Not) -> Problem {

@@ -1,6 +1,7 @@
 //! `POST /v1/versions`: somebody applies a configuration. Which way it takes is the policy's of the active version:
 //! by stages (202, and `/v1/rollout` follows it), or at once (200).
 
+use super::json::{bad, reason};
 use super::text::{invalid, left, receive};
 use crate::admin::AdminState;
 use crate::admin::caller::Caller;
@@ -13,7 +14,6 @@ use crate::control::Cause;
 use crate::control::apply::{Accepted, Begun, Busy, Order, Receipt, Unapplied, is_named};
 use crate::control::change::rules::{Refusal, Wish};
 use crate::control::change::view::RolloutView;
-use crate::control::origin::MAX_REASON;
 use crate::control::receipt::HEADER as RECEIPT;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -100,7 +100,7 @@ pub(super) async fn apply(
             // The swap comes first: only the disk is waited for.
             Some(number) => {
                 let notices = vec!["The disk takes longer than this answer waits.".to_owned()];
-                let receipt = Receipt { number, hash, changed, persisted: false, notices };
+                let receipt = Receipt { number, hash, changed, risk: None, persisted: false, notices };
                 applied(receipt, &by, reason.as_deref())
             }
             None => pending(&by, reason.as_deref()),
@@ -117,12 +117,7 @@ pub(super) async fn apply(
 }
 
 fn wanted(asked: Asked, headers: &HeaderMap, role: Role) -> Result<Wanted, Problem> {
-    let reason = asked.reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
-    if let Some(reason) = &reason
-        && (reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control))
-    {
-        return Err(bad(format!("The reason is a line of at most {MAX_REASON} characters.")));
-    }
+    let reason = reason(asked.reason)?;
     let wish = Wish {
         cause: Cause::Api,
         admin: role == Role::Admin,
@@ -216,7 +211,7 @@ fn expected(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 fn applied(receipt: Receipt, by: &str, reason: Option<&str>) -> Response {
-    let Receipt { number, hash, changed, persisted, notices } = receipt;
+    let Receipt { number, hash, changed, risk, persisted, notices } = receipt;
     let answer = json!({
         "state": "active",
         "version": { "number": number, "hash": hash },
@@ -228,8 +223,8 @@ fn applied(receipt: Receipt, by: &str, reason: Option<&str>) -> Response {
     });
     let effect = Effect {
         version: Some(number),
+        risk: risk.map(|risk| risk.as_str().to_owned()),
         saying: (!changed).then(|| "it was active already".to_owned()),
-        ..Effect::default()
     };
     (Extension(effect), Json(answer)).into_response()
 }
@@ -243,7 +238,9 @@ fn under_way(begun: &Begun, rollout: RolloutView) -> Response {
         "notices": begun.notices,
         "rollout": rollout,
     });
-    (StatusCode::ACCEPTED, Json(body)).into_response()
+    let risk = Some(begun.risk.as_str().to_owned());
+    let effect = Effect { version: Some(begun.number), risk, ..Effect::default() };
+    (StatusCode::ACCEPTED, Extension(effect), Json(body)).into_response()
 }
 
 /// It goes on, in a file or a socket that does not answer; `/v1/status` will say what came of it.
@@ -275,10 +272,6 @@ fn conflict(other: &Busy) -> Problem {
     );
     Problem::new(StatusCode::CONFLICT, detail)
         .with("other", json!({ "by": other.by, "reason": other.reason }))
-}
-
-fn bad(detail: String) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
 #[cfg(test)]

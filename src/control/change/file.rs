@@ -137,7 +137,7 @@ impl Conductor {
             (active.plan.hash.clone(), active.plan.notices.clone(), active.text.clone());
         let refreshed = self.control.refresh(active, self.control.rollbacks());
         let persisted = refreshed.map_err(|why| self.control.unfilled(&why, &text))?;
-        Ok(Receipt { number: self.control.number(), hash, changed: false, persisted, notices })
+        Ok(Receipt { number: self.control.number(), hash, changed: false, risk: None, persisted, notices })
     }
 
     fn count(&self, outcome: Outcome) {

@@ -6,6 +6,7 @@ use super::course::{Act, Change, Current, Judged};
 use super::rules::{self, Facts, Way, Wish};
 use super::view::GlassView;
 use crate::config::compare::Comparison;
+use crate::config::fields::Risk;
 use crate::config::plan::Plan;
 use crate::config::policy;
 use crate::control::activate::Step;
@@ -103,7 +104,7 @@ impl Conductor {
             Some(Act::Activate(number)) => {
                 self.activate(number);
                 self.control.renew();
-                came_to(&whole)
+                came_to(&whole, comparison.risk)
             }
             act => {
                 act.into_iter().for_each(|act| self.send(act));
@@ -141,10 +142,10 @@ impl Conductor {
     }
 }
 
-fn came_to(whole: &Whole) -> Result<Accepted, Unapplied> {
+fn came_to(whole: &Whole, risk: Risk) -> Result<Accepted, Unapplied> {
     let came_to = whole.came_to.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match came_to {
-        Some(Ok(receipt)) => Ok(Accepted::Active(receipt)),
+        Some(Ok(receipt)) => Ok(Accepted::Active(Receipt { risk: Some(risk), ..receipt })),
         Some(Err(why)) => Err(Unapplied::Failed(why)),
         None => Err(Unapplied::Gone),
     }

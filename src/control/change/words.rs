@@ -7,14 +7,24 @@ use super::deeds::percent;
 use crate::telemetry::events::{GlassBroken, RolloutStep};
 use std::time::Instant;
 
+/// What came of a word.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// The version that it was about.
+    pub version: u64,
+    /// In a sentence.
+    pub told: String,
+}
+
 impl Conductor {
-    /// Skips waiting for traffic, never a failing guard. Says what came of it.
+    /// Skips waiting for traffic, never a failing guard. With a number, of no other version than that.
     ///
     /// # Errors
     /// Why it cannot go on now.
-    pub fn promote(&self, by: &str, reason: Option<&str>) -> Result<String, Not> {
+    pub fn promote(&self, meant: Option<u64>, by: &str, reason: Option<&str>) -> Result<Said, Not> {
         let mut state = self.state();
         let number = state.course.current().map_or(0, |current| current.change.number);
+        is_meant(meant, state.course.current().map(|current| current.change.number))?;
         let act = state.course.promote(Instant::now())?;
         drop(state);
         let told = match &act {
@@ -27,16 +37,20 @@ impl Conductor {
         };
         self.said(number, "promoted", by, reason, &told);
         act.into_iter().for_each(|act| self.send(act));
-        Ok(told)
+        Ok(Said { version: number, told })
     }
 
-    /// Ends the change under way; the stable version stays, or comes back.
+    /// Ends the change under way; the stable version stays, or comes back. With a number, no other than that.
     ///
     /// # Errors
     /// When nothing is under way.
-    pub fn abort(&self, by: &str, reason: Option<&str>) -> Result<String, Not> {
+    pub fn abort(&self, meant: Option<u64>, by: &str, reason: Option<&str>) -> Result<Said, Not> {
         let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let act = self.state().course.abort(Outcome::Aborted, format!("{by} aborted it{why}"))?;
+        let mut state = self.state();
+        let number = state.course.current().map_or(0, |current| current.change.number);
+        is_meant(meant, state.course.current().map(|current| current.change.number))?;
+        let act = state.course.abort(Outcome::Aborted, format!("{by} aborted it{why}"))?;
+        drop(state);
         let told = match &act {
             Act::Withdraw(ended) => format!("version {} serves nobody any more", ended.number),
             Act::Restore(ended) => {
@@ -50,16 +64,17 @@ impl Conductor {
             act @ Act::Restore(_) => self.send(act),
             act => self.carry_out(act),
         }
-        Ok(told)
+        Ok(Said { version: number, told })
     }
 
-    /// Keeps the version that waits for its confirmation.
+    /// Keeps the version that waits for its confirmation. With a number, no other than that.
     ///
     /// # Errors
     /// When none does.
-    pub fn confirm(&self, by: &str, reason: Option<&str>) -> Result<String, Not> {
+    pub fn confirm(&self, meant: Option<u64>, by: &str, reason: Option<&str>) -> Result<Said, Not> {
         let mut state = self.state();
         let number = state.course.unconfirmed().map_or(0, |it| it.number);
+        is_meant(meant, state.course.unconfirmed().map(|it| it.number))?;
         let act = state.course.confirm()?;
         drop(state);
         self.control.keep_confirm(number, None);
@@ -69,31 +84,36 @@ impl Conductor {
         };
         self.said(number, "confirmed", by, reason, &told);
         act.into_iter().for_each(|act| self.send(act));
-        Ok(told)
+        Ok(Said { version: number, told })
     }
 
     /// The second person's word.
     ///
     /// # Errors
     /// When it is the author's, another version's, or nobody's to say.
-    pub fn approve(&self, number: u64, by: &str, reason: Option<&str>) -> Result<String, Not> {
+    pub fn approve(&self, number: u64, by: &str, reason: Option<&str>) -> Result<Said, Not> {
         let act = self.state().course.approve(number, by)?;
         let told = format!("{by} approved version {number}; it begins");
         self.said(number, "approved", by, reason, &told);
         self.send(act);
-        Ok(told)
+        Ok(Said { version: number, told })
     }
 
-    /// Somebody has seen that the stages were gone around.
+    /// Somebody has seen that the stages were gone around. With a number, by no other version than that.
     ///
     /// # Errors
     /// When nobody did that, or it was seen.
-    pub fn acknowledge(&self, by: &str, reason: Option<&str>) -> Result<String, Not> {
-        let Some(glass) = self.state().glass.take() else { return Err(Not::Nothing) };
+    pub fn acknowledge(&self, meant: Option<u64>, by: &str, reason: Option<&str>) -> Result<Said, Not> {
+        let mut state = self.state();
+        is_meant(meant, state.glass.as_ref().map(|glass| glass.number))?;
+        let glass = state.glass.take().ok_or(Not::Nothing)?;
+        drop(state);
         self.control.keep_glass(None);
         let reason = reason.unwrap_or(&glass.reason);
         GlassBroken { version: glass.number, by, reason, acknowledged: true }.emit();
-        Ok(format!("version {} went around the stages by {}; you have seen it", glass.number, glass.by))
+        let told =
+            format!("version {} went around the stages by {}; you have seen it", glass.number, glass.by);
+        Ok(Said { version: glass.number, told })
     }
 
     fn said(&self, number: u64, step: &str, by: &str, reason: Option<&str>, told: &str) {
@@ -108,5 +128,13 @@ impl Conductor {
         let told = reason.map_or_else(|| told.to_owned(), |reason| format!("{told} ({reason})"));
         RolloutStep { version: number, hash: &hash, step, percent: share * 100.0, by: Some(by), told: &told }
             .emit();
+    }
+}
+
+/// Whoever names a version means that one: another one may have taken its place since they looked.
+fn is_meant(meant: Option<u64>, there: Option<u64>) -> Result<(), Not> {
+    match (meant, there) {
+        (Some(meant), Some(there)) if meant != there => Err(Not::Another(there)),
+        _ => Ok(()),
     }
 }
