@@ -93,7 +93,10 @@ impl fmt::Display for Not {
             Not::Nothing => f.write_str("No change is under way. hint: `tidegate status`"),
             Not::Another(number) => write!(f, "Version {number} is under way, not that one."),
             Not::NoApproval => f.write_str("The change waits for nobody's approval."),
-            Not::Author => f.write_str("A second person is needed: its author cannot approve a change."),
+            Not::Author => f.write_str(
+                "A second person is needed: its author cannot approve a change, and who comes without a token may be \
+                 its author. hint: a token of their own",
+            ),
             Not::NothingToConfirm => f.write_str("No version waits for a confirmation."),
             Not::Held(why) => write!(f, "It cannot go on now: {why}."),
         }

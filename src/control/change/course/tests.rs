@@ -235,3 +235,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn nobody_is_the_second_person_by_another_door() {
+    let approval = |author, by| {
+        let mut course = Course::default();
+        course.begin(change(7, Some(author), None), staged(true)).expect("free");
+        course.approve(7, by)
+    };
+    for (author, by) in [
+        ("ops", "ops"),
+        ("loopback", "socket (user 0)"),
+        ("socket (user 0)", "loopback"),
+        ("socket", "socket (user 1000)"),
+        ("socket (user 0)", "socket (user 0)"),
+    ] {
+        assert_eq!(approval(author, by), Err(Not::Author), "{author}, {by}");
+    }
+    for (author, by) in
+        [("ops", "dev"), ("ops", "socket (user 0)"), ("socket (user 0)", "socket (user 1000)")]
+    {
+        assert_eq!(approval(author, by), Ok(Act::Probe(7)), "{author}, {by}");
+    }
+}
