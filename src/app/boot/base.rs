@@ -101,8 +101,12 @@ impl Base {
             plan.admin = owner.admin;
         }
         let standing = record.active.as_ref().filter(|active| active.kept.hash == good.facts.hash);
-        let kept = standing
-            .map_or_else(|| Kept::of(&good.text, &good.facts.origin, None), |standing| standing.kept.clone());
+        // In place of what ran, it stands over the same text of the file: that is no change by being older than both.
+        let over = || record.active.as_ref().and_then(|standing| standing.kept.overruled());
+        let kept = standing.map_or_else(
+            || Kept::of(&good.text, &good.facts.origin, over()),
+            |standing| standing.kept.clone(),
+        );
         Ok(Base {
             name: good.name(),
             text: good.text.clone(),
@@ -118,7 +122,7 @@ impl Base {
     fn instead(self, why: String, left: Left) -> Base {
         let told = format!("running version {}, because {why}", self.name.number);
         let origin = Origin::now(Cause::Rollback, Some("tidegate".into()), Some(why));
-        let kept = Kept::of(&self.text, &origin, None);
+        let kept = Kept::of(&self.text, &origin, self.kept.overruled());
         Base { degraded: Some(told), left: Some(left), kept, ..self }
     }
 
