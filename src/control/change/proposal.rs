@@ -78,6 +78,8 @@ impl Conductor {
         let whole = Arc::new(Whole { number, step, active: proposal.active, came_to: Mutex::default() });
         let act = {
             let mut state = self.state();
+            // What was compared, and whose policy was asked, is active no more if somebody rolled back meanwhile.
+            self.control.still(rollbacks).map_err(Unapplied::Failed)?;
             let act =
                 state.course.begin(change, way.clone()).map_err(|other| Unapplied::UnderWay(told(other)))?;
             state.whole = Some(whole.clone());

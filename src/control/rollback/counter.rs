@@ -107,7 +107,7 @@ mod tests {
     use crate::telemetry::metrics::RollbackCause;
 
     fn order(target: Option<u64>, by: &str) -> Order {
-        Order { target, by: by.to_owned(), reason: None, cause: RollbackCause::Operator }
+        Order { target, by: by.to_owned(), reason: None, cause: RollbackCause::Operator, from: None }
     }
 
     #[test]
