@@ -100,13 +100,12 @@ impl Base {
         if let Some((owner, _)) = admin {
             plan.admin = owner.admin;
         }
-        let standing = record.active.as_ref().filter(|active| active.kept.hash == good.facts.hash);
-        // In place of what ran, it stands over the same text of the file: that is no change by being older than both.
-        let over = || record.active.as_ref().and_then(|standing| standing.kept.overruled());
-        let kept = standing.map_or_else(
-            || Kept::of(&good.text, &good.facts.origin, over()),
-            |standing| standing.kept.clone(),
-        );
+        // Whatever comes in place of what ran stands over the file as that did: nobody changed the file.
+        let standing = record.active.as_ref().map(|active| &active.kept);
+        let overruled = standing.and_then(Kept::overruled);
+        let kept = standing
+            .filter(|kept| kept.hash == good.facts.hash)
+            .map_or_else(|| Kept::of(&good.text, &good.facts.origin, overruled), Kept::clone);
         Ok(Base {
             name: good.name(),
             text: good.text.clone(),
