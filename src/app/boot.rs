@@ -117,6 +117,7 @@ impl Boot {
         // A file that was set aside is one only once the directory is ours; that it is not is told by the books.
         let _ = store.lock();
         let (mut record, damage) = disk::read(&store);
+        damage.iter().for_each(|what| tracing::warn!("the state directory was not whole: {what}"));
         let now = unix_ms();
         let mut base = Base::find(&record, &options.config, environment, now);
         // Before the file is looked at: it may say just what is taken back.

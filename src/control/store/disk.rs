@@ -154,7 +154,11 @@ pub fn read(disk: &dyn Disk) -> (Record, Vec<String>) {
     let mut trouble = Vec::new();
     let mut record = Record { goods: goods(disk, &mut trouble), ..Record::default() };
     record.ledger = ledger(disk, &mut trouble);
-    let kept: Option<Kept> = disk.read(ORIGIN).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let kept: Option<Kept> = disk.read(ORIGIN).ok().and_then(|bytes| {
+        let damaged =
+            |error| format!("{ORIGIN} is damaged ({error}): whose the active version is, is not known");
+        serde_json::from_slice(&bytes).map_err(|error| trouble.push(damaged(error))).ok()
+    });
     if record.goods.is_empty() {
         record.goods.extend(first(disk, &record.ledger, kept.as_ref()));
     }
