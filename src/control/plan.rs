@@ -68,8 +68,10 @@ impl Needs {
             bake_seconds: if staged { bake.as_secs_f64() } else { 0.0 },
             about_seconds: if staged { bake.saturating_mul(steps).as_secs_f64() } else { 0.0 },
             ack_risk: staged && comparison.risk == Risk::High,
-            approval: !comparison.is_empty() && approve.is_some_and(|least| comparison.risk >= least),
-            receipt_of: promote_from.as_ref().map(|from| from.environment.clone()),
+            approval: staged
+                && !comparison.is_empty()
+                && approve.is_some_and(|least| comparison.risk >= least),
+            receipt_of: promote_from.as_ref().filter(|_| staged).map(|from| from.environment.clone()),
         }
     }
 }
@@ -161,7 +163,9 @@ mod tests {
 
     #[test]
     fn without_stages_a_change_is_for_everyone_at_once() {
-        let policy = Policy { required: false, ..Policy::default() };
+        let from = PromoteFrom { environment: "staging".into(), public_key: String::new() };
+        let strict = Policy { approve: Some(Risk::Medium), promote_from: Some(from), ..Policy::default() };
+        let policy = Policy { required: false, ..strict };
         assert_eq!(Needs::of(&policy, &of(Risk::High)), Needs::default());
     }
 }
