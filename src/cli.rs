@@ -78,7 +78,7 @@ enum Verb {
         /// The configuration file.
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
-        /// Where the last good version, ramps and drains are kept.
+        /// Where good versions, history, audit, ramps and drains are kept.
         #[arg(long, value_name = "DIR", env = "TIDEGATE_STATE_DIR")]
         state_dir: Option<PathBuf>,
         /// End when the process that started it ends; for drills.
@@ -104,7 +104,8 @@ enum Verb {
     Permits(permits::PermitsArgs),
     /// Show what a configuration would change, how risky that is, and what it would need; changes nothing.
     Plan(plan::PlanArgs),
-    /// Make a configuration active by its stages, and wait for the end.
+    /// Make a configuration active by the stages of the active policy, and wait for
+    /// the end.
     Apply(apply::ApplyArgs),
     /// Keep a version that was applied with --confirm.
     Confirm(rollout::Why),

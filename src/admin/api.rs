@@ -148,6 +148,7 @@ async fn auths(State(state): State<Arc<AdminState>>) -> Json<Items<AuthView>> {
 
 async fn nothing() -> Problem {
     const DETAIL: &str = "There is nothing at this path. hint: /v1/status, /v1/upstreams, /v1/auths, /v1/levers, \
-                          /v1/permits, /v1/events, /v1/audit, /readyz and /metrics are there to read";
+                          /v1/permits, /v1/events, /v1/rollout, /v1/versions, /v1/audit, /readyz and /metrics are \
+                          there to read";
     Problem::new(StatusCode::NOT_FOUND, DETAIL)
 }

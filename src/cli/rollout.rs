@@ -18,7 +18,7 @@ pub(super) struct Why {
 /// Which version somebody else approves.
 #[derive(Debug, clap::Args)]
 pub(super) struct Approved {
-    /// The number that `apply`, `status` or `plan` told.
+    /// The number that `apply`, `status` or `/readyz` told.
     #[arg(value_name = "VERSION")]
     version: u64,
     #[command(flatten)]

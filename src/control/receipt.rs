@@ -60,7 +60,7 @@ pub enum Unproven {
     /// There is no receipt, and one is demanded.
     #[error(
         "this version needs a receipt of the environment {0}\nhint: `tidegate receipt VERSION` prints it there, once \
-         the version has been fully active and baked; `apply --receipt FILE` takes it along"
+         the version has been fully active and baked; `apply --receipt FILE` takes it along, and beside a changed file it is FILE.receipt"
     )]
     Missing(String),
     /// It is no receipt.

@@ -317,4 +317,18 @@ fn a_value_that_was_not_wanted_keeps_no_other_value_of_the_same_text_out() {
     }
     drop(load.stop());
     assert_eq!(generation(&gateway), "three");
+#[test]
+fn the_first_version_is_in_the_history_also_after_that_was_lost() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(origin.address(), "old"));
+    let listed = |gateway: &Gateway| gateway.admin_get("/v1/versions").json()["items"].clone();
+    wait_until(LONG, "it is listed", || listed(&gateway)[0]["outcome"] == "good");
+    let state = gateway.folder().join("state");
+    let lost = || {
+        for name in ["history.db", "history.db-wal", "history.db-shm"] {
+            let _ = std::fs::remove_file(state.join(name));
+        }
+    };
+    let gateway = gateway.restart_after(Launch::default(), lost);
+    wait_until(LONG, "it is listed again", || listed(&gateway)[0]["number"] == 1);
 }

@@ -1,4 +1,4 @@
-//! Fields of `[rollout]` and `[[notify]]`: accepted and checked for shape, acting later.
+//! Fields of `[rollout]`, and of `[[notify]]`, which are accepted and checked for shape and act later.
 
 use super::{Field, Kind, Rises, optional, preset, required, up_to};
 

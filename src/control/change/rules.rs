@@ -198,6 +198,10 @@ impl fmt::Display for Refusal {
                 "The change is of high risk, and nobody has taken note of that. hint: `tidegate plan FILE` says why; \
                  then `tidegate apply FILE --ack-risk high`",
             ),
+            // It says itself what to do.
+            Refusal::NeedsReceipt(why) if why.contains("hint: ") => {
+                write!(f, "[rollout] promote_from asks for a receipt: {why}")
+            }
             Refusal::NeedsReceipt(why) => write!(
                 f,
                 "[rollout] promote_from asks for a receipt: {why}. hint: `tidegate receipt` where it is good, then \
