@@ -329,6 +329,42 @@ tests:
               action: "`tidegate events --kind ejection,ramp` says why each time. Does it crash, or fail under load?"
 "#;
 
+/// A change that waits, one that went around the stages, and one that came back.
+const CHANGES: &str = r#"
+rule_files: [RULES]
+tests:
+  - interval: 1m
+    input_series:
+      - { series: 'tidegate_rollout_waiting{instance="a"}', values: '0x5 1x20' }
+      - { series: 'tidegate_break_glass{instance="a"}', values: '0x5 1x20' }
+      - { series: 'tidegate_rollbacks_total{instance="a",cause="guard"}', values: '0x10 1x20' }
+    alert_rule_test:
+      - { eval_time: 8m, alertname: TidegateRolloutWaits, exp_alerts: [] }
+      - eval_time: 12m
+        alertname: TidegateRolloutWaits
+        exp_alerts:
+          - exp_labels: { severity: ticket, instance: a }
+            exp_annotations:
+              summary: "A change on a waits for a person"
+              action: "`tidegate status` says for what: `approve N`, `confirm`, or `promote` and `abort`. One that is not confirmed goes back by itself."
+      - { eval_time: 5m, alertname: TidegateGlassBroken, exp_alerts: [] }
+      - eval_time: 7m
+        alertname: TidegateGlassBroken
+        exp_alerts:
+          - exp_labels: { severity: page, instance: a }
+            exp_annotations:
+              summary: "Somebody went around the stages of a"
+              action: "GET /readyz says who and why. If that is right, `tidegate acknowledge`; if not, `tidegate rollback`."
+      - { eval_time: 9m, alertname: TidegateRolledBack, exp_alerts: [] }
+      - eval_time: 12m
+        alertname: TidegateRolledBack
+        exp_alerts:
+          - exp_labels: { severity: ticket, instance: a, cause: guard }
+            exp_annotations:
+              summary: "A version of a was taken back (guard)"
+              action: "`tidegate history` and `tidegate show N` say why, with the numbers. Its text stays out until it changes or somebody applies it."
+"#;
+
 /// Has promtool run a test of the rules.
 fn promtool_passes(test: &str) {
     let folder = tempfile::tempdir().expect("a folder of its own");
@@ -357,6 +393,11 @@ fn alerts_about_ramps_come_for_those_that_are_forgotten_or_shed_more_and_more() 
 #[test]
 fn nobody_is_paged_for_what_a_ramp_sheds() {
     promtool_passes(SHEDS);
+}
+
+#[test]
+fn changes_that_wait_go_around_the_stages_or_come_back_are_told() {
+    promtool_passes(CHANGES);
 }
 
 #[test]
