@@ -317,6 +317,8 @@ fn a_value_that_was_not_wanted_keeps_no_other_value_of_the_same_text_out() {
     }
     drop(load.stop());
     assert_eq!(generation(&gateway), "three");
+}
+
 #[test]
 fn the_first_version_is_in_the_history_also_after_that_was_lost() {
     let origin = Origin::well_behaved();
