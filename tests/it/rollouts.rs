@@ -8,6 +8,7 @@ use crate::support::operator::ask;
 use crate::support::origins::{Behaviour, Origin, refused};
 use crate::support::raw::Answer;
 use crate::support::{wait_for, wait_until};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::process::Output;
@@ -192,6 +193,33 @@ fn a_version_that_nobody_confirms_goes_back_and_one_that_is_confirmed_stays() {
     ends(&gateway, "good");
     load.stop().only(&[200]);
     assert_eq!(generation(&gateway), "kept");
+}
+
+#[test]
+fn a_rollback_while_a_change_waits_for_the_disk_goes_back_once() {
+    let origin = Origin::well_behaved();
+    let at = |mark: &str| under("[rollout]\nrequired = false\n", origin.address(), mark);
+    let gateway = Gateway::start(&at("1"));
+    for mark in ["2", "3"] {
+        assert_eq!(post(&gateway, "?now=true", &at(mark)).status(), 200);
+    }
+    // Whoever opens it to write waits for a reader that never comes.
+    let pipe = gateway.folder().join("state/state.new");
+    wait_until(LONG, "nothing is being written", || {
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).is_ok()
+    });
+    let json = "Content-Type: application/json\r\n";
+    for order in ["{\"version\": 3}", "{}"] {
+        std::thread::scope(|scope| {
+            let applying = scope.spawn(|| post(&gateway, "?now=true", &at("4")).status());
+            wait_until(LONG, "it serves, and is not on disk yet", || generation(&gateway) == "4");
+            let answer = gateway.admin_post("/v1/rollback", json, order);
+            assert_eq!(answer.status(), 200, "{}", answer.text());
+            assert_eq!(answer.json()["version"]["number"], 3, "{}", answer.text());
+            applying.join().expect("answered");
+        });
+        assert_eq!(generation(&gateway), "3", "what was asked for, and not the one before it");
+    }
 }
 
 #[test]

@@ -180,7 +180,7 @@ impl Conductor {
                     self.serves_on(number, &why);
                 }
             }
-            (false, _) => {}
+            _ => {}
         }
         act.into_iter().for_each(|act| self.carry_out(act));
     }
