@@ -91,7 +91,9 @@ impl Written {
             Some(text) => self.write(disk, ADMIN, text.as_bytes(), false)?,
             None => self.remove(disk, ADMIN)?,
         }
-        self.write(disk, STATE, json!(record.ledger).to_string().as_bytes(), false)?;
+        let overruled = record.active.as_ref().and_then(|active| active.kept.overruled.clone());
+        let ledger = Ledger { overruled, ..record.ledger.clone() };
+        self.write(disk, STATE, json!(ledger).to_string().as_bytes(), false)?;
         self.sweep(disk, record)
     }
 
@@ -254,11 +256,13 @@ fn stand(disk: &dyn Disk, record: &mut Record, kept: Option<Kept>) {
     };
     let found = found.or_else(|| record.last_good().map(|good| (good.name(), good.text.clone())));
     record.ledger.active = found.as_ref().map(|(name, _)| name.clone());
+    let overruled = record.ledger.overruled.clone();
     record.active = found.map(|(name, text)| {
         let known = record.named(&name).map(|good| good.facts.origin.clone());
         let whole = |kept: &Kept| kept.hash == name.hash;
         let kept = kept.filter(whole).unwrap_or_else(|| {
-            Kept::of(&text, &known.unwrap_or_else(|| Origin::now(Cause::Boot, None, None)), None)
+            let origin = known.unwrap_or_else(|| Origin::now(Cause::Boot, None, None));
+            Kept { overruled, ..Kept::of(&text, &origin, None) }
         });
         Standing { text, kept }
     });

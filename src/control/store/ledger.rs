@@ -138,6 +138,9 @@ pub struct Ledger {
     pub last_good: Option<Ref>,
     /// The last one that needed no confirmation or got it.
     pub confirmed: Option<Ref>,
+    /// The hash of the file's text that the active version stands over; written with the name of that version, so
+    /// that a crash between their files does not bring the file's text back.
+    pub overruled: Option<String>,
     /// The hash of the file's content as it was last read.
     pub file_read: Option<String>,
     /// Texts that stay out.

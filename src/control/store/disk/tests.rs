@@ -1,6 +1,6 @@
 //! A process that dies between any two writes leaves a state that is whole: old or new, never a mixture.
 
-use super::super::ledger::{Barred, Why};
+use super::super::ledger::{Barred, Confirm, Pending, Ref, Why};
 use super::super::record::tests::{good, good_of};
 use super::*;
 use proptest::prelude::*;
@@ -186,6 +186,114 @@ proptest! {
             // A new process goes on from what is there.
             written = Written::after(&again);
             record = again;
+        }
+    }
+}
+
+/// One write of what a change, a rollback or a word of somebody leaves in the books, as the control plane makes them.
+#[derive(Clone, Copy, Debug)]
+enum Mark {
+    Begun,
+    Standing,
+    Unconfirmed,
+    Good,
+    Back,
+    Ended,
+}
+
+const MARKS: [Mark; 6] =
+    [Mark::Begun, Mark::Standing, Mark::Unconfirmed, Mark::Good, Mark::Back, Mark::Ended];
+
+fn mark(record: &mut Record, mark: Mark, text: &str) {
+    let pending = |record: &Record| record.ledger.pending.clone();
+    match mark {
+        Mark::Begun => {
+            let (number, hash) = (record.ledger.take_number(), hash(text));
+            record.ledger.lift(&hash);
+            record.ledger.pending =
+                Some(Pending { number, hash, cause: "api".into(), by: None, reason: None });
+            TEXT.with_borrow_mut(|known| text.clone_into(known));
+        }
+        Mark::Standing => {
+            let Some(Pending { number, hash, .. }) = pending(record) else { return };
+            let text = TEXT.with_borrow(|text| text.clone());
+            let file = Some(blake3::hash(b"file"));
+            let origin = Origin::now(Cause::Api, None, None);
+            record.ledger.active = Some(Ref { number, hash });
+            record.active = Some(Standing { kept: Kept::of(&text, &origin, file), text: text.into() });
+        }
+        Mark::Unconfirmed => {
+            let (Some(active), Some(return_to)) = (&record.ledger.active, &record.ledger.last_good) else {
+                return;
+            };
+            let (number, return_to) = (active.number, return_to.clone());
+            record.ledger.confirm = Some(Confirm { number, until_ms: 0, return_to });
+        }
+        Mark::Good => {
+            let (Some(active), Some(standing)) = (&record.ledger.active, &record.active) else { return };
+            let mut next = good_of(active.number, &standing.text);
+            let secret = BTreeMap::from([("S".to_owned(), "secret".to_owned())]);
+            next.materials = Arc::new(Materials { variables: secret, ..Materials::default() });
+            record.ledger.confirm = None;
+            record.keep_good(next);
+        }
+        Mark::Back => {
+            back(record);
+            record.ledger.pending = None;
+            record.ledger.confirm = None;
+        }
+        Mark::Ended => {
+            let Some(Pending { number, hash, .. }) = record.ledger.pending.take() else { return };
+            if record.ledger.active.as_ref().is_none_or(|active| active.number != number) {
+                record.ledger.bar(Barred { hash, number, why: Why::Reverted, at: "now".into() });
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// The text of the change under way: it is in memory only until it stands.
+    static TEXT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// The version that a start would serve: what ran if that was good, else the last good one.
+fn starts(record: &Record) -> Option<Ref> {
+    let ran = record.ledger.active.as_ref().filter(|_| record.ledger.confirm.is_none());
+    ran.and_then(|ran| record.named(ran)).or(record.last_good()).map(Good::name)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    /// The same for every step of a change, a rollback and the words of people, at every one of their writes.
+    #[test]
+    fn a_death_at_any_write_of_any_step_starts_a_good_version_and_forgets_no_bar(
+        steps in prop::collection::vec((0usize..6, 0usize..14), 1..40),
+    ) {
+        let (disk, mut record, mut written) = (Fake::default(), Record::default(), Written::default());
+        advance(&mut record, "first");
+        written.bring(&disk, &record).expect("written");
+        for (n, (step, left)) in steps.into_iter().enumerate() {
+            let (before, next) = (record.clone(), record.ledger.next);
+            mark(&mut record, MARKS[step], &format!("text {n}"));
+            disk.left.set(Some(left));
+            let whole = written.bring(&disk, &record).is_ok();
+            disk.left.set(None);
+            let (again, trouble) = read(&disk);
+            prop_assert!(trouble.is_empty(), "{:?}", trouble);
+            let now = starts(&again);
+            prop_assert!(now.is_some() && (now == starts(&before) || now == starts(&record)), "{:?}", now);
+            prop_assert!(!whole || now == starts(&record), "what was said to be written is");
+            let bars = &again.ledger.barred;
+            prop_assert!(*bars == before.ledger.barred || *bars == record.ledger.barred);
+            let least = if whole { record.ledger.next } else { next };
+            prop_assert!(again.ledger.next >= least);
+            let over = |record: &Record| record.active.as_ref().and_then(|active| active.kept.overruled.clone());
+            let stands = over(&again);
+            prop_assert!(stands == over(&before) || stands == over(&record), "{:?} stands", stands);
+            if !whole {
+                written = Written::after(&again);
+                record = again;
+            }
         }
     }
 }
