@@ -93,6 +93,7 @@ type Question = Box<dyn FnOnce(Result<&Database, String>) -> Result<(), database
 enum Write {
     Version { row: Box<VersionRow>, _place: OwnedSemaphorePermit },
     Outcome { number: u64, outcome: VersionOutcome, why: Option<String>, at_ms: i64 },
+    Settle { active: u64, at_ms: i64 },
     Findings { number: u64, findings: Vec<Value> },
     Entry(Box<Entry>),
 }
@@ -137,6 +138,12 @@ impl History {
     pub fn outcome(&self, number: u64, outcome: VersionOutcome, why: Option<&str>) -> Receipt {
         let at_ms = jiff::Timestamp::now().as_millisecond();
         self.write(Write::Outcome { number, outcome, why: why.map(str::to_owned), at_ms })
+    }
+
+    /// Says what became of versions of which an earlier process could not: what a start serves is good, and whatever
+    /// else was under way was interrupted.
+    pub fn settle(&self, active: u64) -> Receipt {
+        self.write(Write::Settle { active, at_ms: jiff::Timestamp::now().as_millisecond() })
     }
 
     /// Adds what was found of a version after it was accepted.

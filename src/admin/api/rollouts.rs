@@ -1,7 +1,7 @@
 //! The change under way: `GET /v1/rollout`, and the words that people say to it.
 //!
 //! Each word is a step of the course that was decided before its answer leaves; what it takes is done on the thread of
-//! rollouts, so that nothing here waits for a file.
+//! rollouts, so that nothing here waits for a file. The answer waits a moment until a restart would know it too.
 
 use super::json::{Noted, bad, reason};
 use crate::admin::AdminState;
@@ -18,6 +18,10 @@ use axum::extract::{Extension, FromRequest, Query, Request, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an answer waits for the disk.
+const DISK: Duration = Duration::from_secs(1);
 
 type Admin = State<Arc<AdminState>>;
 
@@ -61,6 +65,8 @@ type Answer = Result<(Extension<Effect>, Json<Told>), Problem>;
 pub(super) struct Told {
     /// In a sentence.
     told: String,
+    /// It is on disk, and a restart will know it.
+    persisted: bool,
     rollout: RolloutView,
 }
 
@@ -77,16 +83,18 @@ pub(super) async fn show(
 /// `POST /v1/rollout:promote`.
 pub(super) async fn promote(state: Admin, caller: Extension<Caller>, word: Word) -> Answer {
     say(&state, |conductor| conductor.promote(word.version, &caller.to_string(), word.reason.as_deref()))
+        .await
 }
 
 /// `POST /v1/rollout:abort`.
 pub(super) async fn abort(state: Admin, caller: Extension<Caller>, word: Word) -> Answer {
-    say(&state, |conductor| conductor.abort(word.version, &caller.to_string(), word.reason.as_deref()))
+    say(&state, |conductor| conductor.abort(word.version, &caller.to_string(), word.reason.as_deref())).await
 }
 
 /// `POST /v1/rollout:confirm`.
 pub(super) async fn confirm(state: Admin, caller: Extension<Caller>, word: Word) -> Answer {
     say(&state, |conductor| conductor.confirm(word.version, &caller.to_string(), word.reason.as_deref()))
+        .await
 }
 
 /// `POST /v1/rollout:approve`.
@@ -95,19 +103,24 @@ pub(super) async fn approve(state: Admin, caller: Extension<Caller>, word: Word)
         let detail = "Say which version is approved: {\"version\": 7}.";
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
     };
-    say(&state, |conductor| conductor.approve(version, &caller.to_string(), word.reason.as_deref()))
+    say(&state, |conductor| conductor.approve(version, &caller.to_string(), word.reason.as_deref())).await
 }
 
 /// `POST /v1/rollout:acknowledge`: somebody has seen that the glass was broken.
 pub(super) async fn acknowledge(state: Admin, caller: Extension<Caller>, word: Word) -> Answer {
     say(&state, |conductor| conductor.acknowledge(word.version, &caller.to_string(), word.reason.as_deref()))
+        .await
 }
 
-fn say(state: &AdminState, word: impl FnOnce(&Conductor) -> Result<Said, Not>) -> Answer {
+async fn say(state: &AdminState, word: impl FnOnce(&Conductor) -> Result<Said, Not>) -> Answer {
     let conductor = &state.reach()?.conductor;
-    let Said { version, told } = word(conductor).map_err(|not| refused(&not))?;
+    let Said { version, mut told } = word(conductor).map_err(|not| refused(&not))?;
+    let persisted = conductor.control().has_kept(DISK).await;
+    if !persisted {
+        told += "; the state directory does not have that yet, so a restart may not know it";
+    }
     let effect = Effect { version: Some(version), saying: Some(told.clone()), ..Effect::default() };
-    Ok((Extension(effect), Json(Told { told, rollout: conductor.view(None) })))
+    Ok((Extension(effect), Json(Told { told, persisted, rollout: conductor.view(None) })))
 }
 
 fn refused(not: &Not) -> Problem {

@@ -20,8 +20,9 @@ impl Control {
         self.books.change(|record| record.ledger.take_number()).0
     }
 
-    /// A change is under way.
-    pub(super) fn change_begun(&self, whole: &Whole) {
+    /// A change is under way. Waits for the disk for at most so long: a number that somebody was told, or that the
+    /// history has, must not be given again after a crash.
+    pub(super) fn change_begun(&self, whole: &Whole, patience: Duration) {
         let Active { plan, origin, .. } = &whole.active;
         let pending = Pending {
             number: whole.number,
@@ -30,11 +31,13 @@ impl Control {
             by: origin.by.clone(),
             reason: origin.reason.clone(),
         };
-        self.books.change(|record| {
+        let ((), change) = self.books.change(|record| {
             // Whoever applies a text wants it back.
             record.ledger.lift(&pending.hash);
             record.ledger.pending = Some(pending);
         });
+        // What the disk does not take is told by the books; the change goes on.
+        let _ = self.books.persisted(change, patience);
     }
 
     /// It is over; its text stays out if it must.
@@ -71,6 +74,11 @@ impl Control {
                 return_to,
             });
         });
+    }
+
+    /// Whether the disk has what was said of changes until now.
+    pub async fn has_kept(&self, patience: Duration) -> bool {
+        self.books.has_all(patience).await
     }
 
     /// Somebody went around the stages, or it was seen that somebody did.

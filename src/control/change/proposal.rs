@@ -20,6 +20,11 @@ use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// How long a change that goes by stages waits for its number to be on disk.
+const NUMBER: Duration = Duration::from_secs(2);
+/// The same of one that is active at once, which somebody may want in a hurry.
+const NUMBER_NOW: Duration = Duration::from_millis(400);
+
 /// What is wanted.
 #[derive(Clone, Debug)]
 pub(super) struct Proposal {
@@ -87,7 +92,8 @@ impl Conductor {
             state.file = None;
             act
         };
-        self.control.change_begun(&whole);
+        let staged = matches!(way, Way::Staged(_));
+        self.control.change_begun(&whole, if staged { NUMBER } else { NUMBER_NOW });
         self.means.history.record(row(&whole, &comparison, self.control.number()));
         if !whole.is_plain() {
             let told =

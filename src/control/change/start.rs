@@ -25,11 +25,19 @@ impl Conductor {
             };
             self.tell_end(version, (VersionOutcome::Reverted, why));
         }
+        // Before the first version there was none to be in the middle of.
+        if self.control.books().read(|record| record.ledger.next > 2) {
+            self.means.history.settle(self.control.number());
+        }
         let pending = self.control.books().read(|record| record.ledger.pending.clone());
         let Some(pending) = pending else { return };
+        self.control.books().change(|record| record.ledger.pending = None);
+        // Only that it was over was not written any more.
+        if pending.number == self.control.number() {
+            return;
+        }
         let version = Ref { number: pending.number, hash: pending.hash };
         self.tell_end(&version, (VersionOutcome::Interrupted, "the process ended in the middle of it"));
-        self.control.books().change(|record| record.ledger.pending = None);
     }
 
     fn tell_end(&self, version: &Ref, (outcome, why): (VersionOutcome, &'static str)) {

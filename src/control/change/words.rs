@@ -60,8 +60,11 @@ impl Conductor {
             _ => "it is over".to_owned(),
         };
         match act {
-            // It waits a moment for the disk.
-            act @ Act::Restore(_) => self.send(act),
+            Act::Restore(ended) => {
+                // Known before it is done: a crash in between must not bring its text back.
+                self.control.change_ended(&ended);
+                self.send(Act::Restore(ended));
+            }
             act => self.carry_out(act),
         }
         Ok(Said { version: number, told })
@@ -78,6 +81,10 @@ impl Conductor {
         let act = state.course.confirm()?;
         drop(state);
         self.control.keep_confirm(number, None);
+        if let Some(Act::Good(ended)) = &act {
+            // Together with that: a crash in between must not take back what was confirmed.
+            self.control.became_good(ended.number);
+        }
         let told = match &act {
             Some(_) => format!("version {number} is confirmed, and good"),
             None => format!("version {number} is confirmed; it is good after its last bake"),

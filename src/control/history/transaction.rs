@@ -88,6 +88,7 @@ impl Work<'_> {
             Write::Outcome { number, outcome, why, at_ms } => {
                 versions::set_outcome(self.connection, *number, (*outcome, why.as_deref(), *at_ms))
             }
+            Write::Settle { active, at_ms } => versions::settle(self.connection, *active, *at_ms),
             Write::Findings { number, findings } => {
                 versions::add_findings(self.connection, *number, findings)
             }

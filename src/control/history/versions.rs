@@ -184,8 +184,7 @@ pub(super) fn insert(connection: &Connection, row: &VersionRow) -> Result<Writte
     Ok(Written::Recorded(it.number))
 }
 
-/// Inside a transaction: what became of a version.
-/// What was found later, by the probe, behind what was found before.
+/// Inside a transaction: what was found later, by the probe, behind what was found before.
 pub(super) fn add_findings(
     connection: &Connection,
     number: u64,
@@ -205,6 +204,22 @@ pub(super) fn add_findings(
     Ok(Written::Recorded(number))
 }
 
+/// Inside a transaction: what a start knows of versions that were under way when the process before it ended.
+pub(super) fn settle(connection: &Connection, active: u64, at_ms: i64) -> Result<Written, Trouble> {
+    connection.execute(
+        "UPDATE versions SET outcome = CASE number WHEN :active THEN :good ELSE :interrupted END, \
+         outcome_why = 'the process ended before it could say so', outcome_at_ms = :at \
+         WHERE outcome IN (:rolling_out, :on)",
+        named_params! {
+            ":active": int(active), ":at": at_ms, ":good": VersionOutcome::Good.as_str(),
+            ":interrupted": VersionOutcome::Interrupted.as_str(),
+            ":rolling_out": VersionOutcome::RollingOut.as_str(), ":on": VersionOutcome::Active.as_str(),
+        },
+    )?;
+    Ok(Written::Recorded(active))
+}
+
+/// Inside a transaction: what became of a version.
 pub(super) fn set_outcome(
     connection: &Connection,
     number: u64,

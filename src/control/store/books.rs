@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How soon a disk that refused is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How often whoever holds no thread looks whether the disk has it.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// The record, and where it is kept. Cheap to clone.
 #[derive(Clone)]
@@ -89,6 +91,19 @@ impl Books {
                 return Err(format!("the disk has not taken it within {} ms", patience.as_millis()));
             }
             desk = self.0.moved.wait_timeout(desk, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Whether the disk has everything that changed until now, waited for without holding a thread; after `patience`
+    /// it has not.
+    pub async fn has_all(&self, patience: Duration) -> bool {
+        let (end, change) = (tokio::time::Instant::now() + patience, self.desk().change);
+        loop {
+            match self.persisted(change, Duration::ZERO) {
+                Ok(()) => return true,
+                Err(_) if tokio::time::Instant::now() >= end || self.trouble().is_some() => return false,
+                Err(_) => tokio::time::sleep(LOOK).await,
+            }
         }
     }
 
