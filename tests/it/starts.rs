@@ -60,10 +60,11 @@ fn a_version_that_does_not_stay_up_gives_way_to_the_one_before() {
     let origin = Origin::well_behaved();
     let mut gateway = Gateway::start(&marked(&origin, "one", false));
     gateway.change(&marked(&origin, "two", false));
-    // Pending it has the number already, and is not kept yet.
     let kept = || fs::read(gateway.folder().join("state/state.json")).unwrap_or_default();
-    let ledger = || serde_json::from_slice::<serde_json::Value>(&kept()).unwrap_or_default();
-    wait_until(PATIENCE, "it is kept", || ledger()["active"]["number"] == 2);
+    wait_until(PATIENCE, "it is kept", || {
+        let ledger: serde_json::Value = serde_json::from_slice(&kept()).unwrap_or_default();
+        ledger["active"]["number"] == 2 && ledger["last_good"]["number"] == 2
+    });
     // Each is killed before a minute of readiness.
     for start in 1..=3 {
         gateway = gateway.restart(Launch::default());
@@ -113,6 +114,41 @@ fn a_version_that_nobody_confirmed_does_not_outlive_the_process() {
         ledger.contains(&two) && ledger.contains("unconfirmed") && ledger.contains("\"confirm\":null"),
         "{ledger}"
     );
+}
+
+#[test]
+fn what_an_unconfirmed_version_leaves_still_stands_over_the_file_as_it_did() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(&origin, "file", false));
+    apply(&gateway, &marked(&origin, "kept", false));
+    let text = marked(&origin, "tried", false).render(&gateway.folder().join("state"));
+    let answer = gateway.admin_post("/v1/versions?confirm=60s", "", text);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let file = gateway.folder().join("state/state.json");
+    wait_until(PATIENCE, "it is kept", || {
+        fs::read_to_string(&file).is_ok_and(|ledger| ledger.contains("\"confirm\":{"))
+    });
+    let gateway = gateway.restart(Launch::default());
+    assert_eq!(generation(&gateway), "kept", "nobody changed the file");
+    let gateway = gateway.restart(Launch::default());
+    assert_eq!(generation(&gateway), "kept", "nor does a second start bring it in");
+    gateway.change(&marked(&origin, "changed", false));
+    assert_eq!(generation(&gateway), "changed", "a change of it does");
+}
+
+#[test]
+fn a_clock_that_jumped_gives_an_unconfirmed_version_no_more_time() {
+    let origin = Origin::well_behaved();
+    for until in [i64::MIN, 0, i64::MAX] {
+        let gateway = Gateway::start(&marked(&origin, "one", false));
+        let one = gateway.hash();
+        apply(&gateway, &marked(&origin, "two", false));
+        let confirm = serde_json::json!({
+            "number": 2, "until_ms": until, "return_to": { "number": 1, "hash": one }
+        });
+        let gateway = edited(gateway, Launch::default(), |ledger| ledger["confirm"] = confirm);
+        assert_eq!(generation(&gateway), "one", "{until}");
+    }
 }
 
 #[test]
