@@ -140,7 +140,8 @@ fn with_few_clients_each_request_stands_for_itself_and_it_is_told() {
     assert!(gateway.cli(&set).status.success());
     wait_until(PATIENCE, "it is told", || cohort(&gateway)["manner"] == "request");
     clients.forget();
-    let seen = clients.after(5, 20);
+    // Enough that nobody is left out by chance where an eighth of the requests is served.
+    let seen = clients.after(5, 100);
     assert!(seen.iter().all(|(served, refused)| *served > 0 && *refused > 0), "{seen:?}");
 }
 
