@@ -86,6 +86,11 @@ pub fn percent(text: &str) -> Result<f64, String> {
     number.parse().map_err(|_| "what stands before the percent sign is not a number".into())
 }
 
+/// Writes a share, 0 to 1, as people do: `25%`, `0.5%`.
+pub fn as_percent(share: f64) -> String {
+    format!("{}%", (share * 1e8).round() / 1e6)
+}
+
 /// Splits off the first number and its unit.
 fn part(text: &str) -> Result<(&str, &str, &str), String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

@@ -8,6 +8,7 @@ use crate::config::fields::Risk;
 use crate::config::interpolate::placeholders;
 use crate::config::plan::Plan;
 use crate::config::policy::Policy;
+use crate::config::units::as_percent;
 use crate::control::Control;
 use crate::control::steering::contradiction::Contradiction;
 use serde::{Deserialize, Serialize};
@@ -59,12 +60,11 @@ impl Needs {
     /// What a policy asks of a change.
     pub fn of(policy: &Policy, comparison: &Comparison) -> Needs {
         let Policy { required, stages, bake, approve, promote_from, .. } = policy;
-        let percent = |share: &f64| format!("{}%", (share * 1e8).round() / 1e6);
         let bake = (*bake).max(comparison.longest_timeout.saturating_mul(2));
         let staged = *required;
         let steps = u32::try_from(stages.len()).unwrap_or(u32::MAX);
         Needs {
-            stages: if staged { stages.iter().map(percent).collect() } else { Vec::new() },
+            stages: if staged { stages.iter().copied().map(as_percent).collect() } else { Vec::new() },
             bake_seconds: if staged { bake.as_secs_f64() } else { 0.0 },
             about_seconds: if staged { bake.saturating_mul(steps).as_secs_f64() } else { 0.0 },
             ack_risk: staged && comparison.risk == Risk::High,

@@ -4,6 +4,7 @@
 use super::Conductor;
 use super::course::{Act, Ended, Outcome};
 use super::proposal::Whole;
+use crate::config::units::as_percent;
 use crate::control::audit::Entry;
 use crate::control::history::VersionOutcome;
 use crate::control::probe;
@@ -45,7 +46,12 @@ impl Conductor {
             Act::Probe(_) | Act::Offer(..) | Act::Activate(_) => self.send(act),
             Act::Widen(number, share) => {
                 self.control.widen(Share::of(share));
-                self.step(number, "widened", share, &format!("it serves {} of the clients", percent(share)));
+                self.step(
+                    number,
+                    "widened",
+                    share,
+                    &format!("it serves {} of the clients", as_percent(share)),
+                );
             }
             Act::Withdraw(ended) => {
                 // It may be on its way to everyone.
@@ -114,7 +120,7 @@ impl Conductor {
             return;
         }
         self.control.widen(Share::of(share));
-        self.step(number, "offered", share, &format!("it serves {} of the clients", percent(share)));
+        self.step(number, "offered", share, &format!("it serves {} of the clients", as_percent(share)));
     }
 
     /// For nobody yet. Blocks on files.
@@ -296,9 +302,4 @@ fn entry(ended: &Ended) -> Entry {
 fn sentence(finding: &probe::Finding) -> String {
     let address = if finding.address.is_empty() { String::new() } else { format!(" ({})", finding.address) };
     format!("{}{address} {}", finding.target, finding.what)
-}
-
-/// A share, for people.
-pub(super) fn percent(share: f64) -> String {
-    format!("{}%", (share * 100_000.0).round() / 1000.0)
 }

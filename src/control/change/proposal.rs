@@ -9,6 +9,7 @@ use crate::config::compare::Comparison;
 use crate::config::fields::Risk;
 use crate::config::plan::Plan;
 use crate::config::policy;
+use crate::config::units::as_percent;
 use crate::control::activate::Step;
 use crate::control::apply::{Accepted, Begun, Other, Receipt, Unapplied};
 use crate::control::history::{VersionOutcome, VersionRow, VersionSummary};
@@ -213,7 +214,7 @@ fn way_told(way: &Way, comparison: &Comparison) -> String {
         Way::AtOnce => "at once".to_owned(),
         Way::BrokenGlass { .. } => "at once, by broken glass".to_owned(),
         Way::Staged(staging) => {
-            let stages: Vec<_> = staging.stages.iter().map(|share| super::deeds::percent(*share)).collect();
+            let stages: Vec<_> = staging.stages.iter().map(|share| as_percent(*share)).collect();
             let approval = if staging.approval { "after somebody's approval " } else { "" };
             let least = comparison.longest_timeout.saturating_mul(2);
             let why =

@@ -5,6 +5,7 @@
 
 use crate::config::fields::Risk;
 use crate::config::policy::Policy;
+use crate::config::units::as_percent;
 use crate::control::Cause;
 use std::fmt;
 use std::time::Duration;
@@ -145,12 +146,11 @@ fn staging(policy: &Policy, wish: &Wish) -> Result<Staging, Refusal> {
     if policy.required
         && let Some((from, to, next)) = leap(&policy.stages, &stages)
     {
-        let percent = |part: f64| format!("{}%", (part * 100_000.0).round() / 1000.0);
         return Err(Refusal::Laxer(format!(
             "after {} comes {}, where the policy goes to {} first",
-            percent(from),
-            percent(to),
-            percent(next)
+            as_percent(from),
+            as_percent(to),
+            as_percent(next)
         )));
     }
     Ok(Staging { stages, bake, approval: false })

@@ -3,7 +3,7 @@
 
 use super::Conductor;
 use super::course::{Act, Not, Outcome};
-use super::deeds::percent;
+use crate::config::units::as_percent;
 use crate::telemetry::events::{GlassBroken, RolloutStep};
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ impl Conductor {
         drop(state);
         let told = match &act {
             Some(Act::Widen(_, share)) => {
-                format!("version {number} goes on to {} of the clients", percent(*share))
+                format!("version {number} goes on to {} of the clients", as_percent(*share))
             }
             Some(Act::Activate(_)) => format!("version {number} goes on to everyone"),
             Some(_) => format!("version {number} goes on"),
