@@ -111,3 +111,45 @@ fn a_key_that_is_broken_is_not_replaced_but_told() {
     assert!(answer.text().contains("no key for receipts"), "{}", answer.text());
     assert_eq!(fs::read_to_string(folder.join("receipt-key.pem")).expect("read"), "half of a key");
 }
+
+#[test]
+fn production_takes_what_was_good_in_staging_and_nothing_else() {
+    let origin = Origin::well_behaved();
+    let simple = Config::simple(origin.address()).render(Path::new("state"));
+    let first = staging(&origin, "");
+    let (_, key) = printed(&first, &["receipt", "key"]);
+    let from = format!("promote_from = {{ environment = \"staging\", public_key = \"{key}\" }}");
+    let stages = "stages = [\"50%\", \"100%\"]\nbake = \"100ms\"\n";
+    let active = simple.replace("required = false", &format!("required = true\n{stages}{from}"));
+    let production = Gateway::start_on(&active, Launch::default());
+
+    // The same text in both: what differs between them is filled.
+    let tier = "required = false\nenvironment = \"${TIER:staging}\"";
+    let route = "[[routes]]\nname = \"x\"\npath = \"/x\"\nupstream = \"u\"\n";
+    let next = simple.replace("required = false", tier) + route;
+    assert_eq!(first.admin_post("/v1/versions?now=true", "", &next).status(), 200);
+    let receipt = wait_for(PATIENCE, "it is good there", || {
+        let (code, text) = printed(&first, &["receipt"]);
+        (code == Some(0)).then_some(text)
+    });
+
+    let ask = |text: &str, receipt: Option<&str>| {
+        let header = receipt.map(|line| format!("x-tidegate-receipt: {line}\r\n")).unwrap_or_default();
+        let answer = production.admin_post("/v1/versions?ack_risk=high", &header, text);
+        (answer.status(), answer.json()["reason"].as_str().map(str::to_owned))
+    };
+    let needed = (422, Some("needs_receipt".to_owned()));
+    assert_eq!(ask(&next, None), needed);
+    assert_eq!(ask(&next.replace("/x", "/y"), Some(&receipt)), needed, "it is about another text");
+    let mut forged = receipt.clone();
+    forged.replace_range(40..41, if &receipt[40..41] == "A" { "B" } else { "A" });
+    assert_eq!(ask(&next, Some(&forged)), needed);
+    let file = production.folder().join("next.toml");
+    let shown = production.folder().join("receipt");
+    fs::write(&file, &next).and_then(|()| fs::write(&shown, &receipt)).expect("written");
+    let (file, shown) = (file.display().to_string(), shown.display().to_string());
+    let apply = ["apply", &file, "--ack-risk", "high", "--receipt", &shown, "--detach"];
+    let (code, said) = printed(&production, &apply);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(production.admin_get("/v1/rollout").json()["version"]["number"].is_number());
+}
