@@ -14,7 +14,7 @@ const FAILURE_NS: u64 = 5_000_000_000;
 /// How many times as long as usual a failure counts: clearly slower, as the picker sees it.
 const BAD_FACTOR: u64 = 4;
 /// What is usual, at least: below it the picker sees no difference.
-const BAD_LEAST_NS: u64 = 100_000;
+const BAD_LEAST_NS: u64 = 1_000_000;
 /// 65 µs a tick: fine enough for a decay of 10 s. The tick counter wraps after 78 hours; a backend that was
 /// silent so long may look recently used, which the next sample puts right.
 const TICK_SHIFT: u32 = 16;

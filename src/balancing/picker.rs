@@ -47,8 +47,9 @@ pub enum Picked {
 const WINDOW: usize = 32;
 /// Two pairs, then every backend (`overload.md` 2(vi)).
 const PAIRS: usize = 2;
-/// Below this, response times are equal: less than it takes to measure.
-const FLOOR_NS: u64 = 100_000;
+/// Below this, response times are equal: a backend that once waited for a processor is no slower than its peers,
+/// and a peak EWMA would hold it against it for half a minute.
+const FLOOR_NS: u64 = 1_000_000;
 /// Response times within this factor are equal.
 const CLEARLY: f64 = 3.0;
 

@@ -132,6 +132,21 @@ fn a_backend_ramped_to_a_quarter_gets_about_a_quarter_at_any_load() {
 }
 
 #[test]
+fn who_once_waited_for_a_processor_is_as_fast_as_its_peers() {
+    let fast = Load { inflight: 0, cap: 64, weight: 100, ewma_ns: 200_000, eligible: true };
+    let interrupted = Load { ewma_ns: 2_500_000, ..fast };
+    let mut rng = Rng::with_seed(7);
+    let mut picks = [0_u32; 2];
+    for _ in 0..1_000 {
+        match pick(&mut rng, 2, |at| if at == 0 { fast } else { interrupted }, None) {
+            Picked::Backend(at) => picks[at] += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(picks.iter().all(|count| *count > 400), "{picks:?}");
+}
+
+#[test]
 fn a_ten_times_slower_backend_gets_little_but_is_tried() {
     let slow = Backend { service_ms: 200.0, ..PEER };
     for fleet in [vec![PEER, slow], vec![PEER, PEER, PEER, slow]] {
