@@ -126,6 +126,7 @@ fn start(
         builder,
         names: ground.directory.clone(),
         keyrings: ground.keyrings.clone(),
+        notifier: ground.notifier.clone(),
         books: boot.books.clone(),
         metrics: shared.metrics.clone(),
         access_log: ground.access_log.clone(),
@@ -158,7 +159,7 @@ fn start(
     let background = run_background(conductor.clone(), (heard, orders), news.clone(), stop.clone())?;
     let outside = run_outside(control.clone(), ground.outside(shared.live), stop.clone())?;
     let probes = run_probes(probes, stop.clone())?;
-    let keys = run_keys(ground.keyrings, stop.clone())?;
+    let keys = run_keys(ground.keyrings, ground.notifier, stop.clone())?;
     let rollbacks = run_rollbacks(control.clone(), asked, stop.clone())?;
     let rollouts = run_rollouts(conductor, acts, stop.clone())?;
     let feeder = supervisor.feed(Health::new(street.hearts, beats))?;

@@ -13,6 +13,7 @@ mod drill;
 mod events;
 mod follow;
 mod history;
+mod notify;
 mod permits;
 mod plan;
 mod ramp;
@@ -133,6 +134,11 @@ enum Verb {
     Events(events::EventsArgs),
     /// Show who did what, or verify that nobody changed it since (--verify).
     Audit(audit::AuditArgs),
+    /// Show who is told what happens, and try whether they are.
+    Notify {
+        #[command(subcommand)]
+        verb: notify::NotifyVerb,
+    },
     /// Move and show ramps: how much an upstream or a backend may carry.
     Ramp {
         #[command(subcommand)]
@@ -217,6 +223,7 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
             [] => audit::audit(&globals.client()?, &wanted, globals.json),
             files => audit::offline(files, &wanted, globals.json),
         },
+        Verb::Notify { verb } => notify::notify(&globals.client()?, verb, globals.json),
         Verb::Ramp { verb } => ramp::ramp(&globals.client()?, verb, globals.json),
         Verb::Drain { target, reason } => {
             ramp::drain(&globals.client()?, &target, true, &reason, globals.json)

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod policy;
 mod scalar;
 pub mod schema;
+pub mod sinks;
 mod suggest;
 mod syntax;
 pub mod units;

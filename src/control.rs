@@ -16,6 +16,7 @@ pub mod file;
 pub mod history;
 pub mod keyrings;
 pub mod limits;
+pub mod notify;
 pub mod observe;
 pub mod origin;
 pub mod permits;
@@ -30,6 +31,7 @@ pub mod rollback;
 pub mod sources;
 pub mod steering;
 pub mod store;
+mod target;
 pub mod trial;
 pub mod trust;
 pub mod view;
@@ -43,6 +45,7 @@ use crate::control::baseline::Baseline;
 use crate::control::build::Builder;
 use crate::control::certificates::Ledger;
 use crate::control::keyrings::Keyrings;
+use crate::control::notify::Notifier;
 use crate::control::origin::{Kept, Origin};
 use crate::control::rollback::EndRollout;
 use crate::control::steering::Steering;
@@ -160,6 +163,8 @@ pub struct Control {
     names: Arc<Directory>,
     /// Keys that tokens are checked with.
     keyrings: Arc<Keyrings>,
+    /// Who tells people what happens.
+    notifier: Arc<Notifier>,
     books: Books,
     metrics: Arc<Metrics>,
     access_log: AccessLog,
@@ -198,6 +203,8 @@ pub struct Parts {
     pub names: Arc<Directory>,
     /// Keys that tokens are checked with.
     pub keyrings: Arc<Keyrings>,
+    /// Who tells people what happens.
+    pub notifier: Arc<Notifier>,
     /// What is kept of versions, and where.
     pub books: Books,
     /// Counters.
@@ -252,6 +259,7 @@ impl Control {
             builder: Mutex::new(parts.builder),
             names: parts.names,
             keyrings: parts.keyrings,
+            notifier: parts.notifier,
             books: parts.books,
             baseline: Baseline::new(parts.metrics.clone()),
             metrics: parts.metrics,
@@ -367,6 +375,11 @@ impl Control {
     /// The state directory.
     pub fn store(&self) -> &Store {
         self.books.store()
+    }
+
+    /// Who tells people what happens.
+    pub fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
     }
 
     /// What is kept of versions.

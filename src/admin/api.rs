@@ -10,6 +10,7 @@ pub mod events;
 pub mod health;
 mod history;
 mod json;
+mod notify;
 pub mod permits;
 mod ramps;
 mod rollouts;
@@ -92,6 +93,8 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/v1/receipt-key", get(receipts::key))
         .route("/v1/audit", get(audit::list))
         .route("/v1/audit:verify", get(audit::verify))
+        .route("/v1/notify", get(notify::list))
+        .route("/v1/notify/{name}", get(notify::one).post(notify::test))
         .route("/v1/levers", get(ramps::levers))
         .merge(levers("/v1/upstreams/{upstream}"))
         .merge(levers("/v1/upstreams/{upstream}/backends/{backend}"))
@@ -148,7 +151,7 @@ async fn auths(State(state): State<Arc<AdminState>>) -> Json<Items<AuthView>> {
 
 async fn nothing() -> Problem {
     const DETAIL: &str = "There is nothing at this path. hint: /v1/status, /v1/upstreams, /v1/auths, /v1/levers, \
-                          /v1/permits, /v1/events, /v1/rollout, /v1/versions, /v1/audit, /readyz and /metrics are \
-                          there to read";
+                          /v1/permits, /v1/events, /v1/notify, /v1/rollout, /v1/versions, /v1/audit, /readyz and \
+                          /metrics are there to read";
     Problem::new(StatusCode::NOT_FOUND, DETAIL)
 }

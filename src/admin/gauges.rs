@@ -3,6 +3,7 @@
 pub(super) mod audit;
 mod auths;
 mod keys;
+mod sinks;
 
 use crate::control::view::{AdaptiveView, BackendView, GatewayView, UpstreamView};
 use crate::telemetry::family::{Family, Labels};
@@ -20,6 +21,7 @@ pub(super) fn families(view: &GatewayView) -> Vec<Family> {
     families.extend(certificates(view));
     families.extend(auths::families(view));
     families.extend(keys::families(view));
+    families.extend(sinks::families(&view.notify));
     families
 }
 

@@ -22,6 +22,9 @@ use tokio::sync::Semaphore;
 /// Questions to the cores at a time.
 const MAX_QUESTIONS: usize = 2;
 
+/// Sinks being tried at a time.
+const MAX_TRIES: usize = 2;
+
 /// Texts being checked at a time; each takes a thread of the blocking pool.
 const MAX_CHECKS: usize = 2;
 
@@ -46,6 +49,8 @@ pub struct Reach {
     pub(super) rollbacks: Counter,
     pub(super) conductor: Arc<Conductor>,
     pub(super) questions: Semaphore,
+    /// Sinks being tried.
+    pub(super) tries: Semaphore,
     /// A permit is a byte.
     pub(super) uploads: Semaphore,
     checks: Offload,
@@ -92,6 +97,7 @@ impl Reach {
             rollbacks,
             conductor,
             questions: Semaphore::new(MAX_QUESTIONS),
+            tries: Semaphore::new(MAX_TRIES),
             uploads: Semaphore::new(MAX_UPLOADED),
             checks: Offload::new(MAX_CHECKS),
             plans: Offload::new(MAX_PLANS),

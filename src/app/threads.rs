@@ -9,6 +9,7 @@ use crate::control::apply::Job;
 use crate::control::change::{Acts, Conductor};
 use crate::control::checks::keep_checked;
 use crate::control::keyrings::Keyrings;
+use crate::control::notify::Notifier;
 use crate::control::probe::Jobs;
 use crate::control::readdress::follow_names;
 use crate::control::rollback;
@@ -148,13 +149,15 @@ pub struct Outside {
     pub metrics: Arc<Metrics>,
     /// Keys that tokens are checked with.
     pub keyrings: Arc<Keyrings>,
+    /// Who tells people what happens.
+    pub notifier: Arc<Notifier>,
 }
 
 /// The thread of calls to the outside that nobody's request waits for. A disk that hangs must not hold it up, nor it
 /// a change of the configuration.
 pub fn run_outside(
     control: Arc<Control>,
-    Outside { directory, live, metrics, keyrings }: Outside,
+    Outside { directory, live, metrics, keyrings, notifier }: Outside,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
@@ -162,14 +165,21 @@ pub fn run_outside(
         tokio::task::spawn_local(follow_names(control));
         tokio::task::spawn_local(keep_checked(live, metrics));
         tokio::task::spawn_local(keyrings.keep_fetched());
+        tokio::task::spawn_local(notifier.run());
         stop.cancelled().await;
     };
     runtime::spawn("outside", main).map(|(_, thread)| thread)
 }
 
-/// The thread of files with keys. They may lie anywhere, and one that hangs must not hold up what is kept of ramps.
-pub fn run_keys(keyrings: Arc<Keyrings>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+/// The thread of files with keys and authorities. They may lie anywhere, and one that hangs must not hold up what is
+/// kept of ramps.
+pub fn run_keys(
+    keyrings: Arc<Keyrings>,
+    notifier: Arc<Notifier>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
+        tokio::task::spawn_local(notifier.keep_trust());
         tokio::select! {
             () = keyrings.keep_on_disk() => {}
             () = stop.cancelled() => {}

@@ -4,6 +4,7 @@ use super::client::Client;
 use super::table::{WIDTH, fit, plain, span, wrapped};
 use super::{Failure, follow, print};
 use crate::control::change::view::RolloutView;
+use crate::control::notify::SinkView;
 use crate::control::view::{AuthView, BackendView, GatewayView, LeverView, ReferenceView, UpstreamView};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -31,7 +32,27 @@ fn render(view: &GatewayView) -> String {
     let _ = limits(&mut out, &view.upstreams);
     let _ = levers(&mut out, &view.upstreams);
     let _ = auths(&mut out, &view.auths);
+    let _ = sinks(&mut out, &view.notify.sinks);
     out
+}
+
+/// Who is told what happens: a word for each, and why not.
+fn sinks(out: &mut String, sinks: &[SinkView]) -> std::fmt::Result {
+    if sinks.is_empty() {
+        return Ok(());
+    }
+    let word = |sink: &SinkView| match &sink.failing_seconds {
+        Some(seconds) => format!("{} FAILING for {}", plain(&sink.name), span(*seconds)),
+        None => format!("{} ok", plain(&sink.name)),
+    };
+    let line = sinks.iter().map(word).collect::<Vec<_>>().join(", ");
+    writeln!(out, "\n{}", fit(&format!("notify: {line}"), WIDTH))?;
+    for sink in sinks.iter().filter(|sink| sink.failing_since.is_some()) {
+        let why = plain(sink.last_error.as_deref().unwrap_or_default());
+        let line = format!("{}: {why}; {} alerts wait", plain(&sink.name), sink.queue_depth);
+        wrapped(&line, "! ").iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    }
+    Ok(())
 }
 
 fn head(out: &mut String, view: &GatewayView) -> std::fmt::Result {

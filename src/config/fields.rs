@@ -27,8 +27,6 @@ pub struct Field {
     pub risk: Risk,
     /// Which changes of it are of high risk, whatever its class.
     pub rises: Rises,
-    /// Whether it acts in this release.
-    pub acts: Acts,
     /// What it means, in a sentence.
     pub doc: &'static str,
 }
@@ -131,15 +129,6 @@ pub enum Rises {
     Removed,
 }
 
-/// Whether a field acts in this release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acts {
-    /// It does.
-    Now,
-    /// Accepted without effect; the text says what that means.
-    NotYet(&'static str),
-}
-
 /// The whole file.
 pub static ROOT: [Field; 9] = [
     table("gateway", &edge::GATEWAY, "The process.").medium(),
@@ -158,9 +147,7 @@ pub static ROOT: [Field; 9] = [
         .medium()
         .rises(Rises::Removed),
     table("rollout", &changes::ROLLOUT, "How a change reaches clients.").low(),
-    field("notify", Kind::List(&changes::NOTIFY, 0), EMPTY, "Who hears of events.")
-        .low()
-        .not_yet("nobody is notified"),
+    field("notify", Kind::List(&changes::NOTIFY, 0), EMPTY, "Who hears of events.").low(),
     table("access_log", &edge::ACCESS_LOG, "One line a request, written at its last byte.").low(),
 ];
 
@@ -170,9 +157,9 @@ const EMPTY: Need = Need::Default("[]");
 /// A field whose class is not said yet: it is none until it is, so no key can be without one.
 struct Unclassed(Field);
 
-/// A field that acts.
+/// A field.
 const fn field(key: &'static str, kind: Kind, need: Need, doc: &'static str) -> Unclassed {
-    Unclassed(Field { key, kind, need, risk: Risk::High, rises: Rises::Never, acts: Acts::Now, doc })
+    Unclassed(Field { key, kind, need, risk: Risk::High, rises: Rises::Never, doc })
 }
 
 /// A table that is there even when it is left out.
@@ -228,11 +215,6 @@ impl Unclassed {
 impl Field {
     const fn rises(mut self, rises: Rises) -> Field {
         self.rises = rises;
-        self
-    }
-
-    const fn not_yet(mut self, consequence: &'static str) -> Field {
-        self.acts = Acts::NotYet(consequence);
         self
     }
 }

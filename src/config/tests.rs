@@ -73,14 +73,6 @@ fn findings_for_machines_have_place_text_message_hint_and_severity() {
 }
 
 #[test]
-fn what_does_not_act_yet_is_said_and_refuses_nothing() {
-    let text = GOOD.to_owned() + "[[notify]]\nname = \"n\"\nurl = \"https://example.com/\"\n";
-    let notices = plan(&text).notices.join("\n");
-    assert!(notices.contains("notify is accepted but does not act yet in this release"), "{notices}");
-    assert!(notices.contains("nobody is notified"), "{notices}");
-}
-
-#[test]
 fn the_same_text_filled_differently_is_the_same_version_and_another_plan() {
     let text = GOOD.replace("127.0.0.1:1\"", "127.0.0.1:${PORT:1}\"");
     let with = |port| {

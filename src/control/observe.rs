@@ -9,6 +9,7 @@ use crate::balancing::{Backend, Cluster, Group};
 use crate::control::Control;
 use crate::control::certificates::Owner;
 use crate::control::change::Conductor;
+use crate::control::notify::SinkView;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
 use crate::control::trial::TrialSight;
 use crate::control::view::{
@@ -65,6 +66,8 @@ impl Observatory {
         reasons.extend(trial.as_ref().filter(|trial| trial.per_request).map(chosen_at_random));
         let auths = auths::auths(&tables);
         reasons.extend(auths.iter().filter_map(AuthView::reason));
+        let notify = self.control.notifier().view();
+        reasons.extend(notify.sinks.iter().filter_map(SinkView::reason));
         let version = self.version();
         let now = self.epoch_nanos();
         let mut view = GatewayView {
@@ -87,6 +90,7 @@ impl Observatory {
             lookups: names::lookups(self.control.lookups()),
             auths,
             rollout: self.conductor.view(None),
+            notify,
         };
         self.add_certificates(&mut view);
         view

@@ -12,6 +12,7 @@ pub use levers::{LeverView, ThenView};
 pub use upstreams::{AdaptiveView, ClassView, CohortView, MoveView, RetriesView, UpstreamView};
 
 use crate::control::change::view::RolloutView;
+use crate::control::notify::NotifyView;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -63,6 +64,9 @@ pub struct GatewayView {
     /// The change under way, and what is left of the last one.
     #[serde(default)]
     pub rollout: RolloutView,
+    /// Who is told what happens, and how that goes.
+    #[serde(default)]
+    pub notify: NotifyView,
 }
 
 /// The active version.

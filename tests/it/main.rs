@@ -50,6 +50,7 @@ mod listeners;
 mod lossless;
 mod matching;
 mod names;
+mod notify;
 mod overload;
 mod parking;
 mod permits;

@@ -16,6 +16,7 @@ pub mod operator;
 pub mod origin_http2;
 pub mod origins;
 pub mod raw;
+pub mod sink;
 pub mod slow;
 pub mod tls;
 pub mod tokens;

@@ -35,7 +35,18 @@ fn filled(text: &str, file: &Path, known: &Fallback<'_>, length: usize) -> Optio
     let told = |route: &Arc<str>| {
         format!("Route {route} answers 503 missing_secret: {gone} is gone, and nothing is kept of it.")
     };
-    Some((plan, closed.iter().map(told).collect()))
+    let mut told: Vec<String> = closed.iter().map(told).collect();
+    // A sink that is made of it is left out: nobody else may be told, and nobody may be told unsigned.
+    plan.sinks.retain(|sink| differing.sinks.contains(sink));
+    if plan.sinks.len() < named(text) {
+        told.push(format!("Some of [[notify]] are told nothing: {gone} is gone, and nothing is kept of it."));
+    }
+    Some((plan, told))
+}
+
+/// How many sinks a text names.
+fn named(text: &str) -> usize {
+    text.lines().filter(|line| line.trim_start().starts_with("[[notify]]")).count()
 }
 
 /// Closes every route of `plan` that differs from the same one of `other`, or whose auth or upstream does. Returns them.
@@ -100,6 +111,10 @@ impl Environment for Standing<'_> {
 
     fn exists(&self, path: &Path) -> bool {
         self.known.exists(path)
+    }
+
+    fn stands_in(&self) -> bool {
+        true
     }
 }
 

@@ -4,6 +4,7 @@ use super::origins::message;
 use super::*;
 use crate::config::{self as text, ProcessEnvironment};
 use crate::control::keyrings::Keyrings;
+use crate::control::notify::Notifier;
 use crate::control::origin;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::Kept;
@@ -276,6 +277,7 @@ fn control(
         builder,
         names,
         keyrings: Arc::new(Keyrings::new(None, Arc::default())),
+        notifier: Arc::new(Notifier::new(Arc::default())),
         books: Books::new(Store::at(directory), record),
         metrics,
         access_log,

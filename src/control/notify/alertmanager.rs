@@ -1,0 +1,84 @@
+//! Messages for Alertmanager's API v2: each topic is an alert, known by labels that never change while it lasts.
+//!
+//! Alertmanager forgets what it does not hear of, so what lasts says until when it is to be believed, and is told again
+//! long before. What only happened fires for a few minutes, or nobody would be told.
+
+use super::family::{CORE_BEHIND, CORE_STUCK, Family};
+use super::lasting::Stands;
+use super::message::{Item, Message};
+use super::sender::Sender;
+use super::spool::AGAIN;
+use super::webhook::time;
+use crate::telemetry::events::stream::Kind;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+/// How long something that only happened fires.
+const HAPPENED: SignedDuration = SignedDuration::from_mins(5);
+
+/// The body; `now` is when it is sent, which may be long after it happened.
+pub fn body(message: &Message, sender: &Sender, now: Timestamp) -> String {
+    let alerts = message.items.iter().map(|item| alert(item, sender, now));
+    Value::Array(alerts.collect()).to_string()
+}
+
+fn alert(item: &Item, sender: &Sender, now: Timestamp) -> Value {
+    let mut annotations = Map::new();
+    annotations.insert("summary".into(), item.sentence().into());
+    annotations.insert("action".into(), format!("`{}`", item.next()).into());
+    if !item.members.is_empty() {
+        annotations.insert("members".into(), item.members.join(", ").into());
+    }
+    if item.lasting > 1 {
+        annotations.insert("lasting".into(), item.lasting.to_string().into());
+    }
+    json!({
+        "labels": labels(item, sender),
+        "annotations": annotations,
+        "startsAt": time(item.since),
+        "endsAt": time(ends(item, now)),
+        "generatorURL": sender.admin,
+    })
+}
+
+/// What it is known by. Empty values are as good as none there.
+fn labels(item: &Item, sender: &Sender) -> Map<String, Value> {
+    let family = item.topic.family;
+    let subject = subject_label(family);
+    let all = [
+        ("alertname", family.name),
+        ("severity", family.severity.as_str()),
+        ("kind", family.kind.as_str()),
+        ("gateway", &sender.name),
+        ("environment", sender.environment.as_deref().unwrap_or_default()),
+        (subject, &item.topic.subject),
+    ];
+    let said = all.into_iter().filter(|(_, value)| !value.is_empty());
+    said.map(|(name, value)| (name.to_owned(), value.into())).collect()
+}
+
+/// What the subject of a family is called, as in the metrics.
+fn subject_label(family: &Family) -> &'static str {
+    match family.kind {
+        _ if *family == CORE_BEHIND || *family == CORE_STUCK => "worker",
+        Kind::Shed | Kind::Ejection | Kind::Ramp | Kind::Limit | Kind::Name => "upstream",
+        Kind::Rollout | Kind::Rollback => "version",
+        Kind::Auth => "auth",
+        Kind::Listener => "listener",
+        Kind::Certificate => "owner",
+        Kind::Incident => "incident",
+        Kind::Notification => "sink",
+        Kind::Audit => "actor",
+        Kind::Config | Kind::Process | Kind::Gap => "subject",
+    }
+}
+
+/// Until when it is to be believed.
+fn ends(item: &Item, now: Timestamp) -> Timestamp {
+    let later = |from: Timestamp, by: SignedDuration| from.checked_add(by).unwrap_or(from);
+    match item.stands {
+        Stands::Firing => later(now, SignedDuration::try_from(AGAIN * 4).unwrap_or(HAPPENED)),
+        Stands::Happened => later(now, HAPPENED),
+        Stands::Resolved => item.last().map_or(now, |record| record.at.max(item.since)),
+    }
+}
