@@ -46,7 +46,9 @@ pub(super) fn notify(client: &Client, verb: NotifyVerb, json: bool) -> Result<Ex
             let Sinks { items } = client.get("/v1/notify")?;
             let names: Vec<String> = items.into_iter().map(|sink| sink.name).collect();
             if names.is_empty() {
-                return Err(Failure::refused("there are no sinks: nobody is told what happens; add [[notify]]"));
+                return Err(Failure::refused(
+                    "there are no sinks: nobody is told what happens; add [[notify]]",
+                ));
             }
             test(client, &names, json)
         }

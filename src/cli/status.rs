@@ -49,7 +49,7 @@ fn sinks(out: &mut String, sinks: &[SinkView]) -> std::fmt::Result {
     writeln!(out, "\n{}", fit(&format!("notify: {line}"), WIDTH))?;
     for sink in sinks.iter().filter(|sink| sink.failing_since.is_some()) {
         let why = plain(sink.last_error.as_deref().unwrap_or_default());
-        let line = format!("{}: {why}; {} alerts wait", plain(&sink.name), sink.queue_depth);
+        let line = format!("{}: {why}; waiting: {}", plain(&sink.name), sink.queue_depth);
         wrapped(&line, "! ").iter().try_for_each(|line| writeln!(out, "{line}"))?;
     }
     Ok(())

@@ -25,6 +25,8 @@ pub struct Sink {
     pub url: Url,
     /// What it wants to hear of.
     pub kinds: Vec<Kind>,
+    /// It hears of whatever pages, of any kind.
+    pub pages: bool,
     /// What a webhook's messages are signed with.
     pub secret: Option<Secret>,
     /// The `authorization` header.
@@ -35,6 +37,16 @@ pub struct Sink {
     pub group_wait: Duration,
     /// Whom to trust there instead of the system's authorities.
     pub ca: Option<PathBuf>,
+}
+
+/// As one of `events`: whatever pages.
+pub const PAGE: &str = "page";
+
+impl Sink {
+    /// Whether it is told of something of this kind, which may be worth a page.
+    pub fn wants(&self, kind: Kind, is_page: bool) -> bool {
+        self.kinds.contains(&kind) || (self.pages && is_page)
+    }
 }
 
 /// What a sink understands.
@@ -101,7 +113,8 @@ mod tests {
 
     #[test]
     fn nothing_of_a_url_is_shown_but_its_host() {
-        let url = Url::parse("https://hooks.example.com:8443/services/T0/B0/hunter2?token=hunter3").expect("a URL");
+        let url =
+            Url::parse("https://hooks.example.com:8443/services/T0/B0/hunter2?token=hunter3").expect("a URL");
         assert_eq!(url.host(), "hooks.example.com:8443");
         assert!(!format!("{url:?}").contains("hunter"), "{url:?}");
     }

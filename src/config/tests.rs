@@ -7,6 +7,7 @@ mod mistakes;
 mod properties;
 mod reference;
 mod secrets;
+mod sinks;
 
 use super::interpolate::tests::Fake;
 use super::*;

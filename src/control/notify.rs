@@ -12,6 +12,8 @@ mod lasting;
 mod meaning;
 mod message;
 mod pace;
+#[cfg(test)]
+mod samples;
 mod sender;
 mod sink;
 mod slack;
@@ -22,6 +24,7 @@ mod webhook;
 pub use view::{NotifyView, SinkView};
 
 use crate::config::plan::Plan;
+use crate::config::sinks::Sink;
 use crate::telemetry::events::NoticesLost;
 use crate::telemetry::events::stream::{self, Record};
 use crate::upstream::discovery::Directory;
@@ -94,19 +97,21 @@ impl Notifier {
 
     /// Another version is active. Sinks that it has too, by name, keep what waits; `files` holds the authorities.
     pub fn follow(&self, plan: &Plan, number: u64, files: &dyn Files) {
-        let lines: Vec<Line> =
-            plan.sinks.iter().map(|sink| Line::to(sink.clone(), &self.directory, files)).collect();
-        let mut state = self.state();
-        state.sender = Arc::new(Sender::of(plan, number));
-        let before = std::mem::take(&mut state.desks);
-        let desk = |line: Line| match before.iter().find(|desk| desk.name == line.settings.name) {
-            Some(desk) => {
-                desk.follow(line);
-                desk.clone()
+        let before = self.desks();
+        let desk = |sink: &Sink| {
+            let line = || Line::to(sink.clone(), &self.directory, files);
+            match before.iter().find(|desk| desk.name == sink.name) {
+                Some(desk) if desk.line().settings == *sink => desk.clone(),
+                Some(desk) => {
+                    desk.follow(line());
+                    desk.clone()
+                }
+                None => Arc::new(Desk::new(line(), self.id)),
             }
-            None => Arc::new(Desk::new(line, self.id)),
         };
-        state.desks = lines.into_iter().map(desk).collect();
+        let desks = plan.sinks.iter().map(desk).collect();
+        let mut state = self.state();
+        (state.sender, state.desks) = (Arc::new(Sender::of(plan, number)), desks);
         let over = state.follow(plan);
         state.tell(&over);
         drop(state);
@@ -159,7 +164,7 @@ impl Notifier {
 
     /// What lasts of what a sink wants to hear.
     fn firing(&self, desk: &Desk) -> Vec<Notice> {
-        self.state().lasting.firing(|kind| desk.wants_kind(kind))
+        self.state().lasting.firing(|family| desk.wants(family))
     }
 
     fn sender(&self) -> Arc<Sender> {
@@ -225,12 +230,16 @@ impl State {
         let before = std::mem::replace(&mut self.backends, places.collect());
         self.upstreams = plan.upstreams.iter().map(|upstream| upstream.name.to_string()).collect();
         let State { lasting, backends, upstreams, .. } = self;
-        let stayed: HashSet<_> = before.intersection(backends).map(|(u, b, _)| (u.as_str(), b.as_str())).collect();
+        let stayed: HashSet<_> =
+            before.intersection(backends).map(|(u, b, _)| (u.as_str(), b.as_str())).collect();
+        let names: HashSet<_> = backends.iter().map(|(u, b, _)| (u.as_str(), b.as_str())).collect();
         let is_there = |topic: &Topic, member: &str| {
             use crate::telemetry::events::stream::Kind::{Ejection, Limit, Ramp, Shed};
             let subject = topic.subject.as_str();
             match topic.family.kind {
                 Ejection if !member.is_empty() => stayed.contains(&(subject, member)),
+                // Ramps belong to names, wherever those are.
+                Ramp if !member.is_empty() => names.contains(&(subject, member)),
                 Ejection | Ramp | Limit => upstreams.contains(subject),
                 Shed => *topic.family == family::CORE_BEHIND || subject == "-" || upstreams.contains(subject),
                 _ => true,

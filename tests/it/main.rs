@@ -51,6 +51,7 @@ mod lossless;
 mod matching;
 mod names;
 mod notify;
+mod notify_trouble;
 mod overload;
 mod parking;
 mod permits;

@@ -50,7 +50,8 @@ pub(super) async fn test(
     let Ok(_turn) = reach.tries.try_acquire() else {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many sinks are tried at a time."));
     };
-    let tried = reach.control.notifier().try_out(name, &caller.to_string()).await.ok_or_else(|| unknown(name))?;
+    let tried =
+        reach.control.notifier().try_out(name, &caller.to_string()).await.ok_or_else(|| unknown(name))?;
     match tried.failure {
         None => {
             let saying = format!("{name} ({}) was told", tried.host);

@@ -10,13 +10,16 @@ pub(super) fn families(view: &NotifyView) -> [Family; 7] {
         "Events for a sink, by what became of them: sent, failed (refused, or given up), dropped (too many waited), \
          deduplicated (it was told before).",
     );
-    let mut attempts = Family::counter("tidegate_notification_attempts_total", "Messages that a sink took or did not take.");
-    let mut depth = Family::gauge("tidegate_notification_queue_depth", "Alerts that wait to be told to a sink.");
+    let mut attempts =
+        Family::counter("tidegate_notification_attempts_total", "Messages that a sink took or did not take.");
+    let mut depth =
+        Family::gauge("tidegate_notification_queue_depth", "Alerts that wait to be told to a sink.");
     let mut success = Family::gauge(
         "tidegate_notification_last_success_timestamp_seconds",
         "When a sink last took a message; not there before it did.",
     );
-    let mut failing = Family::gauge("tidegate_notification_failing", "1 while a sink does not take what it is told.");
+    let mut failing =
+        Family::gauge("tidegate_notification_failing", "1 while a sink does not take what it is told.");
     for sink in &view.sinks {
         let name = ("sink", sink.name.as_str());
         let outcomes = [

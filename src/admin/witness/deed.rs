@@ -48,7 +48,9 @@ impl Deed {
             (&Method::POST, "/v1/rollback", _) => "rollback",
             (&Method::POST, "/v1/incidents", _) => "incident.open",
             (&Method::PUT, _, _) if path.starts_with("/v1/incidents/") => "incident.update",
-            (&Method::POST, _, test) if path.starts_with("/v1/notify/") && test.ends_with(":test") => "notify.test",
+            (&Method::POST, _, test) if path.starts_with("/v1/notify/") && test.ends_with(":test") => {
+                "notify.test"
+            }
             (&Method::PUT, _, "ramp") => "ramp.set",
             (&Method::DELETE, _, "ramp") => "ramp.clear",
             (&Method::POST, _, "ramp:pause") => "ramp.pause",

@@ -101,6 +101,7 @@ pub static NOTIFY: Kind = Kind::Table(&NOTIFY_FIELDS);
 
 /// What a sink may want to hear of.
 const EVENTS: Kind = Kind::Word(&[
+    "page",
     "incident",
     "rollout",
     "rollback",
@@ -132,8 +133,8 @@ static NOTIFY_FIELDS: [Field; 9] = [
     preset(
         "events",
         Kind::List(&EVENTS, 1),
-        "[\"incident\", \"rollout\", \"rollback\", \"ramp\", \"shed\", \"ejection\", \"auth\", \"certificate\", \"process\", \"notification\"]",
-        "Which events.",
+        "[\"page\", \"incident\", \"rollout\", \"rollback\", \"ramp\", \"shed\", \"ejection\", \"auth\", \"certificate\", \"process\", \"notification\"]",
+        "Which events; page is whatever pages, of any kind.",
     )
     .low(),
     optional("secret", Kind::Text, "What messages of a webhook are signed with (HMAC-SHA256); filled in.").low(),

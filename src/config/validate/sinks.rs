@@ -1,7 +1,7 @@
 //! Sinks of notifications.
 
 use super::{Check, owned, shared};
-use crate::config::sinks::{Form, MAX_SINKS, Sink, Url};
+use crate::config::sinks::{Form, MAX_SINKS, PAGE, Sink, Url};
 use crate::config::value::{Data, Table};
 use crate::filters::auth::settings::Secret;
 use crate::telemetry::events::stream::Kind;
@@ -25,14 +25,15 @@ fn sink(table: &Table, check: &mut Check<'_>) -> Option<Sink> {
     let form = Form::named(table.text("kind")?)?;
     let secret = secret(table, form, check);
     let authorization = authorization(table, check);
-    let kinds = table.list("events").iter().filter_map(|word| match &word.data {
-        Data::Text(word) => Kind::named(word),
+    let words = table.list("events").iter().filter_map(|word| match &word.data {
+        Data::Text(word) => Some(word.as_str()),
         _ => None,
     });
     Some(Sink {
         name: shared(table, "name")?,
         form,
-        kinds: kinds.collect(),
+        kinds: words.clone().filter_map(Kind::named).collect(),
+        pages: words.clone().any(|word| word == PAGE),
         url: url(table, check)?,
         secret: secret?,
         authorization: authorization?,
@@ -78,7 +79,8 @@ fn secret(table: &Table, form: Form, check: &mut Check<'_>) -> Option<Option<Sec
         return None;
     }
     if text.len() < MIN_SECRET {
-        let message = format!("the secret has fewer than {MIN_SECRET} bytes; it can be guessed from one message");
+        let message =
+            format!("the secret has fewer than {MIN_SECRET} bytes; it can be guessed from one message");
         check.error(value.span.clone(), message, "`tidegate hash-token --generate` makes a good one");
         return None;
     }

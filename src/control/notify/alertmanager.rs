@@ -82,3 +82,56 @@ fn ends(item: &Item, now: Timestamp) -> Timestamp {
         Stands::Resolved => item.last().map_or(now, |record| record.at.max(item.since)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::notify::family::{ROLLED_BACK, SHEDDING};
+    use crate::control::notify::samples::{message, night, notice, sender};
+
+    fn alerts(stands: Stands, now: Timestamp) -> Value {
+        let family = if stands == Stands::Happened { &ROLLED_BACK } else { &SHEDDING };
+        let body = body(&message([notice(family, "orders", "queue_full", stands, 5)]), &sender(), now);
+        serde_json::from_str(&body).expect("JSON")
+    }
+
+    fn later(seconds: i64) -> Timestamp {
+        Timestamp::from_second(night().as_second() + seconds).expect("a time")
+    }
+
+    #[test]
+    fn an_alert_looks_like_this() {
+        let expected = json!([{
+            "labels": {
+                "alertname": "TidegateShedding",
+                "severity": "page",
+                "kind": "shed",
+                "gateway": "edge-1",
+                "environment": "production",
+                "upstream": "orders",
+            },
+            "annotations": {
+                "summary": "orders/queue_full is firing",
+                "action": "`tidegate permits --upstream orders`",
+                "members": "queue_full",
+            },
+            "startsAt": "2026-11-01T03:00:00.000Z",
+            "endsAt": "2026-11-01T03:04:10.000Z",
+            "generatorURL": "http://127.0.0.1:9900/",
+        }]);
+        assert_eq!(alerts(Stands::Firing, later(10)), expected);
+    }
+
+    #[test]
+    fn it_is_known_by_the_same_labels_for_as_long_as_it_lasts() {
+        let (firing, over) = (alerts(Stands::Firing, later(10)), alerts(Stands::Resolved, later(90)));
+        assert_eq!(firing[0]["labels"], over[0]["labels"]);
+        assert_eq!(over[0]["endsAt"], "2026-11-01T03:00:05.000Z");
+    }
+
+    #[test]
+    fn what_only_happened_fires_also_when_it_is_told_late() {
+        let told = alerts(Stands::Happened, later(3600));
+        assert_eq!(told[0]["endsAt"], time(later(3600 + 300)));
+    }
+}

@@ -3,8 +3,9 @@
 //! It keeps apart what is news from what everybody was told already, knows when a topic is over as a whole, and lets
 //! what nobody ends fade when nothing more is heard of it. Bounded: what begins beyond that is told and not kept.
 
+use super::family::Family;
 use super::meaning::{ALL, Meaning, Phase, Topic};
-use crate::telemetry::events::stream::{Kind, Record};
+use crate::telemetry::events::stream::Record;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -99,12 +100,7 @@ impl Lasting {
         if !known && !room {
             return once(topic, member, record);
         }
-        let fresh = || State {
-            since: record.at,
-            heard: now,
-            members: BTreeSet::new(),
-            last: record.clone(),
-        };
+        let fresh = || State { since: record.at, heard: now, members: BTreeSet::new(), last: record.clone() };
         let state = self.topics.entry(topic.clone()).or_insert_with(fresh);
         (state.heard, state.last) = (now, record.clone());
         if !known {
@@ -123,7 +119,10 @@ impl Lasting {
     }
 
     fn end(&mut self, topic: Topic, member: String, record: &Arc<Record>) -> Option<Notice> {
-        let state = self.topics.get_mut(&topic)?;
+        let Some(state) = self.topics.get_mut(&topic) else {
+            let over = |topic: Topic| Notice { stands: Stands::Resolved, ..once(topic, member, record) };
+            return topic.family.outlives.then(|| over(topic));
+        };
         let before = state.members.len();
         match member.as_str() {
             ALL => state.members.clear(),
@@ -159,11 +158,7 @@ impl Lasting {
     }
 
     /// What is about something that is not there any more is over: `is_there` is asked for each subject and member.
-    pub fn keep(
-        &mut self,
-        at: Timestamp,
-        mut is_there: impl FnMut(&Topic, &str) -> bool,
-    ) -> Vec<Notice> {
+    pub fn keep(&mut self, at: Timestamp, mut is_there: impl FnMut(&Topic, &str) -> bool) -> Vec<Notice> {
         let mut over = Vec::new();
         for (topic, state) in &mut self.topics {
             let before = state.members.len();
@@ -195,9 +190,9 @@ impl Lasting {
         })
     }
 
-    /// Everything of some kinds that lasts, as it was last told; for whoever has to hear it again and again.
-    pub fn firing(&self, wanted: impl Fn(Kind) -> bool) -> Vec<Notice> {
-        let firing = self.topics.iter().filter(|(topic, _)| wanted(topic.family.kind));
+    /// Everything of some families that lasts, as it was last told; for whoever has to hear it again and again.
+    pub fn firing(&self, wanted: impl Fn(&Family) -> bool) -> Vec<Notice> {
+        let firing = self.topics.iter().filter(|(topic, _)| wanted(topic.family));
         let notice = |(topic, state): (&Topic, &State)| Notice {
             topic: topic.clone(),
             member: state.members.first().cloned().unwrap_or_default(),

@@ -254,11 +254,12 @@ fn incident(record: &Record, what: &str) -> Vec<Meaning> {
     let id = number(record, "incident");
     let draft = |phase| of(&INCIDENT_DRAFTED, id.clone(), "", phase);
     match what {
-        "drafted" | "draft" => vec![draft(Phase::Begins)],
-        "opened" | "open" | "published" => {
+        "drafted" => vec![draft(Phase::Begins)],
+        "opened" | "published" => {
             vec![draft(Phase::Clears), of(&INCIDENT, id.clone(), "", Phase::Begins)]
         }
         "closed" => vec![draft(Phase::Ends), of(&INCIDENT, id.clone(), "", Phase::Ends)],
+        _ if text(record, "state") == "draft" => vec![draft(Phase::Goes)],
         _ => vec![of(&INCIDENT, id.clone(), "", Phase::Goes)],
     }
 }
@@ -271,3 +272,6 @@ fn notification(record: &Record, what: &str) -> Vec<Meaning> {
     };
     vec![of(family, text(record, "sink"), "", phase)]
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_minute_and_never_come_together() {
-        for (failures, least, most) in [(1, 500, 1_000), (2, 1_000, 2_000), (6, 16_000, 32_000), (40, 30_000, 60_000)] {
+        for (failures, least, most) in
+            [(1, 500, 1_000), (2, 1_000, 2_000), (6, 16_000, 32_000), (40, 30_000, 60_000)]
+        {
             assert_eq!(wait(failures, None, 0.0), Duration::from_millis(least), "{failures}");
             assert!(wait(failures, None, 0.999) <= Duration::from_millis(most), "{failures}");
             assert!(wait(failures, None, 0.2) < wait(failures, None, 0.8));
@@ -106,7 +108,8 @@ mod tests {
             assert!(matches!(verdict, Verdict::Later(..)), "{status}");
         }
         for status in [301, 307, 400, 401, 403, 404, 410, 413, 422] {
-            let verdict = verdict(StatusCode::from_u16(status).expect("a status"), None, NOW, Some("no_service"));
+            let verdict =
+                verdict(StatusCode::from_u16(status).expect("a status"), None, NOW, Some("no_service"));
             assert!(matches!(&verdict, Verdict::Refused(why) if why.contains("no_service")), "{status}");
         }
         assert_eq!(verdict(StatusCode::ACCEPTED, None, NOW, None), Verdict::Taken);

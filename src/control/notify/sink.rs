@@ -1,7 +1,7 @@
 //! One sink at work: its line, its spool, and the bell that wakes whoever serves it.
 
 use super::delivery::Line;
-use super::family::TEST;
+use super::family::{Family, TEST};
 use super::lasting::{Notice, Stands};
 use super::meaning::Topic;
 use super::sender::Sender;
@@ -50,34 +50,29 @@ impl Desk {
         }
     }
 
-    /// Another version has it too, and may say something else of it.
+    /// Another version says something else of it; what waits goes on waiting.
     pub(super) fn follow(&self, line: Line) {
         let settings = line.settings.clone();
-        let same = self.line.load().settings == settings;
         self.line.store(Arc::new(line));
-        if !same {
-            let forgets = settings.form == Form::Alertmanager;
-            let wants = |topic: &Topic| settings.kinds.contains(&topic.family.kind);
-            self.spool().follow(settings.group_wait, forgets, wants);
-            self.bell.notify_one();
-        }
+        let forgets = settings.form == Form::Alertmanager;
+        let wants = |topic: &Topic| topic.family.is_for(&settings);
+        self.spool().follow(settings.group_wait, forgets, wants);
+        self.bell.notify_one();
     }
 
     pub(super) fn line(&self) -> Arc<Line> {
         self.line.load_full()
     }
 
-    pub(super) fn wants_kind(&self, kind: Kind) -> bool {
-        self.line.load().settings.kinds.contains(&kind)
+    pub(super) fn wants(&self, family: &Family) -> bool {
+        family.is_for(&self.line.load().settings)
     }
 
     /// Takes in what it wants to hear; what is said of itself it could only tell to itself.
     pub(super) fn take(&self, notices: &[Notice]) {
         let line = self.line.load();
         let own = |topic: &Topic| topic.family.kind == Kind::Notification && *topic.subject == *self.name;
-        let wanted = |notice: &&Notice| {
-            line.settings.kinds.contains(&notice.topic.family.kind) && !own(&notice.topic)
-        };
+        let wanted = |notice: &&Notice| notice.topic.family.is_for(&line.settings) && !own(&notice.topic);
         let (now, mut spool) = (Instant::now(), self.spool());
         let before = spool.depth();
         notices.iter().filter(wanted).for_each(|notice| spool.take(notice, now));

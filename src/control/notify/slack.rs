@@ -96,3 +96,54 @@ fn escaped(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::notify::family::{AUDITED, EJECTED, SHEDDING};
+    use crate::control::notify::samples::{message, notice, sender};
+
+    #[test]
+    fn a_text_says_what_since_when_how_much_and_what_to_type() {
+        let message = message([
+            notice(&EJECTED, "users", "a", Stands::Resolved, 95),
+            notice(&SHEDDING, "orders", "queue_full", Stands::Firing, 5),
+        ]);
+        let expected = "\
+*[page]* edge-1 (production): orders/queue_full is firing (since 03:00:00 UTC)
+    next: `tidegate permits --upstream orders`
+*[over]* edge-1 (production): users/a is resolved (it lasted 1 min 35 s)";
+        assert_eq!(text(&message, &sender()), expected);
+    }
+
+    #[test]
+    fn many_events_of_many_backends_are_counted_and_some_are_named() {
+        let mut item = Item::of(notice(&EJECTED, "orders", "b0", Stands::Firing, 0));
+        for n in 1..50 {
+            item.join(crate::control::notify::lasting::Notice {
+                lasting: n + 1,
+                ..notice(&EJECTED, "orders", &format!("b{n}"), Stands::Firing, 1)
+            });
+        }
+        let text = lines(&item, &sender());
+        assert!(text.contains("(since 03:00:00 UTC; 50 now; 50 events; b0, b1, b2"), "{text}");
+        assert!(text.len() < 400, "{text}");
+    }
+
+    #[test]
+    fn nobody_is_called_by_what_somebody_wrote() {
+        let mut notice = notice(&AUDITED, "ops", "apply", Stands::Happened, 0);
+        let said = "<!channel> `rm` & <https://evil.example|click>\n*[page]* all is lost";
+        notice.record = crate::control::notify::samples::record(AUDITED.kind, said, 0, &[]);
+        let text = text(&message([notice]), &sender());
+        assert!(!text.contains("<!") && !text.contains("<https"), "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
+
+    #[test]
+    fn a_storm_of_topics_fits_a_phone() {
+        let message = message((0..200).map(|n| notice(&EJECTED, &format!("u{n}"), "a", Stands::Firing, 0)));
+        let text = text(&message, &sender());
+        assert!(text.ends_with("and 185 more: `tidegate events`") && text.lines().count() <= 31, "{text}");
+    }
+}

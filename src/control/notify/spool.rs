@@ -149,6 +149,7 @@ impl Spool {
             counts.dropped += if wanted { 0 } else { item.count };
             wanted
         });
+        self.due = self.due.filter(|_| !self.waiting.is_empty());
         self.nudge();
     }
 
@@ -167,14 +168,7 @@ impl Spool {
         }
         match self.waiting.iter_mut().find(|item| item.topic == notice.topic) {
             Some(item) => item.join(notice.clone()),
-            None => {
-                if self.waiting.len() >= MAX_WAITING
-                    && let Some(oldest) = self.waiting.pop_front()
-                {
-                    self.counts.dropped += oldest.count;
-                }
-                self.waiting.push_back(Item::of(notice.clone()));
-            }
+            None => self.enqueue(Item::of(notice.clone())),
         }
         if self.due.is_none() {
             let quiet = self.last_taken.is_none_or(|last| now.saturating_duration_since(last) >= QUIET);
@@ -183,6 +177,25 @@ impl Spool {
             }
             self.due = Some(now + self.gap.max(self.group_wait));
         }
+    }
+
+    /// Where there is no room, the oldest of the least urgent goes: what only is good to know never drives out what
+    /// somebody should look at now.
+    fn enqueue(&mut self, item: Item) {
+        if self.waiting.len() >= MAX_WAITING {
+            let urgency = |item: &Item| item.topic.family.severity;
+            let least = self.waiting.iter().map(urgency).max();
+            let oldest = self.waiting.iter().position(|item| Some(urgency(item)) == least);
+            let goes = match oldest.filter(|_| Some(urgency(&item)) <= least) {
+                Some(oldest) => self.waiting.remove(oldest),
+                None => {
+                    self.counts.dropped += item.count;
+                    return;
+                }
+            };
+            self.counts.dropped += goes.map_or(0, |item| item.count);
+        }
+        self.waiting.push_back(item);
     }
 
     /// What is to be done; `firing` is asked for what lasts, where that has to be told again.
@@ -206,6 +219,8 @@ impl Spool {
     }
 
     fn send_waiting(&mut self, moment: Moment) -> Due {
+        // The most urgent first, each as it came.
+        self.waiting.make_contiguous().sort_by_key(|item| item.topic.family.severity);
         let items: Vec<Item> = self.waiting.drain(..self.waiting.len().min(MAX_ITEMS)).collect();
         self.due = None;
         if !self.waiting.is_empty() {
@@ -220,7 +235,8 @@ impl Spool {
             return Due::Wait(Some(told + AGAIN));
         }
         self.told_again = Some(moment.now);
-        let items: Vec<Item> = firing().into_iter().map(|notice| Item { count: 0, ..Item::of(notice) }).collect();
+        let items: Vec<Item> =
+            firing().into_iter().map(|notice| Item { count: 0, ..Item::of(notice) }).collect();
         match items.is_empty() {
             true => Due::Wait(Some(moment.now + AGAIN)),
             false => self.launch(items, moment, true),

@@ -2,7 +2,7 @@
 
 use super::spool::{MAX_WAITING, Spool};
 use super::webhook::time;
-use crate::config::sinks::Sink;
+use crate::config::sinks::{PAGE, Sink};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,7 @@ impl SinkView {
             name: sink.name.to_string(),
             kind: sink.form.as_str().to_owned(),
             host: sink.url.host(),
-            events: sink.kinds.iter().map(|kind| kind.as_str().to_owned()).collect(),
+            events: events(sink),
             queue_depth: spool.depth(),
             max_queue: MAX_WAITING,
             sent: counts.sent,
@@ -103,5 +103,31 @@ impl SinkView {
             "{name} ({host}) has not been told what happens for {:.0} min: {why}. hint: tidegate notify test {name}",
             seconds / 60.0
         ))
+    }
+}
+
+fn events(sink: &Sink) -> Vec<String> {
+    let kinds = sink.kinds.iter().map(|kind| kind.as_str());
+    Some(PAGE).filter(|_| sink.pages).into_iter().chain(kinds).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_that_takes_nothing_for_minutes_is_a_reason_that_says_what_to_do() {
+        let failing = |seconds: f64| SinkView {
+            name: "oncall".into(),
+            host: "hooks.example.com".into(),
+            failing_seconds: Some(seconds),
+            last_error: Some("it answered 503 Service Unavailable".into()),
+            ..SinkView::default()
+        };
+        assert_eq!(failing(119.0).reason(), None, "it may pass");
+        let expected = "oncall (hooks.example.com) has not been told what happens for 2 min: it answered 503 Service \
+                        Unavailable. hint: tidegate notify test oncall";
+        assert_eq!(failing(121.0).reason().as_deref(), Some(expected));
+        assert_eq!(SinkView::default().reason(), None);
     }
 }

@@ -224,6 +224,17 @@ mod tests {
     }
 
     #[test]
+    fn a_tap_has_a_bound_of_its_own_and_never_waits() {
+        // Kept, so that nobody makes room; where another has it, nobody takes from it either.
+        let _kept = tap();
+        let before = untapped();
+        for _ in 0..=RECORDS_WAITING {
+            Record::new(Kind::Process, "one too many").hand_on();
+        }
+        assert!(untapped() > before);
+    }
+
+    #[test]
     fn every_kind_is_found_by_its_word() {
         for kind in Kind::ALL {
             assert_eq!(Kind::named(kind.as_str()), Some(kind));
