@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long people may take to be told the last of what happened.
-const NEWS_PATIENCE: Duration = Duration::from_millis(1500);
+const NEWS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long the history may take to write what waits.
 const HISTORY_PATIENCE: Duration = Duration::from_secs(2);

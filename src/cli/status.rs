@@ -41,15 +41,17 @@ fn sinks(out: &mut String, sinks: &[SinkView]) -> std::fmt::Result {
     if sinks.is_empty() {
         return Ok(());
     }
-    let word = |sink: &SinkView| match &sink.failing_seconds {
-        Some(seconds) => format!("{} FAILING for {}", plain(&sink.name), span(*seconds)),
-        None => format!("{} ok", plain(&sink.name)),
+    let word = |sink: &SinkView| {
+        let word = if sink.failing_since.is_some() { "FAILING" } else { "ok" };
+        format!("{} {word}", sink.name)
     };
-    let line = sinks.iter().map(word).collect::<Vec<_>>().join(", ");
-    writeln!(out, "\n{}", fit(&format!("notify: {line}"), WIDTH))?;
+    let line = format!("notify: {}", sinks.iter().map(word).collect::<Vec<_>>().join(", "));
+    writeln!(out)?;
+    wrapped(&line, "").iter().try_for_each(|line| writeln!(out, "{line}"))?;
     for sink in sinks.iter().filter(|sink| sink.failing_since.is_some()) {
-        let why = plain(sink.last_error.as_deref().unwrap_or_default());
-        let line = format!("{}: {why}; waiting: {}", plain(&sink.name), sink.queue_depth);
+        let why = sink.last_error.as_deref().unwrap_or_default();
+        let since = span(sink.failing_seconds.unwrap_or_default());
+        let line = format!("{} fails for {since}: {why}; waiting: {}", sink.name, sink.queue_depth);
         wrapped(&line, "! ").iter().try_for_each(|line| writeln!(out, "{line}"))?;
     }
     Ok(())

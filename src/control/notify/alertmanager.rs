@@ -73,12 +73,14 @@ fn subject_label(family: &Family) -> &'static str {
     }
 }
 
-/// Until when it is to be believed.
+/// Until when it is to be believed: never before it began, also when the clock was set back since, because then the
+/// whole message would be refused.
 fn ends(item: &Item, now: Timestamp) -> Timestamp {
-    let later = |from: Timestamp, by: SignedDuration| from.checked_add(by).unwrap_or(from);
+    let now = now.max(item.since);
+    let later = |by: SignedDuration| now.checked_add(by).unwrap_or(now);
     match item.stands {
-        Stands::Firing => later(now, SignedDuration::try_from(AGAIN * 4).unwrap_or(HAPPENED)),
-        Stands::Happened => later(now, HAPPENED),
+        Stands::Firing => later(SignedDuration::try_from(AGAIN * 4).unwrap_or(HAPPENED)),
+        Stands::Happened => later(HAPPENED),
         Stands::Resolved => item.last().map_or(now, |record| record.at.max(item.since)),
     }
 }
@@ -133,5 +135,7 @@ mod tests {
     fn what_only_happened_fires_also_when_it_is_told_late() {
         let told = alerts(Stands::Happened, later(3600));
         assert_eq!(told[0]["endsAt"], time(later(3600 + 300)));
+        let set_back = alerts(Stands::Firing, later(-86_400));
+        assert_eq!(set_back[0]["endsAt"], time(later(240)), "not before it began");
     }
 }

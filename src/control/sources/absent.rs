@@ -158,6 +158,17 @@ mod tests {
         name = "behind"
         path_prefix = "/behind"
         upstream = "secret"
+        [[notify]]
+        name = "chat"
+        kind = "slack"
+        url = "${CHAT}"
+        [[notify]]
+        name = "oncall"
+        url = "https://example.com/"
+        secret = "${file:oncall}"
+        [[notify]]
+        name = "well"
+        url = "https://example.com/"
         [[routes]]
         name = "defaulted"
         path_prefix = "/defaulted"
@@ -177,7 +188,10 @@ mod tests {
             .map(|(_, route)| &*route.name)
             .collect();
         assert_eq!(closed, ["header", "judged", "behind"]);
-        assert!(told.len() == 3 && told[0].contains("${TOKEN}") && told[0].contains("header"), "{told:?}");
+        assert!(told.len() == 4 && told[0].contains("${TOKEN}") && told[0].contains("header"), "{told:?}");
+        assert!(told[3].contains("[[notify]]"), "nobody may be told unsigned, or elsewhere: {told:?}");
+        let sinks: Vec<_> = plan.sinks.iter().map(|sink| &*sink.name).collect();
+        assert_eq!(sinks, ["well"]);
         let named = TEXT.replace("${file:hash}", &"0".repeat(HASH)).replacen("127.0.0.1:9", "${HOST}:9", 1);
         let (plan, _) = without(&named, Path::new("/etc/gateway.toml"), &known).expect("understood");
         let open: Vec<_> = plan

@@ -133,7 +133,7 @@ fn what_is_more_than_is_kept_is_told_and_not_kept() {
     let mut night = Night::falls();
     for n in 0..MAX_MEMBERS + 10 {
         let notices = night.judges(0, "ejected", &format!("b{n}"));
-        assert_eq!(told(&notices)[0].2, false, "{n}");
+        assert!(!told(&notices)[0].2, "{n}");
     }
     assert_eq!(night.lasting.members, MAX_MEMBERS);
     assert_eq!(night.judges(1, "ejected", "one more")[0].stands, Stands::Happened);
