@@ -17,6 +17,7 @@ pub mod reach;
 mod scrape;
 pub mod settings;
 pub mod socket;
+pub mod status_page;
 pub mod witness;
 
 use crate::control::audit::Audit;
@@ -32,6 +33,7 @@ use problem::Problem;
 use reach::Reach;
 use scrape::Scrape;
 use settings::Settings;
+use status_page::Standing;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -47,6 +49,16 @@ struct Sources {
     events: Arc<Events>,
     /// Not there before the process is up.
     audit: Arc<OnceLock<Audit>>,
+    /// How the page for everyone does.
+    page: Arc<Standing>,
+}
+
+impl Sources {
+    /// How the page for everyone does.
+    fn page_into(&self, view: &mut GatewayView) {
+        view.status_page = self.page.view();
+        view.reasons.extend(view.status_page.as_ref().and_then(|page| page.trouble.clone()));
+    }
 }
 
 impl fmt::Debug for Sources {
@@ -91,7 +103,8 @@ impl AdminState {
         view: ViewSource,
         settings: &Settings,
     ) -> Result<Arc<Self>, AdminError> {
-        let sources = Sources { metrics, view, events: Arc::default(), audit: Arc::default() };
+        let sources =
+            Sources { metrics, view, events: Arc::default(), audit: Arc::default(), page: Arc::default() };
         let access = ArcSwap::from_pointee(Access::new(settings)?);
         let scrape = Scrape::new(sources.clone())?;
         Ok(Arc::new(AdminState { sources, access, scrape, reach: OnceLock::new() }))
@@ -121,6 +134,11 @@ impl AdminState {
         let _ = self.sources.audit.set(audit);
     }
 
+    /// Where the page for everyone says how it does.
+    pub fn page(&self) -> Arc<Standing> {
+        self.sources.page.clone()
+    }
+
     /// What operators reach beyond numbers.
     fn reach(&self) -> Result<&Reach, Problem> {
         let starting = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The gateway is starting.");
@@ -135,6 +153,7 @@ impl AdminState {
     fn view(&self) -> GatewayView {
         let mut view = (self.sources.view)();
         view.reasons.extend(self.sources.audit.get().and_then(|audit| audit.view().complaint()));
+        self.sources.page_into(&mut view);
         view
     }
 }

@@ -19,6 +19,7 @@ use crate::config::operators::Settings as AdminSettings;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::Desk;
 use crate::control::history::History;
+use crate::control::incidents::Incidents;
 use crate::control::observe::Observatory;
 use crate::control::rollback::Counter;
 use crate::control::steering::Steering;
@@ -48,7 +49,8 @@ use std::time::Instant;
 use street::Street;
 use supervisor::{Feeder, Health, Supervisor};
 use threads::{
-    run_background, run_keeper, run_keys, run_outside, run_probes, run_rollbacks, run_rollouts, serve_admin,
+    run_background, run_keeper, run_keys, run_outside, run_probes, run_rollbacks, run_rollouts,
+    run_status_page, serve_admin,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +108,7 @@ fn start(
     // Before the first request: a ramp outlives a restart.
     let bells = Arc::new(Bells::new(ground.cores));
     let steering = Steering::new(live.clone(), bells.clone(), Kept::read(boot.books.store()));
+    let incidents = Incidents::new(live.clone(), boot.incidents.clone());
     let (process, metrics) = (Arc::new(Process::default()), ground.metrics.clone());
     let shared = Shared { live, process, metrics, bells, started };
 
@@ -127,6 +130,7 @@ fn start(
         names: ground.directory.clone(),
         keyrings: ground.keyrings.clone(),
         books: boot.books.clone(),
+        incidents: incidents.clone(),
         metrics: shared.metrics.clone(),
         access_log: ground.access_log.clone(),
         admin: tokens_for(admin_side.clone()),
@@ -139,6 +143,7 @@ fn start(
     // It was empty: nobody else has it.
     let _ = admin_side.set(state.clone());
     state.audit_in(audit);
+    let page = state.page();
     let (desk, orders) = Desk::open(&conductor);
     let (counter, asked) = Counter::open();
     state.connect(Reach::new(street.workers, conductor.clone(), desk, prober, counter));
@@ -148,7 +153,7 @@ fn start(
     let socket_home = boot.active.plan.admin.socket.then(|| boot.books.store().directory().to_owned());
     let beats = Arc::new(AtomicU64::new(0));
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
-    let keeper = run_keeper(steering.clone(), boot.books.store().clone(), stop.clone())?;
+    let keeper = run_keeper((steering.clone(), incidents), boot.books.store().clone(), stop.clone())?;
     let admin_thread =
         serve_admin(admin_socket, socket_home, (state, steering, control.clone()), beating, stop.clone())?;
     observatory.ready.store(true, Relaxed);
@@ -159,6 +164,7 @@ fn start(
     let outside = run_outside(control.clone(), ground.outside(shared.live), stop.clone())?;
     let probes = run_probes(probes, stop.clone())?;
     let keys = run_keys(ground.keyrings, stop.clone())?;
+    let page = run_status_page(control.clone(), page, stop.clone())?;
     let rollbacks = run_rollbacks(control.clone(), asked, stop.clone())?;
     let rollouts = run_rollouts(conductor, acts, stop.clone())?;
     let feeder = supervisor.feed(Health::new(street.hearts, beats))?;
@@ -175,7 +181,18 @@ fn start(
         stop_cores: street.stop,
         stop_rest: stop,
         cores: street.cores,
-        rest: vec![keeper, admin_thread, background, outside, probes, keys, rollbacks, rollouts, bookkeeper],
+        rest: vec![
+            keeper,
+            admin_thread,
+            background,
+            outside,
+            probes,
+            keys,
+            page,
+            rollbacks,
+            rollouts,
+            bookkeeper,
+        ],
         supervisor,
         _watchdog: street.watchdog,
         _feeder: feeder,

@@ -13,6 +13,7 @@ mod drill;
 mod events;
 mod follow;
 mod history;
+mod incident;
 mod permits;
 mod plan;
 mod ramp;
@@ -154,6 +155,11 @@ enum Verb {
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Tell people what is wrong, and hold risky changes meanwhile.
+    Incident {
+        #[command(subcommand)]
+        verb: incident::IncidentVerb,
+    },
     /// Print the receipt of a version that was good here, for another environment.
     Receipt(receipt::ReceiptArgs),
     /// Replay an outage on this machine, before a gateway of its own.
@@ -224,6 +230,7 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
         Verb::Ready { target, reason } => {
             ramp::drain(&globals.client()?, &target, false, &reason, globals.json)
         }
+        Verb::Incident { verb } => incident::incident(&globals.client()?, verb, globals.json),
         Verb::Receipt(wanted) => receipt::receipt(&globals.client()?, &wanted, globals.json),
         Verb::Drill { verb } => drill::drill(&verb, globals.json),
         Verb::HashToken { generate } => token::hash_token(generate, globals.json),

@@ -14,6 +14,7 @@ pub mod change;
 pub mod checks;
 pub mod file;
 pub mod history;
+pub mod incidents;
 pub mod keyrings;
 pub mod limits;
 pub mod observe;
@@ -38,10 +39,12 @@ pub mod watch;
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
 use crate::config::policy::Policy;
+use crate::config::public::{Incidents as Thresholds, StatusPage};
 use crate::config::{self, Checked, Environment, Fillings};
 use crate::control::baseline::Baseline;
 use crate::control::build::Builder;
 use crate::control::certificates::Ledger;
+use crate::control::incidents::Incidents;
 use crate::control::keyrings::Keyrings;
 use crate::control::origin::{Kept, Origin};
 use crate::control::rollback::EndRollout;
@@ -161,6 +164,7 @@ pub struct Control {
     /// Keys that tokens are checked with.
     keyrings: Arc<Keyrings>,
     books: Books,
+    incidents: Arc<Incidents>,
     metrics: Arc<Metrics>,
     access_log: AccessLog,
     /// Takes over the admin side's tokens.
@@ -200,6 +204,8 @@ pub struct Parts {
     pub keyrings: Arc<Keyrings>,
     /// What is kept of versions, and where.
     pub books: Books,
+    /// Incidents, and who watches for the next.
+    pub incidents: Arc<Incidents>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The access log.
@@ -253,6 +259,7 @@ impl Control {
             names: parts.names,
             keyrings: parts.keyrings,
             books: parts.books,
+            incidents: parts.incidents,
             baseline: Baseline::new(parts.metrics.clone()),
             metrics: parts.metrics,
             access_log: parts.access_log,
@@ -331,6 +338,21 @@ impl Control {
     /// How the active version's successor reaches clients.
     pub fn policy(&self) -> Policy {
         self.state().active.plan.rollout.clone()
+    }
+
+    /// Incidents.
+    pub fn incidents(&self) -> &Arc<Incidents> {
+        &self.incidents
+    }
+
+    /// When the gateway drafts them, and what a freeze holds.
+    pub fn thresholds(&self) -> Thresholds {
+        self.state().active.plan.incidents.clone()
+    }
+
+    /// The page for everyone, if the active version has one.
+    pub fn status_page(&self) -> Option<StatusPage> {
+        self.state().active.plan.status_page.clone()
     }
 
     /// What the active version says.

@@ -9,6 +9,7 @@ pub mod config;
 pub mod events;
 pub mod health;
 mod history;
+mod incidents;
 mod json;
 pub mod permits;
 mod ramps;
@@ -90,6 +91,8 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/v1/versions/{number}/receipt", get(receipts::one))
         .route("/v1/receipt", get(receipts::newest))
         .route("/v1/receipt-key", get(receipts::key))
+        .route("/v1/incidents", get(incidents::list).post(incidents::open))
+        .route("/v1/incidents/{id}", get(incidents::one).put(incidents::change))
         .route("/v1/audit", get(audit::list))
         .route("/v1/audit:verify", get(audit::verify))
         .route("/v1/levers", get(ramps::levers))
@@ -148,7 +151,7 @@ async fn auths(State(state): State<Arc<AdminState>>) -> Json<Items<AuthView>> {
 
 async fn nothing() -> Problem {
     const DETAIL: &str = "There is nothing at this path. hint: /v1/status, /v1/upstreams, /v1/auths, /v1/levers, \
-                          /v1/permits, /v1/events, /v1/rollout, /v1/versions, /v1/audit, /readyz and /metrics are \
+                          /v1/permits, /v1/events, /v1/rollout, /v1/versions, /v1/incidents, /v1/audit, /readyz and /metrics are \
                           there to read";
     Problem::new(StatusCode::NOT_FOUND, DETAIL)
 }

@@ -184,7 +184,7 @@ pub async fn serve(listener: AdminListener, router: Router, shutdown: impl Futur
 }
 
 /// The peer left between its connect and our accept: nothing is wrong on our side.
-fn is_of_the_peer(error: &io::Error) -> bool {
+pub(super) fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
@@ -225,7 +225,7 @@ where
 }
 
 /// A stream whose writes fail when they make no progress for too long.
-struct Patient<Io> {
+pub(super) struct Patient<Io> {
     io: Io,
     patience: Duration,
     /// Runs while the peer takes nothing.
@@ -233,7 +233,8 @@ struct Patient<Io> {
 }
 
 impl<Io> Patient<Io> {
-    fn new(io: Io, patience: Duration) -> Self {
+    /// Around `io`; a write without progress for `patience` fails.
+    pub(super) fn new(io: Io, patience: Duration) -> Self {
         Patient { io, patience, stalled: None }
     }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod audit;
 mod auths;
+mod incidents;
 mod keys;
 
 use crate::control::view::{AdaptiveView, BackendView, GatewayView, UpstreamView};
@@ -18,6 +19,7 @@ pub(super) fn families(view: &GatewayView) -> Vec<Family> {
     families.extend(backends(view));
     families.extend(lookups(view));
     families.extend(certificates(view));
+    families.extend(incidents::families(view));
     families.extend(auths::families(view));
     families.extend(keys::families(view));
     families

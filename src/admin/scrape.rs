@@ -68,7 +68,8 @@ impl Collector for Gateway {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let view = (self.sources.view)();
+        let mut view = (self.sources.view)();
+        self.sources.page_into(&mut view);
         let mut families = self.sources.metrics.families();
         families.extend(gauges::families(&view).into_iter().map(Family::finish));
         families.extend(self.sources.events.families().into_iter().map(Family::finish));
@@ -114,7 +115,9 @@ mod tests {
             ..Default::default()
         };
         let view: ViewSource = Arc::new(move || view.clone());
-        Scrape::new(Sources { metrics, view, events: Arc::default(), audit: Arc::default() }).expect("builds")
+        let sources =
+            Sources { metrics, view, events: Arc::default(), audit: Arc::default(), page: Arc::default() };
+        Scrape::new(sources).expect("builds")
     }
 
     #[test]

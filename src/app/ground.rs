@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, probe,
-/// rollback, rollouts,
+/// rollback, rollouts, status page,
 /// acceptor, signals; and two to spare.
-const OTHER_RUNTIMES: usize = 12;
+const OTHER_RUNTIMES: usize = 13;
 
 /// How long a start waits for certificates and keys.
 const FILES: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@ use crate::control::Control;
 use crate::control::apply::Job;
 use crate::control::change::{Acts, Conductor};
 use crate::control::checks::keep_checked;
+use crate::control::incidents::{self, Incidents};
 use crate::control::keyrings::Keyrings;
 use crate::control::probe::Jobs;
 use crate::control::readdress::follow_names;
@@ -32,6 +33,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// How often what upstreams count is looked at for incidents.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How nice the thread is that probes.
 #[cfg(target_os = "linux")]
@@ -85,10 +89,15 @@ pub fn serve_admin(
 async fn steer(steering: Arc<Steering>, control: Arc<Control>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut looked = None;
     loop {
         let now = ticks.tick().await.into_std();
         steering.tick(now);
         control.look_on(now);
+        if looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK) {
+            looked = Some(now);
+            control.incidents().look(now, &control.thresholds());
+        }
     }
 }
 
@@ -193,10 +202,25 @@ pub fn run_probes(jobs: Jobs, stop: CancellationToken) -> io::Result<JoinHandle<
     runtime::spawn("probe", main).map(|(_, thread)| thread)
 }
 
+/// The thread of the status page: strangers read it, so it is nobody else's.
+pub fn run_status_page(
+    control: Arc<Control>,
+    standing: Arc<admin::status_page::Standing>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = admin::status_page::keep(control, standing) => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("status-page", main).map(|(_, thread)| thread)
+}
+
 /// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither
 /// names nor changes.
 pub fn run_keeper(
-    steering: Arc<Steering>,
+    (steering, incidents): (Arc<Steering>, Arc<Incidents>),
     store: Store,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
@@ -204,10 +228,12 @@ pub fn run_keeper(
         tokio::task::spawn_local(allocator::give_back());
         tokio::select! {
             () = keep(steering.clone(), store.clone()) => {}
+            () = incidents::keep::keep(incidents.clone(), store.clone()) => {}
             () = stop.cancelled() => {}
         }
         // What was learned since it was last kept.
         steering.keep_now(&store);
+        incidents.keep_now(&store);
     };
     runtime::spawn("keeper", main).map(|(_, thread)| thread)
 }

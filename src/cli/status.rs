@@ -2,8 +2,8 @@
 
 use super::client::Client;
 use super::table::{WIDTH, fit, plain, span, wrapped};
-use super::{Failure, follow, print};
-use crate::control::change::view::RolloutView;
+use super::{Failure, follow, incident, print};
+use crate::control::change::view::{PendingView, RolloutView};
 use crate::control::view::{AuthView, BackendView, GatewayView, LeverView, ReferenceView, UpstreamView};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -61,6 +61,7 @@ fn head(out: &mut String, view: &GatewayView) -> std::fmt::Result {
         writeln!(out, "! worker {} is stuck", worker.worker)?;
     }
     rollout(out, &view.rollout)?;
+    incident::lines(&view.incidents).iter().try_for_each(|line| writeln!(out, "{line}"))?;
     view.reasons.iter().try_for_each(|reason| told(out, reason))
 }
 
@@ -78,6 +79,9 @@ fn rollout(out: &mut String, view: &RolloutView) -> std::fmt::Result {
         writeln!(out, "! version {number} goes back in {left} unless you `tidegate confirm`")?;
     }
     match &view.pending_file {
+        Some(PendingView { held_by: Some(incident), .. }) => {
+            writeln!(out, "the file has changed and waits for the end of the freeze of incident {incident}")
+        }
         Some(_) => writeln!(out, "the file has changed again and waits for its turn"),
         None => Ok(()),
     }

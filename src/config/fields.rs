@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod changes;
 pub mod edge;
+pub mod public;
 pub mod routes;
 pub mod upstreams;
 
@@ -141,7 +142,7 @@ pub enum Acts {
 }
 
 /// The whole file.
-pub static ROOT: [Field; 9] = [
+pub static ROOT: [Field; 11] = [
     table("gateway", &edge::GATEWAY, "The process.").medium(),
     table("admin", &edge::ADMIN, "The operators' door. Never staged and never rolled back.").high(),
     field("listeners", Kind::List(&edge::LISTENER, 1), Need::Required, "Addresses that accept clients.")
@@ -161,6 +162,14 @@ pub static ROOT: [Field; 9] = [
     field("notify", Kind::List(&changes::NOTIFY, 0), EMPTY, "Who hears of events.")
         .low()
         .not_yet("nobody is notified"),
+    table("incidents", &public::INCIDENTS, "When the gateway drafts an incident, and what a freeze holds.")
+        .low(),
+    optional(
+        "status_page",
+        Kind::Table(&public::STATUS_PAGE),
+        "A page for everyone, on an address of its own.",
+    )
+    .medium(),
     table("access_log", &edge::ACCESS_LOG, "One line a request, written at its last byte.").low(),
 ];
 

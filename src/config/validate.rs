@@ -7,6 +7,7 @@ mod auth;
 mod changes;
 mod edge;
 mod listeners;
+mod public;
 mod routes;
 mod upstreams;
 
@@ -36,6 +37,8 @@ pub fn plan(
     let auths = auth::all(root, &upstreams, &mut check);
     let routes = routes::all(root, gateway.as_ref(), &upstreams, &mut check);
     changes::notify(root, &mut check);
+    let incidents = root.table("incidents").and_then(public::incidents);
+    let status_page = public::status_page(root, &mut check);
     let rollout = root.table("rollout").and_then(|table| changes::rollout(table, &mut check));
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return None;
@@ -56,6 +59,8 @@ pub fn plan(
         routes: routes.into_iter().collect::<Option<_>>()?,
         rollout: rollout?,
         access_log: access_log?,
+        incidents: incidents?,
+        status_page,
         fills: Fills::default(),
         notices: Vec::new(),
     })

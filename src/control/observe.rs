@@ -61,6 +61,8 @@ impl Observatory {
         let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
         reasons.extend(self.conductor.reasons());
         reasons.extend(self.control.steering().reasons(table));
+        let thresholds = self.control.thresholds();
+        reasons.extend(self.control.incidents().reasons(&thresholds));
         let trial = self.control.trial();
         reasons.extend(trial.as_ref().filter(|trial| trial.per_request).map(chosen_at_random));
         let auths = auths::auths(&tables);
@@ -87,6 +89,8 @@ impl Observatory {
             lookups: names::lookups(self.control.lookups()),
             auths,
             rollout: self.conductor.view(None),
+            incidents: self.control.incidents().view(&thresholds),
+            status_page: None,
         };
         self.add_certificates(&mut view);
         view

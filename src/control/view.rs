@@ -3,11 +3,13 @@
 
 mod auths;
 mod backends;
+mod incidents;
 mod levers;
 mod upstreams;
 
 pub use auths::{AuthView, KeptView, KeysView};
 pub use backends::{BackendView, LookupView, LookupsView, ReferenceView};
+pub use incidents::{FreezeView, IncidentsView, OpenView, StatusPageView};
 pub use levers::{LeverView, ThenView};
 pub use upstreams::{AdaptiveView, ClassView, CohortView, MoveView, RetriesView, UpstreamView};
 
@@ -63,6 +65,12 @@ pub struct GatewayView {
     /// The change under way, and what is left of the last one.
     #[serde(default)]
     pub rollout: RolloutView,
+    /// Incidents that are open or wait to be read, and what they hold.
+    #[serde(default)]
+    pub incidents: IncidentsView,
+    /// The page for everyone, if there is one.
+    #[serde(default)]
+    pub status_page: Option<StatusPageView>,
 }
 
 /// The active version.

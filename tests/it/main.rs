@@ -43,6 +43,7 @@ mod gathered;
 mod holders;
 mod http2;
 mod hung;
+mod incidents;
 mod instruments;
 mod large;
 mod levers;

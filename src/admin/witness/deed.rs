@@ -9,8 +9,22 @@ use serde_json::Value;
 const QUESTIONS: [&str; 2] = ["/v1/config:check", "/v1/config:plan"];
 
 /// What of a query or a body is shown. Others may hold anything, and an audit is kept for long.
-const SHOWN: [&str; 10] =
-    ["percent", "then", "after", "reference", "state", "stages", "bake", "confirm", "status", "force"];
+const SHOWN: [&str; 14] = [
+    "percent",
+    "then",
+    "after",
+    "reference",
+    "state",
+    "stages",
+    "bake",
+    "confirm",
+    "status",
+    "force",
+    "incident",
+    "severity",
+    "freeze",
+    "public",
+];
 
 /// A request, for the audit.
 #[derive(Debug)]
@@ -47,7 +61,11 @@ impl Deed {
             (&Method::POST, "/v1/versions", _) => "apply",
             (&Method::POST, "/v1/rollback", _) => "rollback",
             (&Method::POST, "/v1/incidents", _) => "incident.open",
-            (&Method::PUT, _, _) if path.starts_with("/v1/incidents/") => "incident.update",
+            (&Method::PUT, _, _) if path.starts_with("/v1/incidents/") => match body["state"].as_str() {
+                Some("closed") => "incident.close",
+                Some("open") => "incident.publish",
+                _ => "incident.update",
+            },
             (&Method::PUT, _, "ramp") => "ramp.set",
             (&Method::DELETE, _, "ramp") => "ramp.clear",
             (&Method::POST, _, "ramp:pause") => "ramp.pause",

@@ -4,6 +4,7 @@
 use super::Conductor;
 use super::course::{Act, Not, Outcome};
 use crate::config::units::as_percent;
+use crate::control::view::FreezeView;
 use crate::telemetry::events::{GlassBroken, RolloutStep};
 use std::time::Instant;
 
@@ -99,7 +100,17 @@ impl Conductor {
     /// # Errors
     /// When it is the author's, another version's, or nobody's to say.
     pub fn approve(&self, number: u64, by: &str, reason: Option<&str>) -> Result<Said, Not> {
-        let act = self.state().course.approve(number, by)?;
+        let mut state = self.state();
+        let held = state.course.current().filter(|it| it.change.number == number).and_then(|it| {
+            let freezes = self.control.incidents().freezes(it.change.risk, &self.control.thresholds());
+            let named = |freeze: &FreezeView| it.change.incident == Some(freeze.incident);
+            freezes.iter().find(|_| !freezes.iter().any(named)).map(FreezeView::told)
+        });
+        if let Some(why) = held {
+            return Err(Not::Held(why));
+        }
+        let act = state.course.approve(number, by)?;
+        drop(state);
         let told = format!("{by} approved version {number}; it begins");
         self.said(number, "approved", by, reason, &told);
         self.send(act);

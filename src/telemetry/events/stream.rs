@@ -48,13 +48,15 @@ pub enum Kind {
     Auth,
     /// Who did what: rows of the audit, and whether they can be recorded.
     Audit,
+    /// Incidents: opened, drafted, published, updated, closed, frozen, thawed.
+    Incident,
     /// Records are missing here.
     Gap,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Config,
         Kind::Rollback,
         Kind::Shed,
@@ -68,6 +70,7 @@ impl Kind {
         Kind::Name,
         Kind::Auth,
         Kind::Audit,
+        Kind::Incident,
         Kind::Gap,
     ];
 
@@ -87,6 +90,7 @@ impl Kind {
             Kind::Name => "name",
             Kind::Auth => "auth",
             Kind::Audit => "audit",
+            Kind::Incident => "incident",
             Kind::Gap => "gap",
         }
     }

@@ -3,6 +3,7 @@
 use super::origins::message;
 use super::*;
 use crate::config::{self as text, ProcessEnvironment};
+use crate::control::incidents::{self, Incidents};
 use crate::control::keyrings::Keyrings;
 use crate::control::origin;
 use crate::control::steering::Steering;
@@ -267,7 +268,9 @@ fn control(
     let station = has_door.then(|| Station::new(CoreId(0), shared, access_log.core()));
     let mut record = Record::default();
     record.ledger.know_number(1);
+    let incidents = Incidents::new(live.clone(), incidents::keep::Kept::default());
     let parts = Parts {
+        incidents,
         file: directory.join("tidegate.toml"),
         environment: Arc::new(ProcessEnvironment),
         live,
