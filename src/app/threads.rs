@@ -96,7 +96,7 @@ async fn steer(steering: Arc<Steering>, control: Arc<Control>) {
         control.look_on(now);
         if looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK) {
             looked = Some(now);
-            control.incidents().look(now, &control.thresholds());
+            control.incidents().look(now, control.metrics(), &control.thresholds());
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::support::operator::{Listener, ask, change};
 use crate::support::origins::{Behaviour, Origin};
 use crate::support::raw::Answer;
 use crate::support::{wait_for, wait_until};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -169,6 +170,22 @@ fn a_disk_that_takes_nothing_delays_no_incident_and_says_so() {
     std::fs::remove_dir_all(gateway.folder().join("state/incidents.new")).expect("removed");
     wait_until(LONG, "it is stored in the end", || !reasons(&gateway).contains("not stored"));
     assert_eq!(incidents(&gateway.restart(Launch::default())).len(), 1);
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_no_incident_and_no_answer() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    // Opening it to write waits for a reader, and there is none.
+    let hangs = gateway.folder().join("state/incidents.new");
+    mknodat(CWD, &hangs, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    for n in 1..=3 {
+        let answer = open(&gateway, json!({ "title": "slow", "freeze": true }));
+        assert_eq!((answer.status(), &answer.json()["persisted"]), (201, &false.into()), "{}", answer.text());
+        assert_eq!(put(&gateway, n, json!({ "text": "still" })).json()["persisted"], false);
+    }
+    assert_eq!(incidents(&gateway).len(), 3);
+    assert_eq!(change(gateway.admin(), "POST", "/v1/rollback", &json!({ "version": 1 })).status(), 200);
 }
 
 #[test]

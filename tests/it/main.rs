@@ -69,6 +69,7 @@ mod seeds;
 mod sick;
 mod slow;
 mod starts;
+mod status_page;
 mod strain;
 mod streams;
 mod supervisor;

@@ -24,12 +24,14 @@ pub struct Beat {
     pub failed: u64,
     /// Requests that were refused for want of room.
     pub shed: u64,
+    /// Requests that were refused because of a ramp: somebody wants that, so no incident is drafted for it.
+    pub ramped: u64,
 }
 
 impl Beat {
     /// All of them.
     pub fn asked(self) -> u64 {
-        self.well + self.failed + self.shed
+        self.well + self.failed + self.shed + self.ramped
     }
 
     /// The part that was refused, 0 to 1; nothing where nothing was asked.
@@ -42,6 +44,7 @@ impl Beat {
             well: self.well + other.well,
             failed: self.failed + other.failed,
             shed: self.shed + other.shed,
+            ramped: self.ramped + other.ramped,
         }
     }
 }
@@ -159,7 +162,7 @@ impl Pulse {
         let lately = self.between(now, LATELY, Duration::ZERO);
         let wrong = match lately.asked() {
             asked if asked < LEAST => 0.0,
-            asked => (lately.shed + lately.failed) as f64 / asked as f64,
+            asked => (lately.shed + lately.ramped + lately.failed) as f64 / asked as f64,
         };
         let by_requests = match wrong {
             wrong if wrong >= 0.5 => Health::MajorOutage,

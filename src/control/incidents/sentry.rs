@@ -12,6 +12,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// The process as a whole, among upstreams, of which none has this name: what it refuses comes to none of them.
+pub(super) const PROCESS: &str = "";
+
 /// Something that began and is not over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Episode {
@@ -76,27 +79,18 @@ impl Sentry {
         self.watched.retain(|name, _| is_there(name));
     }
 
-    /// How many are watched.
-    pub fn len(&self) -> usize {
-        self.watched.len()
-    }
-
-    /// Nothing is watched yet.
-    pub fn is_empty(&self) -> bool {
-        self.watched.is_empty()
-    }
-
-    /// How an upstream does; well, where nothing is known.
+    /// How an upstream does: as well as the process as a whole at best, and well where nothing is known.
     pub fn health(&self, upstream: &str, now: Instant) -> Health {
-        self.watched.get(upstream).map_or(Health::Operational, |watched| watched.pulse.health(now))
+        let of = |name: &str| self.watched.get(name).map_or(Health::Operational, |it| it.pulse.health(now));
+        of(upstream).max(of(PROCESS))
     }
 
     /// How all of them together do: as the worst, but an outage of one is a partial one of the whole.
     pub fn overall(&self, now: Instant) -> Health {
-        let each: Vec<Health> = self.watched.values().map(|watched| watched.pulse.health(now)).collect();
-        let worst = each.iter().copied().max().unwrap_or_default();
-        let all = each.iter().copied().min().unwrap_or_default();
-        if worst == Health::MajorOutage && all < Health::MajorOutage { Health::PartialOutage } else { worst }
+        let each =
+            || self.watched.keys().filter(|name| ***name != *PROCESS).map(|name| self.health(name, now));
+        let (worst, best) = (each().max().unwrap_or_default(), each().min().unwrap_or_default());
+        if worst == Health::MajorOutage && best < Health::MajorOutage { Health::PartialOutage } else { worst }
     }
 }
 

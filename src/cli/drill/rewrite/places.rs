@@ -30,10 +30,14 @@ impl Draft {
         if self.tree.get("notify").is_some() {
             notes.push("nobody is notified".to_owned());
         }
+        if self.tree.get("status_page").is_some() {
+            notes.push("there is no status page".to_owned());
+        }
         notes.push("admin: 127.0.0.1 without tokens, and a state directory of its own".to_owned());
         notes.push("access log: off; names: asked of a name server that never answers".to_owned());
         if let Some(root) = self.tree.as_object_mut() {
             root.remove("notify");
+            root.remove("status_page");
             root.insert("admin".to_owned(), json!({ "address": "127.0.0.1:0", "socket": false }));
             root.insert("access_log".to_owned(), json!({ "target": "off" }));
             table(root, "gateway").remove("resolver");

@@ -27,7 +27,7 @@ impl World {
         let mut seen = Vec::new();
         for second in 1..=seconds {
             self.now += Duration::from_secs(1);
-            let beat = Beat { well, shed, failed: 0 };
+            let beat = Beat { well, shed, ..Beat::default() };
             let saw = self.sentry.look(self.now, (&self.name, beat, self.fleet), &self.thresholds);
             seen.extend(saw.into_iter().map(|saw| (second, saw)));
         }
@@ -133,6 +133,30 @@ fn the_page_says_how_it_does_in_words() {
     assert_eq!(health(100, 0, 2), Health::Degraded);
     assert_eq!(health(0, 0, 4), Health::MajorOutage);
     assert_eq!(world.sentry.health("unknown", world.now), Health::Operational);
+}
+
+#[test]
+fn what_the_process_refuses_is_felt_by_every_upstream() {
+    let mut world = World::new();
+    let process: Arc<str> = PROCESS.into();
+    for _ in 0..60 {
+        world.run(1, 100, 0);
+        let beat = Beat { well: 100, shed: 300, ..Beat::default() };
+        world.sentry.look(world.now, (&process, beat, Fleet::default()), &world.thresholds);
+    }
+    assert_eq!(world.sentry.health("orders", world.now), Health::MajorOutage);
+    assert_eq!(world.sentry.overall(world.now), Health::MajorOutage);
+}
+
+#[test]
+fn what_a_ramp_refuses_is_wanted_and_drafts_nothing_but_everyone_may_know() {
+    let mut world = World::new();
+    for _ in 0..60 {
+        world.now += Duration::from_secs(1);
+        let beat = Beat { well: 25, ramped: 75, ..Beat::default() };
+        assert_eq!(world.sentry.look(world.now, (&world.name, beat, world.fleet), &world.thresholds), []);
+    }
+    assert_eq!(world.sentry.health("orders", world.now), Health::MajorOutage);
 }
 
 #[test]
