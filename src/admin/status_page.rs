@@ -35,7 +35,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, sleep};
 
 /// Connections at a time: a newcomer ends the oldest, which is idle, slow, or had its answer long ago.
-const MAX_CONNECTIONS: u32 = 128;
+const MAX_CONNECTIONS: u32 = 64;
 /// From an accept or the end of an answer to the end of the next request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A write that makes no progress for this long ends the connection.
@@ -137,9 +137,12 @@ pub async fn keep(control: Arc<Control>, standing: Arc<Standing>) {
             Instant::now(),
             Timestamp::now(),
         ))));
-        if door.as_ref().is_some_and(|door| door.wanted == page.address)
-            || failed.is_some_and(|(address, at)| address == page.address && at.elapsed() < AGAIN)
-        {
+        if let Some(door) = door.as_ref().filter(|door| door.wanted == page.address) {
+            failed = None;
+            standing.set(Place { is_wanted: true, address: Some(door.bound), trouble: None });
+            continue;
+        }
+        if failed.is_some_and(|(address, at)| address == page.address && at.elapsed() < AGAIN) {
             continue;
         }
         let trouble = match Door::open(page.address, bodies.clone(), standing.clone()).await {

@@ -268,7 +268,7 @@ fn a_frozen_file_waits_across_watch_signal_and_restart_and_comes_in_after_the_th
 #[test]
 fn shedding_is_drafted_with_its_numbers_once_and_nobody_outside_sees_it() {
     let hung = Origin::start(Behaviour::AcceptsAndNeverAnswers);
-    let thresholds = "[incidents]\nshed = \"5%\"\nshed_for = \"3s\"\nredraft_after = \"0s\"\n";
+    let thresholds = "[incidents]\nshed = \"5%\"\nshed_for = \"4s\"\nredraft_after = \"0s\"\n";
     let limits = "max_in_flight = 1\nqueue = { max_waiting = 1, max_wait = \"10ms\" }\n";
     let config = Config::under(FREE)
         .text(thresholds)
@@ -295,4 +295,40 @@ fn shedding_is_drafted_with_its_numbers_once_and_nobody_outside_sees_it() {
     let drafts = incidents(&gateway).iter().filter(|it| it["cause"] == "shed").count();
     assert_eq!(drafts, 1, "not drafted again while it lasts");
     load.stop();
+}
+
+#[test]
+fn a_change_that_waits_for_approval_begins_after_the_thaw_only() {
+    let origin = Origin::well_behaved();
+    let policy = "[rollout]\nrequired = true\nstages = [\"100%\"]\nbake = \"300ms\"\napprove = \"medium\"\n\
+                  guard = { min_requests = 1 }\n";
+    let gateway = Gateway::start(&marked(policy, origin.address(), "one"));
+    gateway.write(&marked(policy, origin.address(), "two"));
+    let waits = wait_for(LONG, "the file waits for a second person", || {
+        let view = gateway.admin_get("/v1/rollout").json();
+        (view["state"] == "approval").then(|| view["version"]["number"].clone())
+    });
+    assert_eq!(open(&gateway, json!({ "title": "slow", "freeze": true })).status(), 201);
+    let approve = || change(gateway.admin(), "POST", "/v1/rollout:approve", &json!({ "version": waits }));
+    let held = approve();
+    assert_eq!(held.status(), 409, "{}", held.text());
+    assert!(held.text().contains("incident update 1 --thaw"), "{}", held.text());
+    assert_eq!(put(&gateway, 1, json!({ "freeze": false })).status(), 200);
+    assert_eq!(approve().status(), 200);
+    wait_until(LONG, "it is active", || generation(&gateway) == "two");
+}
+
+#[test]
+fn what_is_under_way_when_somebody_freezes_can_be_aborted_and_nothing_else_begins() {
+    let origin = Origin::well_behaved();
+    let policy = "[rollout]\nrequired = true\nstages = [\"50%\", \"100%\"]\nbake = \"20s\"\n";
+    let gateway = Gateway::start(&marked(policy, origin.address(), "one"));
+    assert_eq!(apply(&gateway, "", &marked(policy, origin.address(), "two")).status(), 202);
+    assert_eq!(open(&gateway, json!({ "title": "slow", "freeze": true })).status(), 201);
+    let abort = change(gateway.admin(), "POST", "/v1/rollout:abort", &json!({ "reason": "it may be that" }));
+    assert_eq!(abort.status(), 200, "{}", abort.text());
+    let next = apply(&gateway, "", &marked(policy, origin.address(), "three"));
+    assert_eq!((next.status(), &next.json()["reason"]), (422, &"frozen".into()), "{}", next.text());
+    let named = apply(&gateway, "?incident=1", &marked(policy, origin.address(), "three"));
+    assert_eq!(named.status(), 202, "{}", named.text());
 }
