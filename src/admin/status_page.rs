@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{MissedTickBehavior, sleep};
 
 /// Connections at a time: a newcomer ends the oldest, which is idle, slow, or had its answer long ago.
@@ -121,68 +121,106 @@ impl Standing {
 /// Follows the active version's `[status_page]` for as long as it is polled. For a thread of its own.
 pub async fn keep(control: Arc<Control>, standing: Arc<Standing>) {
     let bodies = Arc::new(ArcSwap::from_pointee(Bodies::default()));
-    let mut door: Option<Door> = None;
-    let mut failed: Option<(SocketAddr, Instant)> = None;
+    let mut porter = Porter { desk: Desk { bodies, standing }, door: None, failed: None };
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        let Some(page) = control.status_page() else {
-            (door, failed) = (None, None);
-            standing.set(Place::default());
-            continue;
-        };
-        bodies.store(Arc::new(Bodies::of(&control.incidents().overview(
-            &page,
-            Instant::now(),
-            Timestamp::now(),
-        ))));
-        if let Some(door) = door.as_ref().filter(|door| door.wanted == page.address) {
-            failed = None;
-            standing.set(Place { is_wanted: true, address: Some(door.bound), trouble: None });
-            continue;
-        }
-        if failed.is_some_and(|(address, at)| address == page.address && at.elapsed() < AGAIN) {
-            continue;
-        }
-        let trouble = match Door::open(page.address, bodies.clone(), standing.clone()).await {
-            Ok(new) => {
-                // Only now the one before is left.
-                (door, failed) = (Some(new), None);
-                None
+        match control.status_page() {
+            Some(page) => {
+                let overview = control.incidents().overview(&page, Instant::now(), Timestamp::now());
+                porter.desk.bodies.store(Arc::new(Bodies::of(&overview)));
+                porter.stand_at(page.address).await;
             }
+            None => porter.leave(),
+        }
+    }
+}
+
+/// What readers are answered from, and where that is counted.
+#[derive(Clone)]
+struct Desk {
+    bodies: Arc<ArcSwap<Bodies>>,
+    standing: Arc<Standing>,
+}
+
+/// Whoever moves the page from address to address.
+struct Porter {
+    desk: Desk,
+    door: Option<Door>,
+    /// The address that could not be bound, and when that was tried.
+    failed: Option<(SocketAddr, Instant)>,
+}
+
+impl Porter {
+    fn leave(&mut self) {
+        (self.door, self.failed) = (None, None);
+        self.desk.standing.set(Place::default());
+    }
+
+    /// Sees to it that the page is at `wanted`, if that can be.
+    async fn stand_at(&mut self, wanted: SocketAddr) {
+        let trouble = match &self.door {
+            Some(door) if door.wanted == wanted => None,
+            _ if self.failed.is_some_and(|(at, when)| at == wanted && when.elapsed() < AGAIN) => return,
+            _ => self.move_to(wanted).await.err(),
+        };
+        let is_news = self.failed.is_none_or(|(at, _)| at != wanted);
+        self.failed = trouble.is_some().then(|| (wanted, Instant::now()));
+        let trouble = trouble.map(|error| format!("the status page cannot listen on {wanted}: {error}"));
+        if let Some(trouble) = trouble.as_ref().filter(|_| is_news) {
+            tracing::warn!("{trouble}; trying again");
+        }
+        let address = self.door.as_ref().map(|door| door.bound);
+        self.desk.standing.set(Place { is_wanted: true, address, trouble });
+    }
+
+    /// Binds the new address before the old one is left, but where the old one is in its way: the same port of one
+    /// address and of all.
+    async fn move_to(&mut self, wanted: SocketAddr) -> io::Result<()> {
+        let error = match Door::open(wanted, wanted, &self.desk).await {
+            Ok(door) => {
+                self.door = Some(door);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let in_the_way = |door: &mut Door| door.bound.port() == wanted.port();
+        let is_ours = error.kind() == io::ErrorKind::AddrInUse;
+        let Some(before) = self.door.take_if(|door| is_ours && in_the_way(door)) else { return Err(error) };
+        let (old, at) = (before.wanted, before.bound);
+        before.close().await;
+        match Door::open(wanted, wanted, &self.desk).await {
+            Ok(door) => self.door = Some(door),
             Err(error) => {
-                let trouble = format!("the status page cannot listen on {}: {error}", page.address);
-                if failed.is_none_or(|(address, _)| address != page.address) {
-                    tracing::warn!("{trouble}; trying again");
-                }
-                failed = Some((page.address, Instant::now()));
-                Some(trouble)
+                self.door = Door::open(old, at, &self.desk).await.ok();
+                return Err(error);
             }
-        };
-        let address = door.as_ref().map(|door| door.bound);
-        standing.set(Place { is_wanted: true, address, trouble });
+        }
+        Ok(())
     }
 }
 
 /// An address that is bound, with whoever reads there. Dropping it ends both.
 struct Door {
+    /// As the file has it.
     wanted: SocketAddr,
     bound: SocketAddr,
-    accepting: AbortHandle,
+    accepting: JoinHandle<()>,
 }
 
 impl Door {
-    async fn open(
-        wanted: SocketAddr,
-        bodies: Arc<ArcSwap<Bodies>>,
-        standing: Arc<Standing>,
-    ) -> io::Result<Door> {
-        let listener = TcpListener::bind(wanted).await?;
+    async fn open(wanted: SocketAddr, at: SocketAddr, desk: &Desk) -> io::Result<Door> {
+        let listener = TcpListener::bind(at).await?;
         let bound = listener.local_addr()?;
         tracing::info!(address = %bound, "the status page is open");
-        let accepting = tokio::task::spawn_local(accept(listener, bodies, standing)).abort_handle();
-        Ok(Door { wanted, bound, accepting })
+        Ok(Door { wanted, bound, accepting: tokio::task::spawn_local(accept(listener, desk.clone())) })
+    }
+
+    /// Ends it; when this returns the address is free.
+    async fn close(mut self) {
+        self.accepting.abort();
+        let _ = (&mut self.accepting).await;
     }
 }
 
@@ -192,7 +230,7 @@ impl Drop for Door {
     }
 }
 
-async fn accept(listener: TcpListener, bodies: Arc<ArcSwap<Bodies>>, standing: Arc<Standing>) {
+async fn accept(listener: TcpListener, desk: Desk) {
     let (sources, mut open) = (Sources::default(), Open::default());
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -207,16 +245,16 @@ async fn accept(listener: TcpListener, bodies: Arc<ArcSwap<Bodies>>, standing: A
             }
         };
         let Some(seat) = sources.seat(peer.ip()) else {
-            standing.count(Refused::Source);
+            desk.standing.count(Refused::Source);
             continue;
         };
         if open.is_full() {
             open.end_oldest();
-            standing.count(Refused::Oldest);
+            desk.standing.count(Refused::Oldest);
         }
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let _ = stream.set_nodelay(true);
-        let reader = read(stream, seat, bodies.clone(), standing.clone());
+        let reader = read(stream, seat, desk.clone());
         open.0.push_back(tokio::task::spawn_local(reader).abort_handle());
     }
 }
@@ -245,7 +283,7 @@ impl Drop for Open {
 }
 
 /// One reader from the first head to the last byte.
-async fn read(stream: TcpStream, seat: Seat, bodies: Arc<ArcSwap<Bodies>>, standing: Arc<Standing>) {
+async fn read(stream: TcpStream, seat: Seat, Desk { bodies, standing }: Desk) {
     let _counted = Reading::begin(&standing);
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         let too_many = !seat.may_ask(Instant::now());

@@ -209,6 +209,10 @@ fn the_page_moves_with_the_configuration_and_an_address_that_is_taken_costs_noth
     gateway.write_text(&at(([127, 0, 0, 1], 0).into()));
     let moved = wait_for(LONG, "it moves", || page_of(&gateway).filter(|now| *now != address));
     assert_eq!(ask(moved, "GET /").status(), 200);
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], moved.port()));
+    gateway.write_text(&at(everywhere));
+    wait_until(LONG, "it has all addresses", || page_of(&gateway) == Some(everywhere));
+    assert_eq!(ask_from([127, 0, 3, 1], moved).status(), 200);
     let text = at(address);
     gateway.write_text(text.split_once("[status_page]").expect("a page").0);
     wait_until(LONG, "it goes", || gateway.status()["status_page"] == Value::Null);

@@ -49,7 +49,10 @@ impl Kept {
         let text = match store.read(FILE) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Kept::default(),
-            Err(error) => return Kept::broken(format!("{FILE} cannot be read ({error})")),
+            Err(error) => {
+                store.set_aside(FILE);
+                return Kept::broken(format!("{FILE} cannot be read ({error}) and was set aside"));
+            }
         };
         let Read { next, items } = match serde_json::from_slice(&text) {
             Ok(read) => read,
