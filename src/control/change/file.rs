@@ -99,7 +99,7 @@ impl Conductor {
     }
 
     /// It waits for the end of a freeze, and is told once: a look every half minute is no news. A signal is a question.
-    fn held(&self, hash: String, cause: Cause, freeze: FreezeView) -> Result<Outcome, Kept> {
+    fn held(&self, hash: String, cause: Cause, freeze: Box<FreezeView>) -> Result<Outcome, Kept> {
         // It is a change again at the next look, which comes as soon as the freeze is over.
         self.control.forget_read();
         let held_by = Some(freeze.incident);

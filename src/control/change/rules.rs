@@ -109,7 +109,7 @@ pub enum Refusal {
     /// The text was reverted or rolled back from, and nobody applies it.
     Barred(String),
     /// Somebody froze changes of this risk.
-    Frozen(FreezeView),
+    Frozen(Box<FreezeView>),
     /// It names an incident that there is not.
     NoIncident(u64),
 }
@@ -146,7 +146,7 @@ fn frozen(wish: &Wish, facts: &Facts) -> Result<(), Refusal> {
     match facts.freezes.first() {
         None => Ok(()),
         Some(_) if facts.freezes.iter().any(named) => Ok(()),
-        Some(freeze) if !(wish.now && wish.break_glass) => Err(Refusal::Frozen(freeze.clone())),
+        Some(freeze) if !(wish.now && wish.break_glass) => Err(Refusal::Frozen(Box::new(freeze.clone()))),
         Some(_) if !wish.admin => Err(Refusal::NeedsAdmin),
         Some(_) if !wish.has_reason => Err(Refusal::NeedsReason),
         Some(_) => Ok(()),
@@ -249,7 +249,7 @@ impl fmt::Display for Refusal {
                  --bake out, or ask for smaller steps and a longer bake"
             ),
             Refusal::Frozen(freeze) => {
-                let FreezeView { incident, title, by, at, reason, from_risk } = freeze;
+                let FreezeView { incident, title, by, at, reason, from_risk } = &**freeze;
                 let held = if from_risk == "high" { "high" } else { "medium and high" };
                 write!(
                     f,
