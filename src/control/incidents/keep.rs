@@ -2,7 +2,6 @@
 //!
 //! One JSON file in the state directory, written whole after every change by the keeper's thread; nobody's answer waits
 //! for it longer than they say. What cannot be read is set aside, not overwritten, and said.
-#![expect(clippy::disallowed_methods, reason = "on the keeper's thread, and at start")]
 
 use super::Incidents;
 use super::book::{Book, MAX_INCIDENTS};
