@@ -22,6 +22,7 @@ mod receipt;
 mod status;
 mod table;
 mod token;
+mod top;
 
 use crate::app::{self, RunOptions};
 use crate::config;
@@ -100,6 +101,8 @@ enum Verb {
     Schema,
     /// Show what the gateway is doing.
     Status,
+    /// Show the gateway live on this terminal, with its levers.
+    Top(top::TopArgs),
     /// Show who holds the slots: counted, and the oldest.
     Permits(permits::PermitsArgs),
     /// Show what a configuration would change, how risky that is, and what it would need; changes nothing.
@@ -200,6 +203,7 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Status => status::status(&globals.client()?, globals.json),
+        Verb::Top(wanted) => top::top(globals.client()?, &globals.admin, &wanted, globals.json),
         Verb::Permits(wanted) => permits::permits(&globals.client()?, &wanted, globals.json),
         Verb::Plan(wanted) => plan::plan(|| globals.client(), &wanted, globals.json),
         Verb::Apply(wanted) => apply::apply(&globals.client()?, &wanted, globals.json),

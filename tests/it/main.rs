@@ -73,6 +73,7 @@ mod streams;
 mod supervisor;
 mod swap;
 mod tls;
+mod top;
 mod tokens;
 mod tunnels;
 mod upsets;

@@ -17,6 +17,7 @@ pub mod origin_http2;
 pub mod origins;
 pub mod raw;
 pub mod slow;
+pub mod terminal;
 pub mod tls;
 pub mod tokens;
 
