@@ -66,6 +66,8 @@ pub(super) enum Wish {
     Forecast(Target, f64),
     /// What a rollback would bring back.
     WayBack,
+    /// An upstream with its backends, now.
+    Look(String),
 }
 
 /// An answer to a wish.

@@ -9,6 +9,8 @@ use super::desk::{Answer, Wish};
 use super::picture::{News, Snapshot};
 use crate::cli::client::text::in_query;
 use crate::cli::client::{Client, ClientError};
+use crate::cli::ramp::Target;
+use crate::control::steering::forecast::Forecast;
 use serde_json::Value;
 use std::io;
 use std::ops::ControlFlow;
@@ -24,6 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Between two questions about events, and two snapshots of a gateway without a stream of them.
 const EVENTS_EVERY: Duration = Duration::from_secs(2);
 const ASKED_EVERY: Duration = Duration::from_secs(1);
+/// Snapshots that are asked for before the stream is tried again.
+const ASKED_BETWEEN: u32 = 60;
 /// Incidents are asked for once in so many questions about events, or when one of those is about one.
 const INCIDENTS_EVERY: u32 = 5;
 /// What was heard and not looked at yet.
@@ -84,6 +88,8 @@ impl Feed {
     pub fn look(&mut self, upstream: Option<&str>) {
         if self.looked_at.as_deref() != upstream && self.look.try_send(upstream.map(str::to_owned)).is_ok() {
             self.looked_at = upstream.map(str::to_owned);
+            // The stream turns with its next snapshot; until then it is asked for once. If not, it comes a second later.
+            let _ = upstream.map(|name| self.wishes.try_send(Wish::Look(name.to_owned())));
         }
     }
 }
@@ -154,12 +160,13 @@ fn stream(
     });
     match outcome {
         Ok(_) => end,
-        Err(ClientError::Refused { status: 404, .. }) => End::Missing,
+        Err(ClientError::Refused { status: 404 | 503, .. }) => End::Missing,
         Err(error) => End::Lost(error.to_string()),
     }
 }
 
-/// A gateway without a stream of snapshots is asked for each.
+/// A gateway without a stream of snapshots, or without a seat at it, is asked for each; for a minute, then the stream
+/// is tried again.
 fn ask(
     client: &Client,
     tell: &SyncSender<Heard>,
@@ -167,7 +174,7 @@ fn ask(
     looked_at: &mut Option<String>,
     came: &mut bool,
 ) -> End {
-    loop {
+    for _ in 0..ASKED_BETWEEN {
         let snapshot = match once(client) {
             Ok(snapshot) => snapshot,
             Err(error) => return End::Lost(error.to_string()),
@@ -182,6 +189,7 @@ fn ask(
             Err(RecvTimeoutError::Disconnected) => return End::Left,
         }
     }
+    End::Turned
 }
 
 /// One snapshot, asked for.
@@ -266,17 +274,28 @@ fn acts(client: &Client, tell: &SyncSender<Heard>, wishes: &Receiver<Wish>) {
     while let Ok(wish) = wishes.recv() {
         let answer = match wish {
             Wish::Leave => return,
+            Wish::Look(name) => {
+                let Ok(upstream) = client.get(&format!("/v1/upstreams/{}", in_query(&name))) else {
+                    continue;
+                };
+                let _ = tell.send(Heard::News(News::Upstream(upstream)));
+                continue;
+            }
             Wish::Act(act, reason) => Answer::Done(perform(client, &act, &reason)),
-            Wish::Forecast(target, percent) => Answer::Forecast(
-                percent,
-                act::forecast(client, &target, percent).map_err(|error| told(&error)),
-            ),
+            Wish::Forecast(target, percent) => Answer::Forecast(percent, forecast(client, &target, percent)),
             Wish::WayBack => Answer::WayBack(act::way_back(client).map_err(|error| told(&error))),
         };
         if tell.send(Heard::Answer(answer)).is_err() {
             return;
         }
     }
+}
+
+fn forecast(client: &Client, target: &Target, percent: f64) -> Result<Forecast, String> {
+    act::forecast(client, target, percent).map_err(|error| match error {
+        ClientError::Refused { status: 404, .. } => "the gateway has none before a ramp is set".to_owned(),
+        error => error.to_string(),
+    })
 }
 
 fn perform(client: &Client, act: &Act, reason: &str) -> Result<String, String> {

@@ -80,6 +80,8 @@ pub(super) enum Link {
 pub(super) enum News {
     /// The gateway now; `older` if it had to be asked for it.
     Snapshot { snapshot: Box<Snapshot>, older: bool },
+    /// `GET /v1/upstreams/NAME`.
+    Upstream(Value),
     /// `GET /v1/series`.
     Past(Value),
     /// Events, the oldest first.
@@ -96,10 +98,20 @@ impl Picture {
     /// Takes in what was heard at `now`.
     pub fn hear(&mut self, news: News, now: Instant) {
         match news {
-            News::Snapshot { snapshot, older } => {
+            News::Snapshot { mut snapshot, older } => {
                 self.past.live(&snapshot, now);
+                if snapshot.upstream.is_none() && !older {
+                    // The stream has not turned to it yet.
+                    let known = self.snapshot.upstream.take();
+                    snapshot.upstream = known.filter(|known| snapshot.row(&known.name).is_some());
+                }
                 (self.snapshot, self.older) = (*snapshot, older);
                 (self.heard, self.lost) = (Some(now), None);
+            }
+            News::Upstream(upstream) => {
+                if !self.older {
+                    self.snapshot.upstream = serde_json::from_value(cleaned(upstream)).ok();
+                }
             }
             News::Past(series) => self.past.learn(&series, now),
             News::Events(events) => {

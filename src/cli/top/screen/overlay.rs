@@ -12,28 +12,24 @@ use ratatui::widgets::{Block, Clear, Widget};
 const WIDEST: u16 = 76;
 
 /// What the keys do.
-const HELP: [&str; 21] = [
-    "1-5, Tab       upstreams, events, rollout, permits, cores",
-    "Up Down j k    choose; PgUp PgDn Home End",
-    "Enter          open an upstream: its backends and levers",
-    "Esc            back",
-    "/              show only names with this in them",
-    "r              ramp: how much may be carried, with a forecast",
-    "p  P           stop the clock of a ramp's next step, let it go on",
-    "c              clear a ramp",
-    "d              drain a backend, or bring it back",
-    "m  a           promote or abort the rollout",
-    "R              roll back: R, then y or Enter",
-    "i              open or close an incident",
-    "q, Ctrl-C      leave",
-    "",
-    "The worst upstream comes first: nobody serves it, it sheds,",
-    "it is full. In flight counts against the limit of the moment.",
-    "shed/s is refused for want of room; p99 is of the last second.",
-    "ramp is what it may carry; ready are backends that are picked.",
-    "! stands before what needs somebody.",
-    "",
-    "Every act asks first, and is in the audit with its reason.",
+const HELP: [&str; 17] = [
+    "1-5, Tab     upstreams, events, rollout, permits, cores",
+    "Up Down j k  choose; PgUp PgDn Home End",
+    "Enter, Esc   open an upstream: its backends and levers; back",
+    "/            show only what has this in its name",
+    "r            ramp: how much may be carried, with a forecast",
+    "p  P         stop the clock of a ramp's next step, let it go on",
+    "c            clear a ramp",
+    "d            drain a backend, or bring it back",
+    "m  a         promote or abort the rollout",
+    "R            roll back: R, then y or Enter",
+    "i            open or close an incident",
+    "q, Ctrl-C    leave",
+    "The worst comes first: nobody serves it, it sheds, it is full.",
+    "! stands before what needs somebody. shed/s was refused for want",
+    "of room; ramp is what may be carried; ready are backends that are",
+    "picked. Every act asks first, and is in the audit with its reason;",
+    "`tidegate --help` has the verbs for scripts.",
 ];
 
 type Lines = Vec<(String, Style)>;

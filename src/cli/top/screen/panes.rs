@@ -15,7 +15,7 @@ use serde_json::Value;
 impl View<'_> {
     /// The newest first, each in full.
     pub(super) fn events(&self, buffer: &mut Buffer, area: Rect) {
-        const INDENT: usize = 9;
+        const INDENT: usize = 22;
         let wanted = self.desk.filter.to_lowercase();
         let is_wanted = |text: &str| text.to_lowercase().contains(&wanted);
         let mut lines = Vec::new();
@@ -29,11 +29,17 @@ impl View<'_> {
                 "incident" => self.ink.bad(),
                 _ => Style::new(),
             };
-            let told = format!("{:<9} {}", event.kind, event.told.replace('\n', " "));
-            let pieces = wrap(&told, room.saturating_sub(INDENT));
+            // A narrow terminal has no room to indent what follows.
+            let indent = if room >= 3 * INDENT { INDENT } else { 0 };
+            let first = format!("{} {:<12}", event.clock(), event.kind);
+            let told = event.told.replace('\n', " ");
+            let pieces = match indent {
+                0 => wrap(&format!("{first} {told}"), room),
+                indent => wrap(&told, room - indent),
+            };
             lines.extend(pieces.into_iter().enumerate().map(|(nth, piece)| {
-                let clock = if nth == 0 { event.clock() } else { "" };
-                (format!("{clock:<INDENT$}{piece}"), style)
+                let before = if nth == 0 && indent > 0 { first.as_str() } else { "" };
+                (format!("{before:<indent$}{piece}"), style)
             }));
             if lines.len() > most {
                 break;

@@ -277,7 +277,10 @@ fn holders_events_and_cores_have_their_panes() {
     seen.0.hear(News::Events(events), seen.2);
     let screen = ink::text(&drawn(&seen, 80, 24));
     let place = |what: &str| screen.find(what).unwrap_or_else(|| panic!("{what}:\n{screen}"));
-    assert!(place("19:35:01 config    version 4 is active") < place("19:35:01 shed      orders is shedding"));
+    assert!(
+        place("19:35:01 config       version 4 is active")
+            < place("19:35:01 shed         orders is shedding")
+    );
 }
 
 #[test]
@@ -312,7 +315,10 @@ fn dialogs_say_what_they_do_also_on_a_small_terminal() {
         assert_shows(&told("R"), &["Roll back", "y or Enter does it", "Esc leaves"]);
         assert_shows(&told("i"), &["title", "freeze: no", "upstream: orders"]);
     }
-    assert_shows(&text(snapshot(), "?", 80, 24), &["R              roll back: R, then y or Enter"]);
+    assert_shows(
+        &text(snapshot(), "?", 80, 24),
+        &["R            roll back: R, then y or Enter", "the verbs for scripts"],
+    );
 }
 
 #[test]
