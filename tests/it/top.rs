@@ -7,9 +7,10 @@ use crate::support::load::Load;
 use crate::support::origins::Origin;
 use crate::support::terminal::Terminal;
 use crate::support::{PATIENCE, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 fn marked(origin: SocketAddr, mark: &str) -> Config {
@@ -22,23 +23,24 @@ fn socket(gateway: &Gateway) -> String {
     gateway.folder().join("state/admin.sock").display().to_string()
 }
 
-/// A terminal in which `top` has begun.
-fn top(admin: &str, columns: u16, rows: u16, more: &[(&str, String)]) -> Option<Terminal> {
-    let mut environment = vec![("TIDEGATE_ADMIN", admin.to_owned())];
+/// A terminal in which `top` has begun, by the socket unless `more` says otherwise.
+fn top(gateway: &Gateway, (columns, rows): (u16, u16), more: &[(&str, String)]) -> Option<Terminal> {
+    let mut environment = vec![("TIDEGATE_ADMIN", socket(gateway))];
     environment.extend(more.iter().cloned());
     let terminal = Terminal::open(columns, rows, &environment)?;
-    terminal.line(&format!("sh -c 'echo $$ > {}; exec {BINARY} top'; echo left:$?", pid_file(admin)));
+    let pid = pid_file(gateway);
+    terminal.line(&format!("sh -c 'echo $$ > {}; exec {BINARY} top'; echo left:$?", pid.display()));
     Some(terminal)
 }
 
-fn pid_file(admin: &str) -> String {
-    format!("{admin}.top")
+fn pid_file(gateway: &Gateway) -> PathBuf {
+    gateway.folder().join("top.pid")
 }
 
-fn signal(admin: &str, signal: rustix::process::Signal) {
-    let text = std::fs::read_to_string(Path::new(&pid_file(admin))).expect("the process has said its id");
-    let id = rustix::process::Pid::from_raw(text.trim().parse().expect("a number")).expect("a process id");
-    rustix::process::kill_process(id, signal).expect("it is signalled");
+fn signal(gateway: &Gateway, signal: Signal) {
+    let text = std::fs::read_to_string(pid_file(gateway)).expect("the process has said its id");
+    let id = Pid::from_raw(text.trim().parse().expect("a number")).expect("a process id");
+    kill_process(id, signal).expect("it is signalled");
 }
 
 /// The shell is back, on the screen that it had, and echoes what is typed.
@@ -61,7 +63,7 @@ fn top_shows_the_load_and_its_keys_move_a_ramp_and_roll_back() {
     let generation = || gateway.get("/").get("x-gen").unwrap_or_default().to_owned();
     assert_eq!(generation(), "two");
     let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(20));
-    let Some(terminal) = top(&socket(&gateway), 100, 30, &[]) else { return };
+    let Some(terminal) = top(&gateway, (100, 30), &[]) else { return };
     terminal.until("the upstream is shown", |screen| screen.contains("orders") && screen.contains("2/2"));
     assert!(terminal.is_taken());
 
@@ -102,12 +104,11 @@ fn top_shows_the_load_and_its_keys_move_a_ramp_and_roll_back() {
 fn top_gives_the_terminal_back_when_it_is_told_to_end() {
     let origin = Origin::well_behaved();
     let gateway = Gateway::start(&marked(origin.address(), "one"));
-    let admin = socket(&gateway);
-    let Some(terminal) = top(&admin, 40, 12, &[("NO_COLOR", "1".to_owned())]) else { return };
+    let Some(terminal) = top(&gateway, (40, 12), &[("NO_COLOR", "1".to_owned())]) else { return };
     terminal.until("it is small and there", |screen| screen.contains("orders") && screen.contains("2/2"));
     terminal.resize(80, 24);
     terminal.until("it has grown", |screen| screen.contains("p99"));
-    signal(&admin, rustix::process::Signal::TERM);
+    signal(&gateway, Signal::TERM);
     is_given_back(&terminal, "left:0");
 }
 
@@ -115,7 +116,7 @@ fn top_gives_the_terminal_back_when_it_is_told_to_end() {
 fn a_gateway_that_is_gone_is_said_to_be_gone_and_is_found_again() {
     let origin = Origin::well_behaved();
     let gateway = Gateway::start(&marked(origin.address(), "one"));
-    let Some(terminal) = top(&socket(&gateway), 80, 24, &[]) else { return };
+    let Some(terminal) = top(&gateway, (80, 24), &[]) else { return };
     terminal.until("the upstream is shown", |screen| screen.contains("orders") && !screen.contains("LOST"));
     let gateway = gateway.restart_after(Launch::default(), || {
         let screen = terminal.until("it says that nobody answers", |screen| screen.contains("! LOST for"));
@@ -125,6 +126,33 @@ fn a_gateway_that_is_gone_is_said_to_be_gone_and_is_found_again() {
     terminal.press(&["C-c"]);
     is_given_back(&terminal, "left:0");
     drop(gateway);
+}
+
+#[test]
+fn a_viewer_sees_everything_and_is_told_why_nothing_moves() {
+    let origin = Origin::well_behaved();
+    let hash = blake3::hash(b"a token to look with").to_hex();
+    let tokens = format!("tokens = [{{ name = \"eye\", role = \"viewer\", hash = \"{hash}\" }}]");
+    let gateway = Gateway::start(&marked(origin.address(), "one").admin(&tokens));
+    let admin = format!("http://{}", gateway.admin());
+    let token = "a token to look with".to_owned();
+    let Some(terminal) = top(&gateway, (100, 30), &[("TIDEGATE_ADMIN", admin), ("TIDEGATE_TOKEN", token)])
+    else {
+        return;
+    };
+    terminal.until("the upstream is shown", |screen| screen.contains("orders") && screen.contains("2/2"));
+    terminal.press(&["c"]);
+    // Who is known to be a viewer is told before anything is asked, otherwise when the gateway refuses.
+    let refused = |screen: &str| screen.contains("viewer's token reads; this needs an operator's");
+    let screen = terminal.until("it is refused, or asked", |screen| {
+        refused(screen) || screen.contains("Take the ramp of orders away")
+    });
+    if !refused(&screen) {
+        terminal.press(&["Enter"]);
+        terminal.until("it says why not", refused);
+    }
+    terminal.press(&["q"]);
+    is_given_back(&terminal, "left:0");
 }
 
 #[test]

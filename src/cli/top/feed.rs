@@ -330,7 +330,7 @@ pub(super) fn single(client: &Client) -> Result<(Value, Snapshot, bool), ClientE
     });
     match (live, outcome) {
         (Some(live), _) => Ok(live),
-        (None, Err(ClientError::Refused { status: 404, .. }) | Ok(_)) => {
+        (None, Err(ClientError::Refused { status: 404 | 503, .. }) | Ok(_)) => {
             let status: Value = client.get("/v1/status")?;
             let permits: Value = client.get("/v1/permits?limit=0")?;
             let snapshot = Snapshot::of_status(&status, &permits).unwrap_or_default();
