@@ -129,7 +129,7 @@ fn live(client: &Client, tell: &SyncSender<Heard>, looks: &Receiver<Option<Strin
         if !is_new {
             continue;
         }
-        pause = if came { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        pause = if came { FIRST_PAUSE } else { longer(pause) };
         match looks.recv_timeout(pause.mul_f64(fastrand::f64().mul_add(0.5, 0.75))) {
             Ok(upstream) => looked_at = upstream,
             Err(RecvTimeoutError::Timeout) => {}
@@ -248,7 +248,7 @@ fn events_of(client: &Client, tell: &SyncSender<Heard>, end: &Receiver<()>) {
                     return;
                 }
             }
-            Err(_) => (pause, round) = ((pause * 2).min(LONGEST_PAUSE), 0),
+            Err(_) => (pause, round) = (longer(pause), 0),
         }
         if let Err(RecvTimeoutError::Disconnected) = end.recv_timeout(pause) {
             return;
@@ -315,6 +315,11 @@ fn told(error: &ClientError) -> String {
     }
 }
 
+/// Before the next attempt, when this one failed.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
+}
+
 /// One snapshot as it came, for programs and for a single picture.
 ///
 /// # Errors
@@ -339,3 +344,6 @@ pub(super) fn single(client: &Client) -> Result<(Value, Snapshot, bool), ClientE
         (None, Err(error)) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

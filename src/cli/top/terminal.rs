@@ -48,18 +48,11 @@ impl Screen {
         let enter = || {
             enable_raw_mode()?;
             execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste)?;
-            Terminal::new(CrosstermBackend::new(io::stdout()))
+            let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+            terminal.clear()?;
+            Ok(Screen { terminal })
         };
-        match enter() {
-            Ok(mut terminal) => {
-                terminal.clear()?;
-                Ok(Screen { terminal })
-            }
-            Err(error) => {
-                give_back();
-                Err(error)
-            }
-        }
+        enter().inspect_err(|_| give_back())
     }
 
     /// It is still ours: no thread has panicked.

@@ -36,7 +36,9 @@ impl Terminal {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("-S").arg(self.folder.path().join("socket")).args(arguments);
-        ["TMUX", "NO_COLOR", "TIDEGATE_TOKEN"].iter().for_each(|name| drop(command.env_remove(name)));
+        for name in ["TMUX", "NO_COLOR", "TIDEGATE_TOKEN"] {
+            command.env_remove(name);
+        }
         command.env("LC_ALL", "C.UTF-8");
         command.envs([("TERM", "xterm-256color"), ("SHELL", "/bin/sh")]);
         command

@@ -147,8 +147,11 @@ impl Desk {
                 let next = to(here.map_or(0, |at| at + 1), backends.len() + 1);
                 self.backend = next.checked_sub(1).and_then(|at| backends.get(at).cloned());
             }
-            // The pane knows where its end is.
-            _ => self.scrolled = to(self.scrolled, 10_000),
+            Pane::Events => self.scrolled = to(self.scrolled, picture.events.len()),
+            Pane::Permits => self.scrolled = to(self.scrolled, picture.snapshot.permits.summary.len()),
+            Pane::Cores => self.scrolled = to(self.scrolled, picture.snapshot.status.workers.len()),
+            // As long as its sentences are; the pane stops where they end.
+            Pane::Rollout => self.scrolled = to(self.scrolled, 40),
         }
     }
 

@@ -23,7 +23,7 @@ impl View<'_> {
             Link::Live if self.picture.older => " asked each second ".to_owned(),
             Link::Live => " live ".to_owned(),
         };
-        let who = self.picture.who.as_ref().map(|who| format!("{} ({}) ", who.name, who.role));
+        let who = self.picture.who.as_ref().map(|who| format!("{}, {} ", who.name, who.role));
         let link = who.unwrap_or_default() + &link;
         let wide = (width(&link) as u16).min(title.width);
         let right = Rect { x: title.right() - wide, width: wide, ..title };

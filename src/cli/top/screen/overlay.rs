@@ -48,7 +48,10 @@ impl View<'_> {
             Dialog::Incidents(chosen) => (" incidents ", self.incidents(chosen, room)),
             Dialog::NewIncident(form) => (" a new incident ", self.new_incident(form, room)),
         };
-        let (width, height) = (area.width.min(WIDEST), area.height.min(lines.len() as u16 + 2));
+        // A small terminal has no room for a frame.
+        let framed = usize::from(area.height) >= lines.len() + 2;
+        let frame = if framed { 2 } else { 0 };
+        let (width, height) = (area.width.min(WIDEST), area.height.min(lines.len() as u16 + frame));
         let place = Rect {
             x: area.x + (area.width - width) / 2,
             y: area.y + (area.height - height) / 2,
@@ -56,18 +59,16 @@ impl View<'_> {
             height,
         };
         Clear.render(place, buffer);
-        // A small terminal has no room for a frame.
-        let inner = if area.height >= 8 {
+        let mut inner = place;
+        if framed {
             let mut block = Block::bordered().title(title);
             if !self.ink.unicode {
                 block = block.border_set(ASCII);
             }
-            let inner = block.inner(place);
+            inner = block.inner(place);
             block.render(place, buffer);
-            Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner }
-        } else {
-            place
-        };
+            inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+        }
         // What is asked stands at the end, and is seen however small the terminal is.
         let skip = lines.len().saturating_sub(usize::from(inner.height));
         let skip = if matches!(dialog, Dialog::Help) { 0 } else { skip };

@@ -153,7 +153,8 @@ impl View<'_> {
         let room = usize::from(area.width.saturating_sub(TITLE + MOST));
         let past = self.picture.past.of(series, upstream, room);
         let most = past.iter().flatten().copied().fold(0.0, f64::max);
-        let minutes = (self.picture.past.reach(past.len()).as_secs_f64() / 60.0).ceil();
+        let known = past.iter().skip_while(|value| value.is_none()).count();
+        let minutes = (self.picture.past.reach(known).as_secs_f64() / 60.0).ceil();
         self.ink.put(buffer, Rect { width: TITLE.min(area.width), ..area }, title, self.ink.faint());
         let chart = Rect { x: area.x + TITLE.min(area.width), width: room as u16, ..area };
         self.ink.put(buffer, chart, &self.ink.spark(&past, room, None), Style::new());

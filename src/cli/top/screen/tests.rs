@@ -327,10 +327,10 @@ fn no_size_and_no_name_breaks_it() {
     strange.rows[1].name = "注文サービス".repeat(30);
     strange.rows[0].name = "n".repeat(500);
     strange.status.reasons = vec!["x".repeat(20_000), "é\u{301}".repeat(300)];
-    strange.rows.extend((0..300).map(|n| row(&format!("u{n}"), 0.0)));
+    strange.rows.extend((0..80).map(|n| row(&format!("u{n}"), 0.0)));
     for keys in ["", "\n", "\njjj", "2", "3", "4", "5", "?", "r", "R", "i", "kjjjjjjjjj"] {
-        for columns in [0, 1, 2, 3, 7, 20, 39, 61, 80, 133, 200] {
-            for rows in [0, 1, 2, 3, 4, 5, 8, 12, 24, 60] {
+        for columns in [0, 1, 3, 20, 39, 61, 80, 133, 200] {
+            for rows in [0, 1, 2, 3, 5, 8, 12, 24, 60] {
                 drawn(&seen(strange.clone(), keys), columns, rows);
             }
         }
