@@ -258,11 +258,10 @@ fn events_of(client: &Client, tell: &SyncSender<Heard>, end: &Receiver<()>) {
 
 /// Who we are to the gateway, and its incidents; one that knows nothing of these is older, and that is no error.
 fn about(client: &Client, tell: &SyncSender<Heard>) -> Result<(), ClientError> {
-    let kinds: [(&str, fn(Value) -> News); 2] =
-        [("/v1/whoami", News::Who), ("/v1/incidents", News::Incidents)];
-    for (path, news) in kinds {
+    for path in ["/v1/whoami", "/v1/incidents"] {
         match client.get(path) {
-            Ok(answer) => drop(tell.send(Heard::News(news(answer)))),
+            Ok(answer) if path == "/v1/whoami" => drop(tell.send(Heard::News(News::Who(answer)))),
+            Ok(answer) => drop(tell.send(Heard::News(News::Incidents(answer)))),
             Err(ClientError::Refused { status: 404, .. }) => {}
             Err(error) => return Err(error),
         }

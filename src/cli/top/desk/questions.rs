@@ -76,7 +76,7 @@ impl Desk {
                 return None;
             }
             KeyCode::Enter | KeyCode::Char('c' | 'o') => {
-                let Some(incident) = here.map(|here| all[here]) else { return None };
+                let incident = all[here?];
                 let (id, title) = (incident.id, &incident.title);
                 let publish = incident.state == "draft" && key.code != KeyCode::Char('c');
                 let sure = match publish {

@@ -58,13 +58,14 @@ impl View<'_> {
         }
         let rest = below(area, facts.len() as u16);
         if charts > 0 {
-            let lines: [(&str, &str, fn(f64) -> String); 4] = [
-                ("in flight", "upstream.in_flight", short),
-                ("req/s", "upstream.requests_per_second", short),
-                ("shed/s", "upstream.shed_per_second", short),
-                ("p99", "upstream.latency_p99_seconds", time),
+            let lines = [
+                ("in flight", "upstream.in_flight"),
+                ("req/s", "upstream.requests_per_second"),
+                ("shed/s", "upstream.shed_per_second"),
+                ("p99", "upstream.latency_p99_seconds"),
             ];
-            for (row, (title, series, show)) in rest.rows().zip(lines) {
+            for (row, (title, series)) in rest.rows().zip(lines) {
+                let show = if title == "p99" { time } else { short };
                 self.history(buffer, row, title, series, name, show);
             }
         }

@@ -140,7 +140,7 @@ impl View<'_> {
                 Line { cells: cells.into_iter().map(|text| (text, Style::new())).collect(), marked: false }
             })
             .collect();
-        let lines = self.from_scrolled(&lines, area);
+        let lines = self.unscrolled(&lines, area);
         grid::draw(self.ink, buffer, below(rest, 1), &columns, lines, None);
     }
 
@@ -171,10 +171,10 @@ impl View<'_> {
         };
         let lines: Vec<Line> = self.picture.snapshot.status.workers.iter().map(line).collect();
         self.history(buffer, first(area, 1), "worst lag", "worker.lag_seconds", "", time);
-        grid::draw(self.ink, buffer, below(area, 1), &columns, self.from_scrolled(&lines, area), None);
+        grid::draw(self.ink, buffer, below(area, 1), &columns, self.unscrolled(&lines, area), None);
     }
 
-    fn from_scrolled<'a>(&self, lines: &'a [Line], area: Rect) -> &'a [Line] {
+    fn unscrolled<'a>(&self, lines: &'a [Line], area: Rect) -> &'a [Line] {
         let most = lines.len().saturating_sub(usize::from(area.height / 2));
         &lines[self.desk.scrolled.min(most)..]
     }
