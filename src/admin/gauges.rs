@@ -222,6 +222,14 @@ fn upstreams(view: &GatewayView) -> Vec<Family> {
             upstream.ramp_percent
         }),
         gauge(
+            "tidegate_upstream_ramps_held",
+            "Backends on their way back that do not get on: they fail, are slow or away, or nothing succeeds.",
+            |upstream| {
+                let ways = upstream.backends.iter().filter_map(|backend| backend.automatic.as_ref());
+                ways.filter(|way| way.is_stuck()).count() as f64
+            },
+        ),
+        gauge(
             "tidegate_upstream_cohort_percent",
             "Part of the clients that a ramped upstream serves; 100 when it serves whoever finds room.",
             |upstream| upstream.cohort.as_ref().map_or(100.0, |cohort| cohort.share_percent),
