@@ -56,7 +56,12 @@ fn family(metric: &str) -> &str {
 }
 
 /// Counted by whoever tells people, and only where somebody is to be told.
-const OF_PEOPLE: [&str; 2] = ["tidegate_notifications_total", "tidegate_incidents"];
+const OF_PEOPLE: [&str; 4] = [
+    "tidegate_notifications_total",
+    "tidegate_notification_failing",
+    "tidegate_incidents_open",
+    "tidegate_incident_drafts",
+];
 
 #[track_caller]
 fn assert_metrics_exist(document: &str) {
