@@ -25,8 +25,8 @@ use std::time::{Duration, SystemTime};
 /// Scrapes at a time, those that wait included.
 pub const MAX_SCRAPES: usize = 16;
 
-/// How long a scraper is let wait: as long as Prometheus does where nothing is said.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a scraper is let wait; most give up sooner.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is given to the compression at a time. The encoder writes word by word.
 const PIECE: usize = 32 << 10;
@@ -56,8 +56,11 @@ impl Scrape {
                 let detail = format!("The metrics cannot be encoded: {error}");
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
             }),
-            Err(Declined::Busy | Declined::Late) => {
+            Err(Declined::Busy) => {
                 Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many scrapes at a time."))
+            }
+            Err(Declined::Late) => {
+                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The metrics were not put down in time."))
             }
             Err(Declined::Failed) => {
                 Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The metrics cannot be read."))
@@ -246,7 +249,7 @@ mod tests {
         let names = |text: &str| text.lines().map(|line| line.split(' ').next().map(str::to_owned)).collect();
         let (unpacked, plain): (Vec<_>, Vec<_>) = (names(&text), names(&text_of(&scrape)));
         assert_eq!(unpacked, plain);
-        assert!(packed.len() * 5 < text.len(), "{} of {} bytes", packed.len(), text.len());
+        assert!(packed.len() * 3 < text.len(), "{} of {} bytes", packed.len(), text.len());
     }
 
     #[test]

@@ -31,11 +31,11 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_else(|| panic!("no text {key} in {value}"))
 }
 
-/// Every query, as Grafana sends it for all gateways and upstreams and a scrape every second.
+/// Every query, as Grafana sends it for all gateways and upstreams.
 pub fn queries() -> Vec<Query> {
     let filled = |panel: &str, expression: &str| {
         let expression = expression
-            .replace("$__rate_interval", "10s")
+            .replace("$__rate_interval", "1m")
             .replace("$instance", ".+")
             .replace("$upstream", ".+")
             .replace("$job", "tidegate");
