@@ -156,11 +156,8 @@ enum Verb {
     },
     /// Print the receipt of a version that was good here, for another environment.
     Receipt(receipt::ReceiptArgs),
-    /// Replay an outage on this machine, before a gateway of its own.
-    Drill {
-        #[command(subcommand)]
-        verb: drill::DrillVerb,
-    },
+    /// Play outages on this machine, before a gateway of its own, and say which settings would have helped.
+    Drill(drill::DrillArgs),
     /// Hash an admin token or an API key for the file; reads it from standard input.
     HashToken {
         /// Make a new random token and print it with its hash.
@@ -225,7 +222,7 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
             ramp::drain(&globals.client()?, &target, false, &reason, globals.json)
         }
         Verb::Receipt(wanted) => receipt::receipt(&globals.client()?, &wanted, globals.json),
-        Verb::Drill { verb } => drill::drill(&verb, globals.json),
+        Verb::Drill(wanted) => drill::drill(&wanted, globals.json),
         Verb::HashToken { generate } => token::hash_token(generate, globals.json),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
