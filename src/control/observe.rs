@@ -3,6 +3,7 @@
 mod auths;
 mod keys;
 mod names;
+pub mod pulse;
 
 use crate::admission::{class_limit, stays_out};
 use crate::balancing::{Backend, Cluster, Group};

@@ -99,6 +99,11 @@ impl Metrics {
         named(&mut tables.upstreams, name, |name| UpstreamMetrics::new(name, self.cores))
     }
 
+    /// The counters of every upstream, with those of what was shed before its upstream was known.
+    pub fn upstreams(&self) -> Vec<Arc<UpstreamMetrics>> {
+        self.tables().upstreams.values().cloned().collect()
+    }
+
     /// The counters of a backend of an upstream.
     pub fn backend(&self, upstream: &str, name: &str) -> Arc<BackendMetrics> {
         self.tables().backend(upstream, name, self.cores).own.clone()

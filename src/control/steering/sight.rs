@@ -76,6 +76,16 @@ impl Steering {
         upstreams.map(|upstream| state.upstream(upstream)).collect()
     }
 
+    /// What each of these upstreams may hold now, in their order: as [`UpstreamSight::limit`], for who looks often.
+    pub fn limits<'a>(&self, upstreams: impl Iterator<Item = &'a Upstream>) -> Vec<u32> {
+        let state = self.state();
+        let limit = |upstream: &Upstream| {
+            let bounds = [upstream.cluster.shares.load().total, state.limits.acting(upstream)];
+            bounds.into_iter().flatten().fold(upstream.gate.max_in_flight, u32::min)
+        };
+        upstreams.map(limit).collect()
+    }
+
     /// All levers, also those whose name is gone.
     pub fn levers(&self) -> Vec<LeverView> {
         let table = self.live.load();
