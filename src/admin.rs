@@ -8,13 +8,16 @@ pub mod access;
 pub mod api;
 pub mod caller;
 pub mod connections;
+pub mod dashboard;
 pub mod events;
 mod gauges;
+pub mod live;
 mod pages;
 pub mod problem;
 mod process;
 pub mod reach;
 mod scrape;
+pub mod series;
 pub mod settings;
 pub mod socket;
 pub mod witness;
@@ -26,11 +29,13 @@ use crate::telemetry::metrics::Metrics;
 use access::{Access, BadTokenHash};
 use arc_swap::ArcSwap;
 pub use connections::AdminListener;
-use events::Events;
+use events::{Events, Reign};
 use http::StatusCode;
+use live::Live;
 use problem::Problem;
 use reach::Reach;
 use scrape::Scrape;
+use series::Series;
 use settings::Settings;
 use std::fmt;
 use std::future::Future;
@@ -45,6 +50,7 @@ struct Sources {
     metrics: Arc<Metrics>,
     view: ViewSource,
     events: Arc<Events>,
+    live: Arc<Live>,
     /// Not there before the process is up.
     audit: Arc<OnceLock<Audit>>,
 }
@@ -60,6 +66,8 @@ pub struct AdminState {
     sources: Sources,
     access: ArcSwap<Access>,
     scrape: Scrape,
+    /// The last hour.
+    series: Series,
     /// Not there before the process is up.
     reach: OnceLock<Reach>,
 }
@@ -91,10 +99,12 @@ impl AdminState {
         view: ViewSource,
         settings: &Settings,
     ) -> Result<Arc<Self>, AdminError> {
-        let sources = Sources { metrics, view, events: Arc::default(), audit: Arc::default() };
+        let (events, live, audit) = Default::default();
+        let sources = Sources { metrics, view, events, live, audit };
         let access = ArcSwap::from_pointee(Access::new(settings)?);
         let scrape = Scrape::new(sources.clone())?;
-        Ok(Arc::new(AdminState { sources, access, scrape, reach: OnceLock::new() }))
+        let (series, reach) = (Series::default(), OnceLock::new());
+        Ok(Arc::new(AdminState { sources, access, scrape, series, reach }))
     }
 
     /// Takes over the tokens of a new configuration, for requests from now on. If they are others, streams
@@ -106,6 +116,7 @@ impl AdminState {
         let access = Arc::new(Access::new(settings)?);
         if self.access.swap(access.clone()) != access {
             self.sources.events.end_streams();
+            self.sources.live.look_up();
         }
         Ok(())
     }
@@ -119,6 +130,11 @@ impl AdminState {
     /// From here on whatever operators change, and whatever they are refused, is audited. Only the first call counts.
     pub fn audit_in(&self, audit: Audit) {
         let _ = self.sources.audit.set(audit);
+    }
+
+    /// The tokens are still those under which somebody was let in.
+    fn is_still(&self, reign: Reign) -> bool {
+        self.sources.events.reign() == reign
     }
 
     /// What operators reach beyond numbers.
@@ -217,7 +233,7 @@ mod tests {
         assert_eq!(get(address, "/v1/upstreams").await.2["items"][0]["limit"], 7);
         assert_eq!(get(address, "/v1/upstreams/orders").await.2["name"], "orders");
         assert_eq!(get(address, "/v1/status").await.2["degraded"], true);
-        for path in ["/v1/upstreams/none", "/v2", "/"] {
+        for path in ["/v1/upstreams/none", "/v2", "/assets/none.js"] {
             let (status, head, body) = get(address, path).await;
             assert_eq!((status, &body["status"]), (404, &Value::from(404)), "{path}");
             assert!(head.contains("content-type: application/problem+json"), "{head}");

@@ -48,7 +48,8 @@ use std::time::Instant;
 use street::Street;
 use supervisor::{Feeder, Health, Supervisor};
 use threads::{
-    run_background, run_keeper, run_keys, run_outside, run_probes, run_rollbacks, run_rollouts, serve_admin,
+    run_background, run_keeper, run_keys, run_live, run_outside, run_probes, run_rollbacks, run_rollouts,
+    serve_admin,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -141,7 +142,7 @@ fn start(
     state.audit_in(audit);
     let (desk, orders) = Desk::open(&conductor);
     let (counter, asked) = Counter::open();
-    state.connect(Reach::new(street.workers, conductor.clone(), desk, prober, counter));
+    state.connect(Reach::new(observatory.clone(), desk, prober, counter));
 
     let stop = CancellationToken::new();
     let (wishes, heard) = mpsc::channel(1);
@@ -149,6 +150,7 @@ fn start(
     let beats = Arc::new(AtomicU64::new(0));
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
     let keeper = run_keeper(steering.clone(), boot.books.store().clone(), stop.clone())?;
+    let live = run_live(state.clone(), stop.clone())?;
     let admin_thread =
         serve_admin(admin_socket, socket_home, (state, steering, control.clone()), beating, stop.clone())?;
     observatory.ready.store(true, Relaxed);
@@ -175,7 +177,18 @@ fn start(
         stop_cores: street.stop,
         stop_rest: stop,
         cores: street.cores,
-        rest: vec![keeper, admin_thread, background, outside, probes, keys, rollbacks, rollouts, bookkeeper],
+        rest: vec![
+            keeper,
+            admin_thread,
+            live,
+            background,
+            outside,
+            probes,
+            keys,
+            rollbacks,
+            rollouts,
+            bookkeeper,
+        ],
         supervisor,
         _watchdog: street.watchdog,
         _feeder: feeder,

@@ -7,6 +7,7 @@ use crate::config::plan::Plan;
 use crate::control::Control;
 use crate::control::apply::Desk;
 use crate::control::change::Conductor;
+use crate::control::observe::Observatory;
 use crate::control::plan::Outlook;
 use crate::control::probe::Prober;
 use crate::control::rollback::Counter;
@@ -40,6 +41,7 @@ const MAX_UPLOADED: usize = 32 << 20;
 /// The ways in.
 pub struct Reach {
     pub(super) workers: Arc<Workers>,
+    pub(super) observatory: Arc<Observatory>,
     pub(super) control: Arc<Control>,
     pub(super) desk: Desk,
     pub(super) prober: Arc<Prober>,
@@ -74,23 +76,16 @@ impl fmt::Debug for Reach {
 }
 
 impl Reach {
-    /// To these cores, whoever conducts changes, the desk of its background thread, who probes, and the counter of its
-    /// rollbacks.
-    pub fn new(
-        workers: Arc<Workers>,
-        conductor: Arc<Conductor>,
-        desk: Desk,
-        prober: Arc<Prober>,
-        rollbacks: Counter,
-    ) -> Self {
-        let control = conductor.control().clone();
+    /// To what there is to see, the desk of whoever conducts changes, who probes, and the counter of rollbacks.
+    pub fn new(observatory: Arc<Observatory>, desk: Desk, prober: Arc<Prober>, rollbacks: Counter) -> Self {
         Reach {
-            workers,
-            control,
+            workers: observatory.workers.clone(),
+            control: observatory.control.clone(),
+            conductor: observatory.conductor.clone(),
+            observatory,
             desk,
             prober,
             rollbacks,
-            conductor,
             questions: Semaphore::new(MAX_QUESTIONS),
             uploads: Semaphore::new(MAX_UPLOADED),
             checks: Offload::new(MAX_CHECKS),

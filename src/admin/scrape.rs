@@ -72,6 +72,7 @@ impl Collector for Gateway {
         let mut families = self.sources.metrics.families();
         families.extend(gauges::families(&view).into_iter().map(Family::finish));
         families.extend(self.sources.events.families().into_iter().map(Family::finish));
+        families.extend(self.sources.live.families().into_iter().map(Family::finish));
         if let Some(audit) = self.sources.audit.get() {
             families.extend(gauges::audit::families(&audit.view()).into_iter().map(Family::finish));
         }
@@ -114,7 +115,14 @@ mod tests {
             ..Default::default()
         };
         let view: ViewSource = Arc::new(move || view.clone());
-        Scrape::new(Sources { metrics, view, events: Arc::default(), audit: Arc::default() }).expect("builds")
+        Scrape::new(Sources {
+            metrics,
+            view,
+            events: Arc::default(),
+            live: Arc::default(),
+            audit: Arc::default(),
+        })
+        .expect("builds")
     }
 
     #[test]

@@ -16,10 +16,9 @@ use crate::upstream::discovery::Directory;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, probe,
-/// rollback, rollouts,
-/// acceptor, signals; and two to spare.
-const OTHER_RUNTIMES: usize = 12;
+/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, live,
+/// probe, rollback, rollouts, acceptor, signals; and two to spare.
+const OTHER_RUNTIMES: usize = 13;
 
 /// How long a start waits for certificates and keys.
 const FILES: Duration = Duration::from_secs(5);

@@ -69,6 +69,7 @@ pub fn serve_admin(
             }
             None => {}
         }
+        tokio::task::spawn_local(admin::series::record(state.clone()));
         if let Some(records) = stream::receiver() {
             tokio::task::spawn_local(admin::events::keep(state.clone(), records));
         }
@@ -78,6 +79,17 @@ pub fn serve_admin(
         }
     };
     runtime::spawn("admin", main).map(|(_, thread)| thread)
+}
+
+/// The thread of whoever watches: it looks at everything once a second, and does nothing while nobody watches.
+pub fn run_live(state: Arc<AdminState>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = admin::live::keep(state) => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("live", main).map(|(_, thread)| thread)
 }
 
 /// Lets ramps take their steps, references be learned, and what routes usually do be known, for as long as the admin
