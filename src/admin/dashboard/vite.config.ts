@@ -1,9 +1,8 @@
 // One page, one script, one style sheet, named by what is in them. Nothing inline: the page lives under
-// `script-src 'self'; style-src 'self'`. Relative addresses, so that it also works below a path of a proxy.
+// `script-src 'self'; style-src 'self'`. What is under assets/ is kept by browsers for a year.
 import { defineConfig } from "vite";
 
 export default defineConfig({
-  base: "./",
   publicDir: false,
   build: {
     outDir: "built",
@@ -12,6 +11,6 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: false,
     reportCompressedSize: false,
-    license: { fileName: "licenses.md" },
+    license: { fileName: "licenses.json" },
   },
 });

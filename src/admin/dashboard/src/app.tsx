@@ -1,5 +1,6 @@
 // The one screen: what is happening, to whom, since when, and what may be done.
 import { useEffect } from "preact/hooks";
+import { Alarms } from "./alarms";
 import { Events } from "./events";
 import { Incidents } from "./incidents";
 import { lost, snapshot, start, stop } from "./live";
@@ -40,6 +41,7 @@ function Screen() {
       <main class={isLost ? "screen old" : "screen"}>
         {isKnown ? <Panels /> : !isLost && <p class="hint">Waiting for the gateway…</p>}
       </main>
+      <Alarms />
       <Notices />
     </>
   );

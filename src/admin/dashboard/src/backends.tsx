@@ -7,7 +7,7 @@ import { change, forbidden, session } from "./session";
 import { MARK, rank, type Level } from "./severity";
 import type { Backend, Upstream } from "./shapes";
 import { useStore } from "./store";
-import { seconds } from "./units";
+import { percent, seconds } from "./units";
 
 export function Backends({ upstream }: { upstream: Upstream }) {
   const sorted = [...upstream.backends].sort((a, b) => rank(levelOf(a)) - rank(levelOf(b)));
@@ -38,7 +38,7 @@ function OneBackend({ backend, upstream }: { backend: Backend; upstream: Upstrea
       </p>
       <p class={`state ${level}`}>
         <span aria-hidden="true">{MARK[level]} </span>
-        {state}
+        {state === "ready" && backend.ramp_percent < 100 ? `ready, ${percent(backend.ramp_percent)}` : state}
       </p>
       <p class="holds">
         <Bar value={in_flight} limit={cap} what={`in flight at ${name}`} />

@@ -1,6 +1,7 @@
 // The words of an incident: opened by a person, or updated. What is public appears on the status page as it is typed
 // here, so that is a choice of its own.
 import { useEffect, useRef, useState } from "preact/hooks";
+import { lookAtIncidents } from "./incident_list";
 import { snapshot } from "./live";
 import { tell } from "./notices";
 import { change } from "./session";
@@ -109,11 +110,13 @@ interface Said {
 }
 
 async function open(said: Said): Promise<string> {
-  const { id } = await change<Incident>("POST", "v1/incidents", said);
+  const { id } = await change<Incident>("POST", "v1/incidents", { ...said, reason: said.text });
+  await lookAtIncidents();
   return `Incident ${id} is open.`;
 }
 
 async function update({ id }: Incident, { text, ...rest }: Said): Promise<string> {
   await change("PUT", `v1/incidents/${id}`, text === "" ? rest : { ...rest, text });
+  await lookAtIncidents();
   return `Incident ${id} is updated.`;
 }

@@ -3,17 +3,17 @@ import { useState } from "preact/hooks";
 import { Ago } from "./clock";
 import { Button } from "./dialog";
 import { IncidentForm } from "./incident_form";
-import { snapshot } from "./live";
+import { incidents as list, lookAtIncidents } from "./incident_list";
 import { tell } from "./notices";
 import { change, forbidden, session } from "./session";
 import type { Incident } from "./shapes";
 import { useStore } from "./store";
 
 export function Incidents() {
-  const incidents = useStore(snapshot, (now) => now?.incidents ?? null);
+  const incidents = useStore(list, (known) => known);
   const why_not = useStore(session, ({ caller }) => forbidden(caller));
   const [form, setForm] = useState<"new" | Incident | null>(null);
-  if (incidents === null) return null;
+  if (incidents === null) return <p class="hint">This gateway keeps no incidents.</p>;
   const shown = incidents.filter(({ state }) => state !== "closed");
   return (
     <section class="panel" aria-labelledby="incidents">
@@ -36,6 +36,7 @@ function OneIncident({ incident, why_not, edit }: { incident: Incident; why_not:
   const set = async (next: "open" | "closed") => {
     try {
       await change("PUT", `v1/incidents/${id}`, { state: next });
+      await lookAtIncidents();
       tell(`Incident ${id} is ${next}.`, true);
     } catch (refused) {
       tell(`Incident ${id}: ${(refused as Error).message}`, false);

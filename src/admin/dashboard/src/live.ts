@@ -2,6 +2,7 @@
 // connection is lost, and the last events in a bounded list.
 import { clock, setGatewayTime } from "./clock";
 import { History } from "./history";
+import { lookAtIncidents } from "./incident_list";
 import { Problem } from "./session";
 import type { Event, Snapshot } from "./shapes";
 import { Store } from "./store";
@@ -38,11 +39,14 @@ function hearSnapshot(told: Told): void {
   setGatewayTime(next.at);
   const gap = lost.value !== null || snapshot.value === null;
   snapshot.set(next);
+  if (chosen.value !== null && next.upstreams.every(({ name }) => name !== chosen.value)) choose(null);
   if (lost.value !== null) lost.set(null);
   history.add(next, gap);
 }
 
 function lose(why: Problem, again: number | null): void {
+  // The upstream that was looked at is gone, say after a rollback; the rest is there.
+  if (why.status === 404 && chosen.value !== null) return choose(null);
   const since = lost.value?.since ?? heard;
   lost.set({ since, why: why.message, again: again === null ? null : Date.now() + again });
 }
@@ -84,6 +88,7 @@ let waiting: Happening[] = [];
 function hearEvent(told: Told): void {
   const event = JSON.parse(told.data) as Event;
   lastEvent = Math.max(lastEvent, event.id);
+  if (event.kind === "incident") void lookAtIncidents();
   if (waiting.length === 0) queueMicrotask(showEvents);
   waiting.push({ ...event, times: 1, last: event.at });
 }
@@ -109,6 +114,7 @@ export function start(): void {
   heard = Date.now();
   live.start();
   happenings.start();
+  void lookAtIncidents();
 }
 
 export function stop(): void {

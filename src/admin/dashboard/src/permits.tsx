@@ -1,7 +1,7 @@
 // Who holds the slots: by upstream, route, class and phase, and by client.
 import { snapshot } from "./live";
 import { useStore } from "./store";
-import { count, seconds } from "./units";
+import { count, plural, seconds } from "./units";
 
 const SHOWN = 12;
 
@@ -43,7 +43,13 @@ export function Permits() {
           </tbody>
         </table>
       )}
-      {held.length > SHOWN && <p class="hint">and {held.length - SHOWN} more at /v1/permits</p>}
+      {(held.length > SHOWN || permits.truncated) && <p class="hint">All of them are at /v1/permits.</p>}
+      {(permits.unanswered?.length ?? 0) > 0 && (
+        <p class="state warn">
+          <span aria-hidden="true">◆ </span>
+          {plural(permits.unanswered?.length ?? 0, "core")} did not answer: what it holds is not in here
+        </p>
+      )}
       <Clients />
     </section>
   );

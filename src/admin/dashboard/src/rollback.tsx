@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Ago } from "./clock";
 import { Button, Dialog } from "./dialog";
 import { snapshot } from "./live";
-import { change, forbidden, get, session } from "./session";
+import { change, forbidden, get, Problem, session } from "./session";
 import type { Rollout, Version } from "./shapes";
 import { useStore } from "./store";
 
@@ -31,7 +31,7 @@ export function Rollback() {
 
 function Question({ close }: { close: () => void }) {
   const [versions, setVersions] = useState<Version[] | "unknown" | null>(null);
-  const [chosen, setChosen] = useState<number | null>(null);
+  const [chosen, setChosen] = useState<number | "any" | null>(null);
   const active = useStore(snapshot, (now) => now?.status.version.number ?? null);
   const rollout = useStore(snapshot, (now) => now?.rollout ?? null);
 
@@ -45,10 +45,16 @@ function Question({ close }: { close: () => void }) {
   }, []);
 
   const good = goodOnes(versions, active, rollout);
-  const target = chosen ?? good[0]?.number ?? null;
+  const target = chosen === "any" ? null : (chosen ?? good[0]?.number ?? null);
   const act = async (reason: string) => {
     const body = { ...(target === null ? {} : { version: target }), ...(reason === "" ? {} : { reason }) };
-    return done(await change<Answer>("POST", "v1/rollback", body));
+    try {
+      return done(await change<Answer>("POST", "v1/rollback", body));
+    } catch (refused) {
+      // That one cannot come back; the next click takes any that can.
+      if (refused instanceof Problem && (refused.status === 404 || refused.status === 422)) setChosen("any");
+      throw refused;
+    }
   };
 
   return (
@@ -78,6 +84,10 @@ function Question({ close }: { close: () => void }) {
               </span>
             </label>
           ))}
+          <label>
+            <input type="radio" name="version" checked={target === null} onChange={() => setChosen("any")} />
+            <span>Whichever good version the gateway can bring back, newest first</span>
+          </label>
         </fieldset>
       )}
       {versions === "unknown" && <p>The history does not answer; the gateway chooses the newest good version itself.</p>}

@@ -20,13 +20,16 @@ export function rank(level: Level): number {
 export function judge(row: Row): Judged {
   const { backends_ready: ready, backends_total: total } = row;
   const missing = total - ready;
-  if (total > 0 && ready === 0) return { level: "broken", word: "down", why: "no backend is ready" };
+  if (total > 0 && ready === 0) {
+    return { level: "broken", word: "down", why: `no backend is ready; the worst is ${row.worst_state ?? "not known"}` };
+  }
   const sheds = row.shed_per_second ?? 0;
   if (sheds > 0) return { level: "bad", word: "shedding", why: sheddingWhy(row) };
   if (row.ramp_percent < 100) {
     return { level: "warn", word: "ramped", why: `may carry ${percent(row.ramp_percent)} of what it held when well` };
   }
-  if (missing > 0) return { level: "warn", word: "reduced", why: `${plural(missing, "backend")} of ${total} not ready` };
+  if (missing > 0) return { level: "warn", word: "reduced", why: `${plural(missing, "backend")} of ${total} not ready; the worst is ${row.worst_state ?? "not known"}` };
+  if (row.worst_state === "ramped") return { level: "warn", word: "ramped", why: "some backends carry less than their share" };
   if (row.queue > 0) return { level: "warn", word: "queueing", why: `${plural(row.queue, "request")} waiting` };
   if (row.limit > 0 && row.in_flight >= 0.9 * row.limit) {
     return { level: "warn", word: "nearly full", why: `${row.in_flight} of ${row.limit} in flight` };

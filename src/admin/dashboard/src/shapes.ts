@@ -74,7 +74,7 @@ export interface Row {
   ramp_percent: number;
   backends_total: number;
   backends_ready: number;
-  state?: string;
+  worst_state?: string;
   sheds: Shed[];
 }
 
@@ -140,6 +140,9 @@ export interface Rollout {
 
 export interface Permits {
   total: number;
+  truncated?: boolean;
+  /** Cores that did not answer in time. */
+  unanswered?: number[];
   summary: { upstream: string; route: string; class: string; phase: string; count: number; oldest_seconds: number }[];
   clients?: { client: string; count: number; oldest_seconds: number }[];
 }
@@ -167,7 +170,6 @@ export interface Snapshot {
   upstream?: Upstream | null;
   workers: Worker[];
   permits: Permits | null;
-  incidents?: Incident[];
 }
 
 export interface Event {

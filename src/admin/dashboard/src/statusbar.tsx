@@ -1,9 +1,10 @@
 // The bar on top: how the gateway is, what runs, what is open, who looks, and the way back.
 import { clock, Ago, span, timeOfDay } from "./clock";
+import { incidents } from "./incident_list";
 import { lost, snapshot, tryNow } from "./live";
 import { Rollback } from "./rollback";
 import { judgeGateway, MARK } from "./severity";
-import type { Snapshot } from "./shapes";
+import type { Incident, Snapshot } from "./shapes";
 import { Who } from "./signin";
 import { useStore } from "./store";
 import { plural, rate } from "./units";
@@ -23,9 +24,11 @@ export function StatusBar() {
   );
 }
 
+const NONE: Incident[] = [];
+
 function State({ now }: { now: Snapshot }) {
   const { level, word, why } = judgeGateway(now);
-  const open = now.incidents?.filter(({ state }) => state === "open") ?? [];
+  const open = useStore(incidents, (list) => list?.filter(({ state }) => state === "open") ?? NONE);
   const frozen = open.some(({ freeze }) => freeze);
   return (
     <>
@@ -88,9 +91,11 @@ export function ConnectionLost() {
   const gone = useStore(lost, (gone) => gone);
   if (gone === null) return null;
   return (
-    <div class="lost" role="alert">
-      <span aria-hidden="true">✖ </span>
-      <strong>Connection lost at {timeOfDay(gone.since)}.</strong> What you see is from then. {gone.why}{" "}
+    <div class="lost">
+      <span role="alert">
+        <span aria-hidden="true">✖ </span>
+        <strong>Connection lost at {timeOfDay(gone.since)}.</strong> What you see is from then. {gone.why}
+      </span>
       <Again at={gone.again} />
       <button type="button" onClick={tryNow}>
         Try now

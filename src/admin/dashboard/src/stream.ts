@@ -86,10 +86,12 @@ export class Stream {
     if (!this.#running || session.value.locked) return;
     // A path that is not there will not come; who may not read asks in vain.
     if (why.status === 404 || why.status === 403) return this.#listener.lost?.(why, null);
+    // A stream that ends is opened again at once; only when that fails too is the connection lost.
+    const isFirst = this.#tries === 0;
     const pause = PAUSES_MS[Math.min(this.#tries, PAUSES_MS.length - 1)] ?? 8_000;
     this.#tries += 1;
     const again = pause * (0.75 + Math.random() / 2);
-    this.#listener.lost?.(why, again);
+    if (!isFirst || why.status !== 0) this.#listener.lost?.(why, again);
     this.#timer = window.setTimeout(() => this.again(), again);
   }
 

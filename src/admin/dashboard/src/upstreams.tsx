@@ -117,7 +117,7 @@ function Drawn({ row, open }: { row: Row; open: boolean }) {
             {seconds(row.latency_p50_seconds)} / {seconds(row.latency_p99_seconds)}
           </td>
           <td role="cell" data-label="Ramp">{row.ramp_percent < 100 ? `◆ ${percent(row.ramp_percent)}` : percent(row.ramp_percent)}</td>
-          <td role="cell" data-label="Backends" title={row.state}>
+          <td role="cell" data-label="Backends" title={`The worst is ${row.worst_state ?? "not known"}`}>
             {row.backends_ready}/{row.backends_total} ready
           </td>
         </tr>
