@@ -52,6 +52,7 @@ mod lossless;
 mod matching;
 mod names;
 mod overload;
+mod page;
 mod page_files;
 mod parking;
 mod permits;
