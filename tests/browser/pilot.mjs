@@ -38,7 +38,7 @@ const steps = {
     const context = await browser.newContext({ ...SCREENS[screen], colorScheme: scheme });
     context.setDefaultTimeout(PATIENCE_MS);
     page = await context.newPage();
-    page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+    page.on("console", (message) => message.type() === "error" && complaints.push(`${message.text()} (${message.location().url})`));
     page.on("pageerror", (error) => complaints.push(String(error.stack ?? error)));
     const answer = await page.goto(url);
     await page.locator("h1").waitFor();

@@ -54,7 +54,9 @@ function OneBackend({ backend, upstream }: { backend: Backend; upstream: Upstrea
         <span>{seconds(ewma_ms === null ? null : ewma_ms / 1_000)}</span>
         {backend.incarnations > 0 && <span>restarted {backend.incarnations}×</span>}
       </p>
-      <Ramp path={path} name={`${upstream.name}/${name}`} percent={backend.ramp_percent} lever={backend.ramp} automatic={backend.automatic} />
+      {backend.drain === null && (
+        <Ramp path={path} name={`${upstream.name}/${name}`} percent={backend.ramp_percent} lever={backend.ramp} automatic={backend.automatic} />
+      )}
       <Drain backend={backend} upstream={upstream} path={path} />
     </li>
   );

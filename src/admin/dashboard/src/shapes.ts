@@ -110,6 +110,13 @@ export interface Guard {
   candidate: Side;
   stable: Side;
   overdue: number;
+  routes?: {
+    route: string;
+    candidate: Side;
+    stable: Side;
+    candidate_p90_seconds: number | null;
+    stable_p90_seconds: number | null;
+  }[];
   why: string;
   forecast_seconds: number;
   watched_seconds: number;
