@@ -5,6 +5,8 @@
 
 #[path = "documents/links.rs"]
 mod links;
+#[path = "documents/runbook.rs"]
+mod runbook;
 
 use std::fs;
 use std::path::{Path, PathBuf};
