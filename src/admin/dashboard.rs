@@ -9,10 +9,7 @@ use super::problem::Problem;
 use axum::body::Body;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
-use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    IF_NONE_MATCH, VARY,
-};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rust_embed::{Embed, EmbeddedFile};
 
@@ -36,9 +33,6 @@ const KINDS: [(&str, &str); 6] = [
     (".png", "image/png"),
     (".json", "application/json"),
 ];
-/// Other forms of a file, by what follows its name; the smallest first.
-const FORMS: [(&str, &str); 2] = [(".br", "br"), (".gz", "gzip")];
-
 #[derive(Embed)]
 #[folder = "src/admin/dashboard/built/"]
 struct Built;
@@ -62,8 +56,7 @@ fn file(name: &str, caching: &'static str, headers: &HeaderMap) -> Result<Respon
     let missing = || Problem::new(StatusCode::NOT_FOUND, "The page has no such file. hint: reload it");
     let kind =
         KINDS.iter().find(|(end, _)| name.ends_with(end)).map(|(_, kind)| *kind).ok_or_else(missing)?;
-    let plain = Built::get(name).ok_or_else(missing)?;
-    let (file, form) = smallest(name, headers).map_or((plain, None), |(file, form)| (file, Some(form)));
+    let file = Built::get(name).ok_or_else(missing)?;
     let tag = tag(&file);
     let is_known = headers.get_all(IF_NONE_MATCH).iter().any(|known| names(known, &tag));
     let mut answer = match is_known {
@@ -71,34 +64,16 @@ fn file(name: &str, caching: &'static str, headers: &HeaderMap) -> Result<Respon
         false => ([(CONTENT_TYPE, kind)], Body::from(file.data)).into_response(),
     };
     let more = answer.headers_mut();
-    if let Some(form) = form.filter(|_| !is_known) {
-        more.insert(CONTENT_ENCODING, HeaderValue::from_static(form));
-    }
     // Hex between quotes is a value.
     HeaderValue::try_from(tag).into_iter().for_each(|tag| drop(more.insert(ETAG, tag)));
     for (name, value) in [
         (CACHE_CONTROL, caching),
-        (VARY, "accept-encoding"),
         (CONTENT_SECURITY_POLICY, POLICY),
         (HeaderName::from_static("permissions-policy"), PERMISSIONS),
     ] {
         more.insert(name, HeaderValue::from_static(value));
     }
     Ok(answer)
-}
-
-/// The smallest form of a file that is there and wanted.
-fn smallest(name: &str, headers: &HeaderMap) -> Option<(EmbeddedFile, &'static str)> {
-    let wanted = headers.get(ACCEPT_ENCODING).and_then(|wanted| wanted.to_str().ok()).unwrap_or_default();
-    let is_wanted = |form: &str| {
-        wanted.split(',').any(|one| {
-            let (word, weight) = one.split_once(';').unwrap_or((one, ""));
-            let weight = weight.trim().strip_prefix("q=").unwrap_or("1");
-            word.trim().eq_ignore_ascii_case(form) && weight.parse::<f32>().is_ok_and(|weight| weight > 0.0)
-        })
-    };
-    let mut forms = FORMS.iter().filter(|(_, form)| is_wanted(form));
-    forms.find_map(|(end, form)| Some((Built::get(&format!("{name}{end}"))?, *form)))
 }
 
 /// Half of the content's hash says as well what it is.
@@ -127,9 +102,7 @@ mod tests {
         let names: Vec<_> = Built::iter().collect();
         // Beside the files lies the stamp of their sources, which is given to nobody.
         for name in names.iter().filter(|name| *name != "sources.sha256") {
-            let plain = FORMS.iter().find_map(|(end, _)| name.strip_suffix(end)).unwrap_or(name);
-            assert!(KINDS.iter().any(|(end, _)| plain.ends_with(end)), "{name} is of no kind");
-            assert!(names.iter().any(|known| known == plain), "{name} is a form of nothing");
+            assert!(KINDS.iter().any(|(end, _)| name.ends_with(end)), "{name} is of no kind");
         }
         let page = Built::get(INDEX).expect("there is a first page");
         let page = String::from_utf8(page.data.into_owned()).expect("UTF-8");

@@ -218,3 +218,85 @@ pub async fn keep(state: Arc<AdminState>) {
         state.sources.live.newest.send_replace(None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::series::meter::Rates;
+    use crate::control::permits::PermitsView;
+    use crate::control::view::GatewayView;
+
+    /// A snapshot as the thread would make it now.
+    fn happens(live: &Live, number: u64) {
+        let wanted = live.wanted().expect("somebody watches");
+        let (rates, permits) = (Rates::default(), PermitsView::default());
+        let snapshot = Snapshot::of(number, GatewayView::default(), &rates, &permits, &wanted);
+        live.newest.send_replace(Some(Arc::new(snapshot)));
+    }
+
+    async fn next(watcher: &mut Watcher) -> Option<Told> {
+        watcher.next(|| true).await
+    }
+
+    #[tokio::test]
+    async fn who_is_slow_gets_the_newest_and_what_they_missed_is_counted() {
+        let live = Arc::new(Live::default());
+        let mut slow = live.watch(None).expect("a seat");
+        happens(&live, 7);
+        assert!(matches!(next(&mut slow).await, Some(Told::Snapshot(_))), "whatever its number is");
+        (8..=11).for_each(|number| happens(&live, number));
+        assert!(matches!(next(&mut slow).await, Some(Told::Snapshot(_))));
+        assert_eq!((slow.seen, live.skipped.load(Relaxed)), (11, 3));
+    }
+
+    #[tokio::test]
+    async fn whoever_wants_an_upstream_waits_for_the_snapshot_that_has_it() {
+        let live = Arc::new(Live::default());
+        let mut plain = live.watch(None).expect("a seat");
+        happens(&live, 1);
+        let mut whole = live.watch(Some("u".into())).expect("a seat");
+        assert!(whole.look().is_none(), "it was made before they came");
+        assert!(plain.look().is_some());
+        happens(&live, 2);
+        let Some(Told::Snapshot(frame)) = next(&mut whole).await else { panic!("it is there") };
+        assert!(frame.ends_with(b",\"upstream\":null}\n\n"), "there is no such upstream");
+        let (one, other) = (live.watch(Some("u".into())), live.watch(Some("v".into())));
+        drop((whole, other));
+        assert_eq!(live.wanted(), Some(vec!["u".into()]));
+        drop(one);
+        assert_eq!(live.wanted(), Some(vec![]));
+        drop(plain);
+        assert_eq!(live.wanted(), None);
+        assert_eq!(live.seats.available_permits(), MAX_WATCHERS);
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_at_its_age_whether_or_not_there_is_something_to_see() {
+        let live = Arc::new(Live::default());
+        let mut watcher = live.watch(None).expect("a seat");
+        let age = watcher.end - Instant::now();
+        assert!(age <= MAX_STREAM_AGE && age > MAX_STREAM_AGE / 2, "{age:?}");
+        watcher.end = Instant::now() + Duration::from_millis(5);
+        assert_eq!(next(&mut watcher).await, None, "it waited in vain");
+        happens(&live, 1);
+        assert_eq!(next(&mut watcher).await, None);
+    }
+
+    #[tokio::test]
+    async fn who_may_no_longer_watch_is_told_nothing_more() {
+        let live = Arc::new(Live::default());
+        let mut watcher = live.watch(None).expect("a seat");
+        happens(&live, 1);
+        assert_eq!(watcher.next(|| false).await, None);
+        // Also while it waits.
+        let (may, mut waiting) = (std::cell::Cell::new(true), live.watch(None).expect("a seat"));
+        waiting.look();
+        let ends = waiting.next(|| may.get());
+        let change = async {
+            tokio::task::yield_now().await;
+            may.set(false);
+            live.look_up();
+        };
+        assert_eq!(tokio::join!(ends, change).0, None);
+    }
+}

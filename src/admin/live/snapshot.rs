@@ -191,3 +191,116 @@ fn counted(permits: &PermitsView) -> Counted<'_> {
 fn short(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::series::meter::{Flow, UpstreamRates};
+    use serde_json::Value;
+    use std::collections::HashMap;
+
+    fn backend(name: &str, state: &str) -> BackendView {
+        BackendView { name: name.into(), state: state.into(), ramp_percent: 100.0, ..BackendView::default() }
+    }
+
+    fn upstream(backends: Vec<BackendView>) -> UpstreamView {
+        UpstreamView { name: "u".into(), backends, ..UpstreamView::default() }
+    }
+
+    fn shown(view: GatewayView, rates: &Rates, permits: &PermitsView, wanted: Option<&str>) -> Value {
+        let names: Vec<Arc<str>> = wanted.into_iter().map(Arc::from).collect();
+        let frame = Snapshot::of(1, view, rates, permits, &names).frame(wanted).expect("it is there");
+        let text = std::str::from_utf8(&frame).expect("UTF-8");
+        let data = text.strip_prefix("event: snapshot\ndata: ").and_then(|text| text.strip_suffix("\n\n"));
+        serde_json::from_str(data.expect("one event")).expect("JSON")
+    }
+
+    fn of(upstream: UpstreamView, rates: &Rates) -> Value {
+        let view = GatewayView { upstreams: vec![upstream], ..GatewayView::default() };
+        shown(view, rates, &PermitsView::default(), None)["upstreams"][0].clone()
+    }
+
+    #[test]
+    fn a_row_says_how_the_worst_backend_is() {
+        let ramped = BackendView { ramp_percent: 25.0, ..backend("a", "ready") };
+        let one_address = BackendView {
+            addresses: vec![backend("n", "ready"), backend("n", "down: 3 checks failed (503)")],
+            ..backend("n", "1 of 2 ready; 10.0.0.2:80: down: 3 checks failed (503)")
+        };
+        for (worst, backend, ready) in [
+            ("ready", backend("a", "ready"), 2),
+            ("ramped", ramped, 2),
+            ("drained", backend("a", "drained"), 1),
+            ("draining", backend("a", "draining"), 1),
+            ("probing", backend("a", "probing: 5 in a row"), 1),
+            ("ejected", backend("a", "ejected for 12 s: 5 in a row failed"), 1),
+            ("down", backend("a", "down: 3 checks failed (timeout)"), 1),
+            ("unresolved", backend("a", "the name has not resolved yet"), 1),
+            ("down", one_address, 1),
+            ("ready", backend("a", "ready; old addresses, for 40 s: no answer"), 1),
+        ] {
+            let said = backend.state.clone();
+            let row = of(upstream(vec![self::backend("well", "ready"), backend]), &Rates::default());
+            assert_eq!(row["worst_state"], worst, "{said}");
+            assert_eq!(
+                (&row["backends_total"], &row["backends_ready"]),
+                (&2.into(), &ready.into()),
+                "{said}"
+            );
+        }
+        assert_eq!(of(upstream(vec![]), &Rates::default())["worst_state"], "ready");
+    }
+
+    #[test]
+    fn rates_are_there_once_they_are_known_and_kinds_of_sheds_are_bounded() {
+        let row = of(upstream(vec![]), &Rates::default());
+        assert_eq!((&row["requests_per_second"], &row["sheds"]), (&Value::Null, &Value::Array(vec![])));
+        let sheds = vec![("default", "queue_full", 1.0 / 3.0); MAX_SHEDS + 5];
+        let flow = Flow { requests: 10.0, sheds: 5.0 };
+        let known = UpstreamRates { flow, p50: Some(0.012_345_6), p99: None, sheds };
+        let rates = Rates { process: None, upstreams: HashMap::from([("u".into(), known)]) };
+        let row = of(upstream(vec![]), &rates);
+        assert_eq!((&row["requests_per_second"], &row["shed_per_second"]), (&10.0.into(), &5.0.into()));
+        assert_eq!(
+            (&row["latency_p50_seconds"], &row["latency_p99_seconds"]),
+            (&0.0123.into(), &Value::Null)
+        );
+        assert_eq!(
+            (row["sheds"].as_array().map(Vec::len), &row["sheds"][0]["per_second"]),
+            (Some(10), &0.3333.into())
+        );
+    }
+
+    #[test]
+    fn everybody_sees_the_gateway_without_its_backends_and_the_greatest_holders() {
+        let view = || GatewayView {
+            ready: true,
+            workers: vec![WorkerView::default()],
+            upstreams: vec![upstream(vec![backend("a\n\nb", "ready")])],
+            ..GatewayView::default()
+        };
+        let group = |count| PermitGroup { count, ..PermitGroup::default() };
+        let summary = (0..MAX_GROUPS + 1).rev().map(group).collect();
+        let permits = PermitsView { total: 9, summary, unanswered: vec![1], ..PermitsView::default() };
+        let all = shown(view(), &Rates::default(), &permits, None);
+        assert_eq!(
+            (&all["status"]["ready"], &all["status"]["upstreams"]),
+            (&true.into(), &Value::Array(vec![]))
+        );
+        serde_json::from_value::<GatewayView>(all["status"].clone())
+            .expect("it is read like any other status");
+        let held = &all["permits"];
+        assert_eq!(
+            (&held["total"], &held["truncated"], &held["unanswered"][0]),
+            (&9.into(), &true.into(), &1.into())
+        );
+        assert_eq!(
+            (held["summary"].as_array().map(Vec::len), &held["summary"][0]["count"]),
+            (Some(50), &50.into())
+        );
+        assert_eq!((all.get("upstream"), held.get("items")), (None, None));
+        let one = shown(view(), &Rates::default(), &permits, Some("u"));
+        assert_eq!(one["upstream"]["backends"][0]["name"], "a\n\nb", "no text breaks the frame");
+        assert_eq!(shown(view(), &Rates::default(), &permits, Some("gone"))["upstream"], Value::Null);
+    }
+}
