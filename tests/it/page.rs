@@ -60,6 +60,9 @@ fn the_page_shows_what_happens_and_its_levers_move_traffic() {
     page.does("sees", json!({ "text": "shedding", "within": "tr.line:first-child" }));
     let search = page.does("numbers", json!({ "upstream": "search" }));
     assert_eq!(search["State"], "shedding", "{search}");
+    let shed = search["Shed"].as_str().expect("a text");
+    assert!(shed.contains("/s ") && (shed.contains("queue_") || shed.contains("upstream_limit")), "{shed}");
+    page.does("sees", json!({ "text": "for ", "within": "tr.line:first-child td[data-label=Shed]" }));
     let numbers = |page: &mut Browser| page.does("numbers", json!({ "upstream": "orders" }));
     let first = numbers(&mut page);
     assert_eq!((&first["State"], &first["Backends"]), (&json!("fine"), &json!("3/3 ready")), "{first}");

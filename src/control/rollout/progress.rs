@@ -83,7 +83,7 @@ pub struct View {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RouteView {
     /// As in the file.
-    pub route: Arc<str>,
+    pub route: String,
     /// The new version.
     pub candidate: SideView,
     /// The old one.
@@ -97,7 +97,7 @@ pub struct RouteView {
 impl RouteView {
     fn of(route: &Arc<str>, sample: &RouteSample) -> Self {
         RouteView {
-            route: route.clone(),
+            route: route.to_string(),
             candidate: Counts::of(&sample.candidate).into(),
             stable: Counts::of(&sample.stable).into(),
             candidate_p90_seconds: sample.candidate.quantile(0.9).map(|time| time.as_secs_f64()),

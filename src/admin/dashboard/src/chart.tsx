@@ -99,7 +99,7 @@ function options(element: HTMLElement, lines: Drawn[], unit: (value: number | nu
     padding: [8, 8, 0, 0],
     scales: {
       x: { time: true, range: (chart, _, last) => [firstKnown(chart.data, last), last] },
-      y: { range: (_, __, most) => [0, Math.max(most * 1.1, Number.EPSILON)] },
+      y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] },
     },
     axes: [
       { ...axis, size: 22, space: 60, values: (_, splits) => splits.map(clockTime) },

@@ -7,6 +7,7 @@ import { choose, chosen, snapshot } from "./live";
 import { useStandingOrder } from "./order";
 import { judge, MARK, rank } from "./severity";
 import type { Row } from "./shapes";
+import { SheddingFor } from "./since";
 import { Sparkline } from "./sparkline";
 import { useStore } from "./store";
 import { percent, rate, seconds } from "./units";
@@ -102,7 +103,8 @@ function Drawn({ row, open }: { row: Row; open: boolean }) {
           <td role="cell" data-label="Requests">{rate(row.requests_per_second)}</td>
           <td role="cell" data-label="Shed" class={(row.shed_per_second ?? 0) > 0 ? "hurts" : ""} title={shedTitle(row)}>
             {rate(row.shed_per_second)}
-            {row.sheds[0] !== undefined && <span class="because"> {worstReason(row)}</span>}
+            {row.sheds[0] !== undefined && <span class="because"> {worstReason(row)}</span>}{" "}
+            {(row.shed_per_second ?? 0) > 0 && <SheddingFor upstream={row.name} />}
           </td>
           <td role="cell" data-label="p50 / p99">
             {seconds(row.latency_p50_seconds)} / {seconds(row.latency_p99_seconds)}
