@@ -79,6 +79,7 @@ function Drain({ backend, upstream, path }: { backend: Backend; upstream: Upstre
         </span>
         <Asking
           label="Bring back"
+          name={`Bring back ${full}`}
           title={`Bring ${full} back`}
           confirm="Bring it back"
           reason="Why (goes into the audit)"
@@ -94,6 +95,7 @@ function Drain({ backend, upstream, path }: { backend: Backend; upstream: Upstre
   return (
     <Asking
       label="Drain"
+      name={`Drain ${full}`}
       title={`Drain ${full}`}
       confirm="Drain it"
       dangerous

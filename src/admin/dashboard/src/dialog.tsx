@@ -78,12 +78,12 @@ function notHeld(event: KeyboardEvent): void {
 }
 
 /** A button that opens a dialog; `why_not` says why it cannot be pressed. */
-export function Asking(props: Omit<Props, "close"> & { label: string; why_not?: string | null; class?: string }) {
-  const { label, why_not = null, class: look, ...rest } = props;
+export function Asking(props: Omit<Props, "close"> & { label: string; name?: string; why_not?: string | null }) {
+  const { label, name, why_not = null, ...rest } = props;
   const [open, setOpen] = useState(false);
   return (
     <>
-      <Button label={label} why_not={why_not} class={look} press={() => setOpen(true)} opens />
+      <Button label={label} name={name} why_not={why_not} press={() => setOpen(true)} opens />
       {open && <Dialog {...rest} close={() => setOpen(false)} />}
     </>
   );
@@ -95,7 +95,8 @@ interface ButtonProps {
   why_not?: string | null | undefined;
   class?: string | undefined;
   opens?: boolean;
-  name?: string;
+  /** For screen readers, where the label alone does not say what is meant. */
+  name?: string | undefined;
 }
 
 /** What may not be pressed stays in place and says why: to the mouse, and to a screen reader. */

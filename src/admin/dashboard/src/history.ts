@@ -6,6 +6,8 @@ import { Store } from "./store";
 
 const STEP_MS = 5_000;
 const POINTS = 720;
+/** Without a snapshot for so long, points are missing: the page was in the background, or a clock jumped. */
+const MISSED_MS = 4 * STEP_MS;
 
 /** Oldest first; the last one is of `at`. */
 export interface Line {
@@ -65,12 +67,13 @@ export class History {
   }
 
   /** Adds what a snapshot says, if it is time for a point; after a gap the past is asked for again. */
-  add(snapshot: Snapshot, gap: boolean): void {
+  add(snapshot: Snapshot, isBack: boolean): void {
+    const now = Date.parse(snapshot.at);
+    const gap = isBack || now - this.at > MISSED_MS || now < this.at;
     if (gap) {
       this.#asked.clear();
       this.#lines.clear();
     }
-    const now = Date.parse(snapshot.at);
     if (!gap && now - this.at < STEP_MS) return;
     this.at = now;
     this.heard = Date.now();

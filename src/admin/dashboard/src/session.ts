@@ -56,13 +56,22 @@ export async function get<T>(path: string, signal?: AbortSignal, token = session
   return (await response.json()) as T;
 }
 
-/** A change. It is waited for longer than the API takes at most. */
-export async function change<T>(method: "POST" | "PUT" | "DELETE", path: string, body?: object): Promise<T> {
-  const init: RequestInit = { method, signal: AbortSignal.timeout(15_000) };
+/**
+ * A change; of this revision and no other, if one is given. It is waited for longer than the API takes at most.
+ */
+export async function change<T>(
+  method: "POST" | "PUT" | "DELETE",
+  path: string,
+  body?: object,
+  revision?: number,
+): Promise<T> {
+  const headers = new Headers();
+  const init: RequestInit = { method, headers, signal: AbortSignal.timeout(15_000) };
   if (body !== undefined) {
-    init.headers = { "content-type": "application/json" };
+    headers.set("content-type", "application/json");
     init.body = JSON.stringify(body);
   }
+  if (revision !== undefined) headers.set("if-match", `"${revision}"`);
   try {
     const response = await ask(path, init);
     return (await response.json()) as T;

@@ -165,7 +165,8 @@ export interface Incident {
   drafted_because: string | null;
   opened_at: string;
   opened_by: string;
-  closed_at: string | null;
+  /** Counts up with each change. */
+  revision?: number;
   updates: { at: string; by: string; text: string; public: boolean }[];
 }
 
