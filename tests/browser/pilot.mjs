@@ -78,8 +78,9 @@ const steps = {
     return forecast.innerText();
   },
 
-  async apply({ name, reason }) {
+  async apply({ name, reason, then }) {
     await backend(name).getByPlaceholder("Why").fill(reason);
+    if (then !== undefined) await backend(name).getByRole("combobox").selectOption(then);
     await backend(name).getByRole("button", { name: /^Apply/ }).click();
     await backend(name).getByText(reason).waitFor();
     return backend(name).innerText();
