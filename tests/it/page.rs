@@ -70,6 +70,8 @@ fn the_page_shows_what_happens_and_its_levers_move_traffic() {
     page.does("sees", json!({ "text": "search is shedding", "within": "ol.events" }));
 
     // What may be done: a slider says what will come of it, and then it does.
+    let reference = || gateway.upstream("orders")["backends"][0]["reference"]["source"].clone();
+    wait_until(LONG, "it is known what a backend holds when it is well", || reference() != "cap");
     page.does("look_into", json!({ "upstream": "orders" }));
     let forecast = page.reads("slide", json!({ "name": "orders0", "percent": 25 }));
     assert!(forecast.contains("will be shed") && forecast.contains("/s asked for"), "{forecast}");
