@@ -109,7 +109,8 @@ impl RouteView {
 /// Routes that either side was asked for: where the candidate fails more than stable first, then where it is asked
 /// most. Only what is shown is measured: times are read from many buckets.
 fn worst(routes: &BTreeMap<Arc<str>, RouteSample>) -> Vec<RouteView> {
-    let excess = |sample: &RouteSample| Counts::of(&sample.candidate).rate() - Counts::of(&sample.stable).rate();
+    let excess =
+        |sample: &RouteSample| Counts::of(&sample.candidate).rate() - Counts::of(&sample.stable).rate();
     let asked = |sample: &RouteSample| sample.candidate.requests.saturating_add(sample.stable.requests);
     let mut known: Vec<_> = routes.iter().filter(|(_, sample)| asked(sample) > 0).collect();
     known.sort_by(|(_, a), (_, b)| excess(b).total_cmp(&excess(a)).then(asked(b).cmp(&asked(a))));

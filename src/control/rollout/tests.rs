@@ -334,7 +334,10 @@ fn the_view_has_the_numbers_of_every_route_and_the_worst_comes_first() {
     let routes = bench.rollout.view(bench.now).routes;
     let names: Vec<_> = routes.iter().map(|route| route.route.as_str()).collect();
     assert_eq!(names, ["bad", "old"], "nobody asked for the third");
-    assert_eq!((routes[0].candidate.requests, routes[0].candidate.failed, routes[0].stable.failed), (10, 1, 0));
+    assert_eq!(
+        (routes[0].candidate.requests, routes[0].candidate.failed, routes[0].stable.failed),
+        (10, 1, 0)
+    );
     let p90 = routes[1].candidate_p90_seconds.expect("good answers");
     assert!((0.018..0.023).contains(&p90), "{p90}");
     for nth in 0..30 {

@@ -91,7 +91,8 @@ impl Browser {
     pub fn has_no_complaints_but(&mut self, expected: &str) {
         let complaints = self.does("complaints", json!({}));
         let complaints = complaints.as_array().expect("a list").iter().map(Value::to_string);
-        let wrong: Vec<_> = complaints.filter(|it| !it.contains(expected) && !it.contains("/v1/incidents")).collect();
+        let wrong: Vec<_> =
+            complaints.filter(|it| !it.contains(expected) && !it.contains("/v1/incidents")).collect();
         assert!(wrong.is_empty(), "the browser complains: {wrong:?}");
     }
 }
