@@ -6,7 +6,7 @@ use crate::support::gateway::Gateway;
 use crate::support::load::Load;
 use crate::support::operator::{Listener, ask};
 use crate::support::origins::{Behaviour, Origin};
-use crate::support::raw::Answer;
+use crate::support::raw::{Answer, Raw};
 use crate::support::{PATIENCE, wait_until};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -164,6 +164,9 @@ fn a_large_fleet_is_watched_in_small_snapshots_and_others_are_answered_meanwhile
         .map(|n| watch(&gateway, &format!("?upstream=upstream-{:03}", n % 2), &[]).expect("a stream"))
         .collect();
     let mut plain = watch(&gateway, "", &[]).expect("a stream");
+    // Whoever asks for all of the last hour and takes none of it.
+    let mut idle = Raw::connect(gateway.admin());
+    idle.send(format!("GET /v1/series HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", gateway.admin()));
     let (mut waits, started) = (Vec::new(), Instant::now());
     while started.elapsed() < Duration::from_secs(3) {
         let asked = Instant::now();
@@ -171,6 +174,8 @@ fn a_large_fleet_is_watched_in_small_snapshots_and_others_are_answered_meanwhile
         waits.push(asked.elapsed());
         std::thread::park_timeout(Duration::from_millis(10));
     }
+    let series = idle.answer(false).json();
+    assert_eq!(series["series"].as_array().map(Vec::len), Some(100 * 7 + 4), "its window stayed what it was");
     waits.sort();
     let slow = waits.iter().filter(|wait| **wait > Duration::from_millis(250)).count();
     println!(

@@ -72,8 +72,8 @@ pub struct BackendSight {
 impl Steering {
     /// What is to be seen of these upstreams, in their order.
     pub fn sight<'a>(&self, upstreams: impl Iterator<Item = &'a Upstream>) -> Vec<UpstreamSight> {
-        let state = self.state();
-        upstreams.map(|upstream| state.upstream(upstream)).collect()
+        // One after the other: in between, whoever moves a lever gets their turn.
+        upstreams.map(|upstream| self.state().upstream(upstream)).collect()
     }
 
     /// What each of these upstreams may hold now, in their order: as [`UpstreamSight::limit`], for who looks often.
