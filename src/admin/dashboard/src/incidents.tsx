@@ -60,7 +60,7 @@ function OneIncident({ incident, why_not, edit }: { incident: Incident; why_not:
         {drafted_because !== null && <>: {drafted_because}</>}
       </p>
       {last !== undefined && (
-        <p>
+        <p class="said">
           {last.text}{" "}
           <span class="quiet-text">
             ({last.by}, <Ago at={last.at} />{last.public ? "" : ", internal"})

@@ -1,13 +1,20 @@
-// The order of a list whose worst comes first. It stands still while somebody points at the list or is in it: nothing
-// may move away under a finger that is about to press.
+// The order of a list whose worst comes first. It stands still while somebody uses it: nothing may move away under a
+// finger that is about to press. Who has not moved for a while looks, and wants the worst on top.
 import type { RefObject } from "preact";
 import { useRef } from "preact/hooks";
 
-/** `sorted` as it is, or as it was if the list is held; newcomers are last then. */
+const IDLE_MS = 10_000;
+
+let lastInput = 0;
+for (const kind of ["pointermove", "pointerdown", "keydown", "wheel"]) {
+  document.addEventListener(kind, () => (lastInput = Date.now()), { passive: true, capture: true });
+}
+
+/** `sorted` as it is, or as it was while the list is used; newcomers are last then. */
 export function useStandingOrder(sorted: string[], list: RefObject<HTMLElement | null>): string[] {
   const order = useRef<string[]>([]);
-  const isHeld = list.current?.matches(":hover, :focus-within") ?? false;
-  order.current = isHeld ? kept(order.current, sorted) : sorted;
+  const isUsed = Date.now() - lastInput < IDLE_MS && (list.current?.matches(":hover, :focus-within") ?? false);
+  order.current = isUsed ? kept(order.current, sorted) : sorted;
   return order.current;
 }
 
