@@ -10,7 +10,7 @@ import axe from "axe-core";
 import { chromium } from "playwright-core";
 
 const [url, pictures] = process.argv.slice(2);
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000;
 // The flags let it start as root and keep it from calling home.
 const FLAGS = [
   "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
