@@ -105,6 +105,16 @@ const steps = {
     return said;
   },
 
+  /** Fills in the words of an incident, and says whatever the button says. */
+  async say_incident({ title, upstream, text, freeze = false, button: name }) {
+    if (title !== undefined) await dialog().getByLabel("Title", { exact: true }).fill(title);
+    if (upstream !== undefined) await dialog().getByRole("checkbox", { name: upstream, exact: true }).check();
+    await dialog().getByRole("textbox", { name: /^What is/ }).fill(text);
+    await dialog().getByRole("checkbox", { name: /^Freeze/ }).setChecked(freeze);
+    await dialog().getByRole("button", { name, exact: true }).click();
+    await dialog().waitFor({ state: "detached" });
+  },
+
   /** The two clicks. */
   async roll_back({ names }) {
     await button("Rollback").click();

@@ -182,6 +182,43 @@ fn a_rollout_is_watched_with_its_guards_numbers_and_aborted() {
 }
 
 #[test]
+fn an_incident_is_opened_updated_and_closed_where_it_is_seen() {
+    let origins = origins();
+    let gateway = Gateway::start(&fleet(&origins, "one"));
+    let Some(mut page) = Browser::at(gateway.admin()) else { return };
+    page.does("open", json!({}));
+    let list = || gateway.admin_get("/v1/incidents");
+    if list().status() == 404 {
+        page.does("sees", json!({ "text": "keeps no incidents" }));
+        return;
+    }
+    let incident = || list().json()["items"][0].clone();
+    page.does("press", json!({ "name": "Open an incident" }));
+    assert_eq!(page.does("broken_rules", json!({})), json!([]));
+    let words = json!({ "title": "Orders are late", "upstream": "orders", "text": "We look into it.", "freeze": true });
+    let say = |page: &mut Browser, mut words: Value, button: &str| {
+        words["button"] = button.into();
+        page.does("say_incident", words);
+    };
+    say(&mut page, words, "Open it");
+    page.does("sees", json!({ "text": "1 open incident", "within": "header" }));
+    page.does("sees", json!({ "text": "frozen", "within": "header" }));
+    page.picture("desk-light-incident", false);
+    let opened = incident();
+    let known = ["state", "title", "severity", "freeze", "opened_by"].map(|name| opened[name].clone());
+    assert_eq!(json!(known), json!(["open", "Orders are late", "major", true, "loopback"]), "{opened}");
+    assert_eq!(opened["upstreams"], json!(["orders"]));
+    page.does("press", json!({ "name": "Update incident 1" }));
+    say(&mut page, json!({ "text": "A disk was full." }), "Save");
+    page.does("sees", json!({ "text": "A disk was full.", "within": "article" }));
+    assert_eq!(incident()["freeze"], false, "what is not ticked any more holds nothing back");
+    page.does("press", json!({ "name": "Close incident 1" }));
+    page.does("sees", json!({ "text": "none open" }));
+    assert_eq!(incident()["state"], "closed");
+    page.has_no_complaints();
+}
+
+#[test]
 fn a_token_is_asked_for_and_a_viewer_cannot_act() {
     let origins = origins();
     let token = |name: &str, role: &str| {

@@ -49,7 +49,7 @@ export function IncidentForm({ incident, close }: { incident: Incident | null; c
         )}
         <label class="field">
           Title
-          <input name="title" required maxLength={200} autofocus defaultValue={incident?.title ?? ""} autocomplete="off" />
+          <input name="title" required maxLength={120} autofocus defaultValue={incident?.title ?? ""} autocomplete="off" />
         </label>
         <label class="field">
           Severity
@@ -72,7 +72,7 @@ export function IncidentForm({ incident, close }: { incident: Incident | null; c
         </fieldset>
         <label class="field">
           {incident === null ? "What is known" : "What is new"}
-          <textarea name="text" rows={3} maxLength={2000} required={incident === null || isDraft} />
+          <textarea name="text" rows={3} maxLength={1000} required={incident === null || isDraft} />
         </label>
         <fieldset class="choices">
           <legend>Effects</legend>
