@@ -6,6 +6,7 @@ import { Incidents } from "./incidents";
 import { lost, snapshot, start, stop } from "./live";
 import { Notices } from "./notices";
 import { Permits } from "./permits";
+import { Reasons } from "./reasons";
 import { RolloutPanel } from "./rollout";
 import { session, signIn } from "./session";
 import { judge, judgeGateway } from "./severity";
@@ -51,6 +52,7 @@ function Panels() {
   return (
     <>
       <div class="wide">
+        <Reasons />
         <Incidents />
         <Upstreams />
       </div>

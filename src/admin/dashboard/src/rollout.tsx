@@ -7,23 +7,14 @@ import type { Guard, Rollout, Side } from "./shapes";
 import { useStore } from "./store";
 import { count, percent, seconds } from "./units";
 
-const NONE: string[] = [];
-
 export function RolloutPanel() {
   const rollout = useStore(snapshot, (now) => now?.rollout ?? null);
-  const reasons = useStore(snapshot, (now) => now?.status.reasons ?? NONE);
   return (
     <section class="panel" aria-labelledby="rollout">
       <div class="head">
         <h2 id="rollout">Rollout</h2>
         <span class="hint">{rollout === null || rollout.version === null ? "none under way" : rollout.state.replace("_", " ")}</span>
       </div>
-      {reasons.map((reason) => (
-        <p key={reason} class="state warn">
-          <span aria-hidden="true">◆ </span>
-          {reason}
-        </p>
-      ))}
       {rollout !== null && <Body rollout={rollout} />}
     </section>
   );
