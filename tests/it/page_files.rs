@@ -36,6 +36,8 @@ fn the_page_needs_no_token_and_its_numbers_do() {
     for asset in &assets {
         assert_eq!(get(&gateway, asset, &[]).status(), 200, "{asset}");
     }
+    // A browser asks for it by itself; that is no stranger at the door.
+    assert_eq!(get(&gateway, "/favicon.ico", &[]).status(), 404);
     assert_eq!(get(&gateway, "/v1/status", &[]).status(), 401);
     // As the page asks: same origin, with its token as a header.
     let own = format!("Origin: http://{}", gateway.admin());
@@ -46,7 +48,6 @@ fn the_page_needs_no_token_and_its_numbers_do() {
     );
     assert_eq!(status.status(), 200);
     assert!(status.get("set-cookie").is_none() && page.get("set-cookie").is_none(), "there are no cookies");
-    assert_eq!(get(&gateway, "/v1/audit?limit=100", &["Authorization: Bearer the token"]).status(), 200);
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! `GET /v1/live`: the picture of the moment once a second, as server-sent events.
 
 use super::json::bad;
-use super::upstreams;
+use super::ramps::refused;
 use crate::admin::AdminState;
 use crate::admin::connections::Streaming;
 use crate::admin::events::Reign;
 use crate::admin::live::{MAX_WATCHERS, Told, Watcher};
 use crate::admin::problem::Problem;
+use crate::control::ramp::lever::Target;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, State};
@@ -40,11 +41,9 @@ pub(super) async fn live(
     query: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(asked) = query.map_err(|rejection| bad(rejection.body_text()))?;
-    state.reach()?;
-    if let Some(name) = &asked.upstream {
-        upstreams::find(&state, name)?;
-    }
-    let watcher = state.sources.live.watch(asked.upstream.map(Arc::from)).ok_or_else(|| {
+    let (steering, upstream) = (state.steering()?, asked.upstream.map(Arc::<str>::from));
+    upstream.iter().try_for_each(|name| steering.knows(&Target::Upstream(name.clone()))).map_err(refused)?;
+    let watcher = state.sources.live.watch(upstream).ok_or_else(|| {
         let detail = format!("{MAX_WATCHERS} watch already. hint: `/v1/status` is the same, once");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).because("too_many_subscribers")
     })?;

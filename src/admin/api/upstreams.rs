@@ -19,15 +19,10 @@ pub(super) async fn one(
     State(state): State<Arc<AdminState>>,
     Path(name): Path<String>,
 ) -> Result<Json<UpstreamView>, Problem> {
-    find(&state, &name).map(Json)
-}
-
-/// An upstream by its name.
-pub(super) fn find(state: &AdminState, name: &str) -> Result<UpstreamView, Problem> {
     let mut upstreams = state.view().upstreams;
     match upstreams.iter().position(|upstream| upstream.name == name) {
-        Some(at) => Ok(upstreams.swap_remove(at)),
-        None => Err(unknown(name, &upstreams)),
+        Some(at) => Ok(Json(upstreams.swap_remove(at))),
+        None => Err(unknown(&name, &upstreams)),
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Groups of holders in a snapshot, the greatest first; all are at `/v1/permits`.
 const MAX_GROUPS: usize = 50;
 /// Kinds of sheds of an upstream in a snapshot, the most frequent first.
-const MAX_SHEDS: usize = 10;
+const MAX_SHEDS: usize = 6;
 
 /// One second, as it is sent.
 #[derive(Debug)]
@@ -267,7 +267,7 @@ mod tests {
         );
         assert_eq!(
             (row["sheds"].as_array().map(Vec::len), &row["sheds"][0]["per_second"]),
-            (Some(10), &0.3333.into())
+            (Some(MAX_SHEDS), &0.3333.into())
         );
     }
 
@@ -302,5 +302,25 @@ mod tests {
         let one = shown(view(), &Rates::default(), &permits, Some("u"));
         assert_eq!(one["upstream"]["backends"][0]["name"], "a\n\nb", "no text breaks the frame");
         assert_eq!(shown(view(), &Rates::default(), &permits, Some("gone"))["upstream"], Value::Null);
+    }
+
+    #[test]
+    fn a_snapshot_of_a_large_fleet_in_trouble_is_small() {
+        let fleet = |n| UpstreamView {
+            name: format!("an-upstream-with-a-name-of-its-own-{n:03}"),
+            backends: (0..50).map(|n| backend(&format!("b{n}"), "ejected for 12 s: 5 in a row")).collect(),
+            ..UpstreamView::default()
+        };
+        let upstreams: Vec<_> = (0..100).map(fleet).collect();
+        let sheds = vec![("sheddable", "upstream_limit", 12_345.678_9); MAX_SHEDS + 5];
+        let known =
+            UpstreamRates { sheds, p50: Some(1.234_5), p99: Some(12.345_6), ..UpstreamRates::default() };
+        let rates = upstreams.iter().map(|upstream| (upstream.name.as_str().into(), known.clone())).collect();
+        let group = PermitGroup { upstream: upstreams[0].name.clone(), ..PermitGroup::default() };
+        let permits = PermitsView { summary: vec![group; 5_000], ..PermitsView::default() };
+        let view = GatewayView { upstreams, ..GatewayView::default() };
+        let rates = Rates { process: None, upstreams: rates };
+        let frame = Snapshot::of(1, view, &rates, &permits, &[]).frame(None).expect("it is there");
+        assert!(frame.len() < 128 << 10, "{} bytes", frame.len());
     }
 }

@@ -139,6 +139,14 @@ impl Steering {
         state.levers.drained_by(&upstream.into(), &backend.into()).map(|it| drained(&target, it))
     }
 
+    /// Looks whether a target is there.
+    ///
+    /// # Errors
+    /// When it is unknown.
+    pub fn knows(&self, target: &Target) -> Result<(), Refusal> {
+        known_in(&self.live.tables(), target).map(drop)
+    }
+
     /// What the levers as they are shed of a target's upstream.
     ///
     /// # Errors
