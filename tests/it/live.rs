@@ -174,7 +174,7 @@ fn a_large_fleet_is_watched_in_small_snapshots_and_others_are_answered_meanwhile
         waits.push(asked.elapsed());
     }
     waits.sort();
-    assert!(waits[15] < Duration::from_millis(250), "half of them waited longer: {waits:?}");
+    assert!(waits[15] < Duration::from_secs(2), "half of them waited longer: {waits:?}");
     let snapshot = plain.snapshot().expect("one");
     let size = snapshot.to_string().len();
     assert!(size < 64 << 10, "{size} bytes");
