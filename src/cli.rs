@@ -16,6 +16,7 @@ mod history;
 mod permits;
 mod plan;
 mod ramp;
+mod reference;
 mod rollout;
 mod rollback;
 mod receipt;
@@ -98,6 +99,8 @@ enum Verb {
     },
     /// Print the JSON Schema of the configuration.
     Schema,
+    /// Print the reference of reasons, metrics, events and keys, as Markdown.
+    Reference,
     /// Show what the gateway is doing.
     Status,
     /// Show who holds the slots: counted, and the oldest.
@@ -197,6 +200,10 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
         Verb::Check { file, probe } => check::check(&file, probe, globals.json),
         Verb::Schema => {
             print(&format!("{:#}\n", config::schema()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Reference => {
+            print(&reference::markdown());
             Ok(ExitCode::SUCCESS)
         }
         Verb::Status => status::status(&globals.client()?, globals.json),
