@@ -13,6 +13,7 @@ mod drill;
 mod events;
 mod follow;
 mod history;
+mod man;
 mod permits;
 mod plan;
 mod ramp;
@@ -170,6 +171,12 @@ enum Verb {
         #[arg(long)]
         generate: bool,
     },
+    /// Write a manual page for every verb into a folder; without one, print the program's own.
+    Man {
+        /// Such as /usr/local/share/man/man1; made if it is not there.
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
     /// Print completions for a shell.
     Completions {
         /// Which shell.
@@ -234,6 +241,7 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
         Verb::Receipt(wanted) => receipt::receipt(&globals.client()?, &wanted, globals.json),
         Verb::Drill { verb } => drill::drill(&verb, globals.json),
         Verb::HashToken { generate } => token::hash_token(generate, globals.json),
+        Verb::Man { folder } => man::man(folder.as_deref(), Cli::command(), globals.json),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);
