@@ -3,6 +3,8 @@
 //!
 //! It cannot judge sentences; it keeps the names and numbers in them.
 
+#[path = "documents/deploy.rs"]
+mod deploy;
 #[path = "documents/links.rs"]
 mod links;
 #[path = "documents/metrics.rs"]

@@ -29,6 +29,7 @@ mod certificates;
 mod cli;
 mod cohorts;
 mod config_check;
+mod config_map;
 mod crashes;
 mod deadlines;
 mod disks;
