@@ -15,6 +15,7 @@ pub mod renew;
 pub mod tls;
 mod bind;
 mod change;
+mod rehearsal;
 mod source;
 mod street;
 #[cfg(test)]

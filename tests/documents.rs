@@ -402,5 +402,5 @@ fn the_alerts_tell_of_a_limit_at_its_floor_where_it_acts() {
 fn the_pipeline_runs_the_readmes_test_command() {
     let command = "cargo test --locked";
     assert!(read("README.md").contains(&format!("\n{command} ")));
-    assert!(read(".ci/run").contains(&format!("part tests {command}\n")));
+    assert!(read(".ci/run").contains(&format!("part tests with_second_chance {command}\n")));
 }

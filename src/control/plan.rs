@@ -71,7 +71,7 @@ impl Needs {
             approval: staged
                 && !comparison.is_empty()
                 && approve.is_some_and(|least| comparison.risk >= least),
-            receipt_of: promote_from.as_ref().filter(|_| staged).map(|from| from.environment.clone()),
+            receipt_of: promote_from.as_ref().map(|from| from.environment.clone()),
         }
     }
 }
@@ -162,10 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn without_stages_a_change_is_for_everyone_at_once() {
+    fn without_stages_a_change_is_for_everyone_at_once_and_needs_a_receipt_at_most() {
         let from = PromoteFrom { environment: "staging".into(), public_key: String::new() };
         let strict = Policy { approve: Some(Risk::Medium), promote_from: Some(from), ..Policy::default() };
         let policy = Policy { required: false, ..strict };
-        assert_eq!(Needs::of(&policy, &of(Risk::High)), Needs::default());
+        let receipt_of = Some("staging".to_owned());
+        assert_eq!(Needs::of(&policy, &of(Risk::High)), Needs { receipt_of, ..Needs::default() });
     }
 }

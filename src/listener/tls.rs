@@ -4,6 +4,7 @@
 //! the old cannot be resumed on it. The handshake itself happens on a core, under that core's deadline.
 //! It deliberately keeps no OCSP staples and does no ACME.
 
+use crate::listener::rehearsal::rehearse;
 use crate::listener::settings::TlsSettings;
 use crate::upstream::certificate::CertificateFacts;
 use crate::upstream::pem::{Files as PemFiles, OnDisk, PemFile, TlsError, certified_key, provider};
@@ -214,7 +215,9 @@ impl Certificate {
         let leaf = key.end_entity_cert().map_err(|error| chain.problem(error))?;
         let names = dns_names(leaf).map_err(|error| chain.problem(error))?;
         let facts = CertificateFacts::of(chain, leaf)?;
-        Ok(Certificate { names, facts, key: Arc::new(key) })
+        let key = Arc::new(key);
+        rehearse(&key).map_err(|error| chain.problem(format!("a handshake with it fails: {error}")))?;
+        Ok(Certificate { names, facts, key })
     }
 
     fn covers(&self, host: &str) -> bool {

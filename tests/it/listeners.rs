@@ -41,7 +41,8 @@ fn listeners_come_move_and_go_under_load_and_no_request_is_lost() {
         Config::new().upstream("u", &[origin.address()], "keepalive_idle = \"1s\"").route("r", "/", "u", "")
     };
     let gateway = Gateway::start(&base().route("once", "/once", "u", ""));
-    // After a change every thread has what it needs, but for the history, which holds up nobody.
+    // After a change every thread has what it needs, but for the history and the audit, which hold up nobody and open
+    // a few files more when they come to it. What is lost a turn is more than that.
     gateway.change(&base());
     wait_until(PATIENCE, "the history is open", || {
         gateway.metrics().value("tidegate_history_available", &[]) == 1.0
@@ -77,7 +78,7 @@ fn listeners_come_move_and_go_under_load_and_no_request_is_lost() {
     steady.stop().only(&[200]);
     let log = gateway.log();
     assert!(log.matches("listener opened").count() > 20 && log.matches("listener closed").count() > 20);
-    wait_until(Duration::from_secs(20), "descriptors are given back", || gateway.descriptors() <= before);
+    wait_until(Duration::from_secs(20), "descriptors are given back", || gateway.descriptors() <= before + 8);
 }
 
 #[test]

@@ -153,3 +153,21 @@ fn production_takes_what_was_good_in_staging_and_nothing_else() {
     assert_eq!(code, Some(0), "{said}");
     assert!(production.admin_get("/v1/rollout").json()["version"]["number"].is_number());
 }
+
+#[test]
+fn who_asks_for_receipts_gets_them_also_without_stages() {
+    let origin = Origin::well_behaved();
+    let (_, key) = printed(&staging(&origin, ""), &["receipt", "key"]);
+    let from =
+        format!("required = false\npromote_from = {{ environment = \"staging\", public_key = \"{key}\" }}");
+    let simple = Config::simple(origin.address()).render(Path::new("state"));
+    let gateway = Gateway::start_on(&simple.replace("required = false", &from), Launch::default());
+    let next = simple + "[[routes]]\nname = \"x\"\npath = \"/x\"\nupstream = \"u\"\n";
+    for way in ["", "?now=true"] {
+        let answer = gateway.admin_post(&format!("/v1/versions{way}"), "", &next);
+        assert_eq!((answer.status(), &answer.json()["reason"]), (422, &"needs_receipt".into()), "{way}");
+    }
+    let glass = "/v1/versions?now=true&break_glass=true&reason=fire";
+    assert_eq!(gateway.admin_post(glass, "", &next).status(), 200);
+    assert!(gateway.admin_get("/readyz").text().contains("glass"), "loudly");
+}

@@ -110,8 +110,13 @@ pub fn way(policy: &Policy, wish: &Wish, facts: &Facts) -> Result<Way, Refusal> 
     if let Some(why) = facts.barred.as_ref().filter(|_| wish.cause != Cause::Api) {
         return Err(Refusal::Barred(why.clone()));
     }
-    if !policy.required && wish.stages.is_none() && wish.bake.is_none() {
-        return Ok(Way::AtOnce);
+    if !policy.required && (wish.now || (wish.stages.is_none() && wish.bake.is_none())) {
+        // Who asks for receipts means them, with stages or without.
+        return match &facts.receipt {
+            Ok(()) => Ok(Way::AtOnce),
+            Err(_) if wish.break_glass => break_glass(policy, wish),
+            Err(why) => Err(Refusal::NeedsReceipt(why.clone())),
+        };
     }
     if wish.now {
         return break_glass(policy, wish);
@@ -126,7 +131,6 @@ pub fn way(policy: &Policy, wish: &Wish, facts: &Facts) -> Result<Way, Refusal> 
 
 fn break_glass(policy: &Policy, wish: &Wish) -> Result<Way, Refusal> {
     match () {
-        () if !policy.required => Ok(Way::AtOnce),
         () if !wish.break_glass => Err(Refusal::NeedsStages),
         () if !wish.admin => Err(Refusal::NeedsAdmin),
         () if !wish.has_reason => Err(Refusal::NeedsReason),
@@ -275,8 +279,14 @@ mod tests {
         assert!(word(&policy, &ack, &facts(Risk::High)).is_ok());
         let missing = Facts { receipt: Err("there is none".into()), ..facts(Risk::Low) };
         assert_eq!(word(&policy, &file, &missing), Err("needs_receipt"));
-        let barred = Facts { barred: Some("it was reverted".into()), ..facts(Risk::Low) };
         let free = Policy { required: false, ..Policy::default() };
+        let now = Wish { now: true, ..api() };
+        assert_eq!(word(&free, &file, &missing), Err("needs_receipt"), "also where stages are not required");
+        assert_eq!(word(&free, &now, &missing), Err("needs_receipt"));
+        let glass = Wish { break_glass: true, ..now };
+        assert_eq!(word(&free, &glass, &missing), Ok(Way::BrokenGlass { bake: free.bake }));
+        assert_eq!(word(&free, &Wish { admin: false, ..glass }, &missing), Err("needs_admin"));
+        let barred = Facts { barred: Some("it was reverted".into()), ..facts(Risk::Low) };
         assert_eq!(word(&policy, &file, &barred), Err("barred"));
         assert_eq!(word(&free, &file, &barred), Err("barred"), "also where stages are not required");
         assert!(word(&policy, &api(), &barred).is_ok(), "somebody applies it");
