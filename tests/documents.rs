@@ -9,6 +9,8 @@ mod deploy;
 mod links;
 #[path = "documents/metrics.rs"]
 mod metrics;
+#[path = "documents/openapi.rs"]
+mod openapi;
 #[path = "documents/runbook.rs"]
 mod runbook;
 

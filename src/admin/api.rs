@@ -10,6 +10,7 @@ pub mod events;
 pub mod health;
 mod history;
 mod json;
+mod openapi;
 pub mod permits;
 mod ramps;
 mod rollouts;
@@ -69,6 +70,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(scrape::metrics))
+        .route("/v1/openapi.json", get(openapi::document))
         .route("/v1/status", get(status))
         .route("/v1/events", get(events::events))
         .route("/v1/upstreams", get(upstreams::list))

@@ -51,6 +51,7 @@ mod listeners;
 mod lossless;
 mod matching;
 mod names;
+mod openapi;
 mod overload;
 mod parking;
 mod permits;
