@@ -112,9 +112,7 @@ impl Reason {
             Reason::Memory => {
                 "Who is slow? `client_too_slow` and `backend_too_slow` beside it. Or raise [gateway] max_buffered."
             }
-            Reason::MissingSecret => {
-                "`tidegate status` names what is missing. Bring it back, and send HUP."
-            }
+            Reason::MissingSecret => "`tidegate status` names what is missing. Bring it back, and send HUP.",
             Reason::AuthFailed => "GET /v1/auths says why. Since a change: `tidegate rollback`.",
             Reason::Timeout => {
                 "The access log has upstream_ms and backend. Slow by nature: raise the route's timeout."
