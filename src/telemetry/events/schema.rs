@@ -5,6 +5,8 @@
 
 mod fields;
 mod kinds;
+#[cfg(test)]
+mod emitted;
 
 pub use fields::FIELDS;
 
