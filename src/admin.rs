@@ -7,6 +7,7 @@
 pub mod access;
 pub mod api;
 pub mod caller;
+pub mod catalogue;
 pub mod connections;
 pub mod dashboard;
 pub mod events;

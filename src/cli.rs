@@ -13,9 +13,11 @@ mod drill;
 mod events;
 mod follow;
 mod history;
+mod man;
 mod permits;
 mod plan;
 mod ramp;
+mod reference;
 mod rollout;
 mod rollback;
 mod receipt;
@@ -98,6 +100,8 @@ enum Verb {
     },
     /// Print the JSON Schema of the configuration.
     Schema,
+    /// Print the reference of reasons, metrics, events and keys, as Markdown.
+    Reference,
     /// Show what the gateway is doing.
     Status,
     /// Show who holds the slots: counted, and the oldest.
@@ -167,6 +171,12 @@ enum Verb {
         #[arg(long)]
         generate: bool,
     },
+    /// Write a manual page for every verb into a folder; without one, print the program's own.
+    Man {
+        /// Such as /usr/local/share/man/man1; made if it is not there.
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
     /// Print completions for a shell.
     Completions {
         /// Which shell.
@@ -199,6 +209,10 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
             print(&format!("{:#}\n", config::schema()));
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Reference => {
+            print(&reference::markdown());
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Status => status::status(&globals.client()?, globals.json),
         Verb::Permits(wanted) => permits::permits(&globals.client()?, &wanted, globals.json),
         Verb::Plan(wanted) => plan::plan(|| globals.client(), &wanted, globals.json),
@@ -227,6 +241,7 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
         Verb::Receipt(wanted) => receipt::receipt(&globals.client()?, &wanted, globals.json),
         Verb::Drill { verb } => drill::drill(&verb, globals.json),
         Verb::HashToken { generate } => token::hash_token(generate, globals.json),
+        Verb::Man { folder } => man::man(folder.as_deref(), Cli::command(), globals.json),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);

@@ -14,6 +14,7 @@ pub mod interpolate;
 pub mod operators;
 pub mod plan;
 pub mod policy;
+pub mod reference;
 mod scalar;
 pub mod schema;
 mod suggest;

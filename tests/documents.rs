@@ -3,8 +3,14 @@
 //!
 //! It cannot judge sentences; it keeps the names and numbers in them.
 
+#[path = "documents/deploy.rs"]
+mod deploy;
 #[path = "documents/links.rs"]
 mod links;
+#[path = "documents/metrics.rs"]
+mod metrics;
+#[path = "documents/openapi.rs"]
+mod openapi;
 #[path = "documents/page.rs"]
 mod page;
 #[path = "documents/runbook.rs"]
@@ -56,30 +62,6 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     let (_, after) = text.split_once(heading).unwrap_or_else(|| panic!("no section {heading}"));
     after.split_once("\n## ").map_or(after, |(section, _)| section)
-}
-
-/// Every whole name in `text` that begins with `tidegate_`.
-fn metrics(text: &str) -> Vec<&str> {
-    let names = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    names.filter(|name| name.starts_with("tidegate_")).collect()
-}
-
-/// The parts of a histogram are not names of their own.
-fn family(metric: &str) -> &str {
-    ["_bucket", "_sum", "_count"].iter().find_map(|part| metric.strip_suffix(part)).unwrap_or(metric)
-}
-
-/// Fails for a metric that nothing exports, and where fewer than `least` are named: then it looked at nothing.
-#[track_caller]
-fn assert_metrics_exist(document: &str, least: usize) {
-    let source = sources(&root().join("src"));
-    let text = read(document);
-    let metrics = metrics(&text);
-    assert!(metrics.len() >= least, "only {} metrics found in {document}", metrics.len());
-    for metric in metrics {
-        let found = source.contains(&format!("\"{}\"", family(metric)));
-        assert!(found, "{document} names {metric}, which nothing exports");
-    }
 }
 
 /// Every file below `folder`, and in it those that are text.
@@ -135,19 +117,6 @@ fn whatever_it_does_by_itself_is_shown_by_tests_that_exist() {
             "tests/PROMISES.md names the test {name}, which does not exist"
         );
     }
-}
-
-#[test]
-fn every_metric_of_a_document_exists() {
-    for document in DOCUMENTS {
-        assert_metrics_exist(document, 0);
-    }
-    assert_metrics_exist("deploy/REFERENCE.md", 100);
-}
-
-#[test]
-fn every_metric_of_an_alert_exists() {
-    assert_metrics_exist("deploy/prometheus-rules.yml", 10);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod forecast;
 mod history;
 mod json;
 pub mod live;
+mod openapi;
 pub mod permits;
 mod ramps;
 mod rollouts;
@@ -82,6 +83,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/metrics", get(scrape::metrics))
         .route("/", get(dashboard::index))
         .route("/assets/{*name}", get(dashboard::asset))
+        .route("/v1/openapi.json", get(openapi::document))
         .route("/v1/whoami", get(whoami::show))
         .route("/v1/status", get(status))
         .route("/v1/live", get(live::live))

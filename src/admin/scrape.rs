@@ -68,17 +68,22 @@ impl Collector for Gateway {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let view = (self.sources.view)();
-        let mut families = self.sources.metrics.families();
-        families.extend(gauges::families(&view).into_iter().map(Family::finish));
-        families.extend(self.sources.events.families().into_iter().map(Family::finish));
-        families.extend(self.sources.live.families().into_iter().map(Family::finish));
-        if let Some(audit) = self.sources.audit.get() {
-            families.extend(gauges::audit::families(&audit.view()).into_iter().map(Family::finish));
-        }
-        families.extend(process::families(self.start).into_iter().map(Family::finish));
-        families
+        families(&self.sources, self.start)
     }
+}
+
+/// Every family as it is now; `start` is when the process began.
+pub(super) fn families(sources: &super::Sources, start: SystemTime) -> Vec<MetricFamily> {
+    let view = (sources.view)();
+    let mut families = sources.metrics.families();
+    families.extend(gauges::families(&view).into_iter().map(Family::finish));
+    families.extend(sources.events.families().into_iter().map(Family::finish));
+    families.extend(sources.live.families().into_iter().map(Family::finish));
+    if let Some(audit) = sources.audit.get() {
+        families.extend(gauges::audit::families(&audit.view()).into_iter().map(Family::finish));
+    }
+    families.extend(process::families(start).into_iter().map(Family::finish));
+    families
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod probes;
 mod ramps;
 mod rollouts;
 mod rollbacks;
+pub mod schema;
 mod sheds;
 pub mod stream;
 
