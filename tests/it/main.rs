@@ -54,6 +54,7 @@ mod matching;
 mod names;
 mod openapi;
 mod overload;
+mod page;
 mod page_files;
 mod parking;
 mod permits;

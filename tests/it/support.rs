@@ -4,6 +4,7 @@
 //!
 //! Nothing here knows the gateway's insides: it sees what an operator, a client and a backend see.
 
+pub mod browser;
 pub mod client;
 pub mod config;
 pub mod dnsmasq;

@@ -1,7 +1,9 @@
 // The backends of one upstream: state, what each holds against its cap, its ramp, and draining.
+import { useRef } from "preact/hooks";
 import { Ago } from "./clock";
 import { Asking } from "./dialog";
 import { Bar } from "./bar";
+import { useStandingOrder } from "./order";
 import { Ramp } from "./ramp";
 import { change, forbidden, session } from "./session";
 import { MARK, rank, type Level } from "./severity";
@@ -10,12 +12,16 @@ import { useStore } from "./store";
 import { percent, seconds } from "./units";
 
 export function Backends({ upstream }: { upstream: Upstream }) {
+  const list = useRef<HTMLUListElement>(null);
   const sorted = [...upstream.backends].sort((a, b) => rank(levelOf(a)) - rank(levelOf(b)));
+  const order = useStandingOrder(sorted.map(({ name }) => name), list);
+  const byName = new Map(upstream.backends.map((backend) => [backend.name, backend]));
   return (
-    <ul class="backends" aria-label={`Backends of ${upstream.name}`}>
-      {sorted.map((backend) => (
-        <OneBackend key={backend.name} backend={backend} upstream={upstream} />
-      ))}
+    <ul ref={list} class="backends" aria-label={`Backends of ${upstream.name}`}>
+      {order.map((name) => {
+        const backend = byName.get(name);
+        return backend === undefined ? null : <OneBackend key={name} backend={backend} upstream={upstream} />;
+      })}
     </ul>
   );
 }
@@ -48,7 +54,9 @@ function OneBackend({ backend, upstream }: { backend: Backend; upstream: Upstrea
         <span>{seconds(ewma_ms === null ? null : ewma_ms / 1_000)}</span>
         {backend.incarnations > 0 && <span>restarted {backend.incarnations}×</span>}
       </p>
-      <Ramp path={path} name={`${upstream.name}/${name}`} percent={backend.ramp_percent} lever={backend.ramp} automatic={backend.automatic} />
+      {backend.drain === null && (
+        <Ramp path={path} name={`${upstream.name}/${name}`} percent={backend.ramp_percent} lever={backend.ramp} automatic={backend.automatic} />
+      )}
       <Drain backend={backend} upstream={upstream} path={path} />
     </li>
   );
@@ -71,6 +79,7 @@ function Drain({ backend, upstream, path }: { backend: Backend; upstream: Upstre
         </span>
         <Asking
           label="Bring back"
+          name={`Bring back ${full}`}
           title={`Bring ${full} back`}
           confirm="Bring it back"
           reason="Why (goes into the audit)"
@@ -86,6 +95,7 @@ function Drain({ backend, upstream, path }: { backend: Backend; upstream: Upstre
   return (
     <Asking
       label="Drain"
+      name={`Drain ${full}`}
       title={`Drain ${full}`}
       confirm="Drain it"
       dangerous

@@ -91,7 +91,6 @@ function options(element: HTMLElement, lines: Drawn[], unit: (value: number | nu
     ticks: { show: false },
     font: `11px ${style.fontFamily}`,
   };
-  const hour = 3_600;
   return {
     width: Math.max(200, element.clientWidth),
     height: HEIGHT,
@@ -99,8 +98,8 @@ function options(element: HTMLElement, lines: Drawn[], unit: (value: number | nu
     cursor: { show: false },
     padding: [8, 8, 0, 0],
     scales: {
-      x: { time: true, range: (_, __, last) => [last - hour, last] },
-      y: { range: (_, __, most) => [0, Math.max(most * 1.1, Number.EPSILON)] },
+      x: { time: true, range: (chart, _, last) => [firstKnown(chart.data, last), last] },
+      y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] },
     },
     axes: [
       { ...axis, size: 22, space: 60, values: (_, splits) => splits.map(clockTime) },
@@ -116,6 +115,13 @@ function options(element: HTMLElement, lines: Drawn[], unit: (value: number | nu
       })),
     ],
   };
+}
+
+/** A gateway that has just begun has no hour to show; less than five minutes would be a line that jumps. */
+function firstKnown(data: uPlot.AlignedData, last: number): number {
+  const [times, ...columns] = data;
+  const at = times.findIndex((_, nth) => columns.some((column) => column[nth] != null));
+  return Math.min(times[at] ?? last, last - 300);
 }
 
 function clockTime(seconds: number): string {

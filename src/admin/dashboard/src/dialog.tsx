@@ -4,9 +4,6 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { tell } from "./notices";
 
-/** A held Enter key that opened the dialog must not also confirm it. */
-const TOO_SOON_MS = 250;
-
 interface Props {
   title: string;
   /** What will happen. */
@@ -25,18 +22,14 @@ interface Props {
 export function Dialog(props: Props) {
   const { title, children, confirm, dangerous = false, reason, required = false, act, close } = props;
   const dialog = useRef<HTMLDialogElement>(null);
-  const opened = useRef(0);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string | null>(null);
 
-  useEffect(() => {
-    dialog.current?.showModal();
-    opened.current = performance.now();
-  }, []);
+  useEffect(() => dialog.current?.showModal(), []);
 
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
-    if (busy || performance.now() - opened.current < TOO_SOON_MS) return;
+    if (busy) return;
     const given = new FormData(event.currentTarget as HTMLFormElement).get("reason");
     setBusy(true);
     setError(null);
@@ -51,7 +44,7 @@ export function Dialog(props: Props) {
 
   return (
     <dialog ref={dialog} onClose={close} aria-labelledby="dialog-title">
-      <form onSubmit={submit} onKeyDown={(event) => event.key === "Enter" && event.repeat && event.preventDefault()}>
+      <form onSubmit={submit} onKeyDown={notHeld}>
         <h2 id="dialog-title">{title}</h2>
         {children}
         {reason !== undefined && (
@@ -79,13 +72,18 @@ export function Dialog(props: Props) {
   );
 }
 
+/** A held Enter key that opened the dialog must not also confirm it. */
+function notHeld(event: KeyboardEvent): void {
+  if (event.key === "Enter" && event.repeat) event.preventDefault();
+}
+
 /** A button that opens a dialog; `why_not` says why it cannot be pressed. */
-export function Asking(props: Omit<Props, "close"> & { label: string; why_not?: string | null; class?: string }) {
-  const { label, why_not = null, class: look, ...rest } = props;
+export function Asking(props: Omit<Props, "close"> & { label: string; name?: string; why_not?: string | null }) {
+  const { label, name, why_not = null, ...rest } = props;
   const [open, setOpen] = useState(false);
   return (
     <>
-      <Button label={label} why_not={why_not} class={look} press={() => setOpen(true)} opens />
+      <Button label={label} name={name} why_not={why_not} press={() => setOpen(true)} opens />
       {open && <Dialog {...rest} close={() => setOpen(false)} />}
     </>
   );
@@ -97,7 +95,8 @@ interface ButtonProps {
   why_not?: string | null | undefined;
   class?: string | undefined;
   opens?: boolean;
-  name?: string;
+  /** For screen readers, where the label alone does not say what is meant. */
+  name?: string | undefined;
 }
 
 /** What may not be pressed stays in place and says why: to the mouse, and to a screen reader. */

@@ -6,6 +6,8 @@ import { Store } from "./store";
 
 const STEP_MS = 5_000;
 const POINTS = 720;
+/** Without a snapshot for so long, points are missing: the page was in the background, or a clock jumped. */
+const MISSED_MS = 4 * STEP_MS;
 
 /** Oldest first; the last one is of `at`. */
 export interface Line {
@@ -36,6 +38,8 @@ export class History {
   #steps = 0;
   /** When the last point was added, ms of the gateway's clock. */
   at = 0;
+  /** The same, of ours. */
+  heard = 0;
 
   /** The points of one upstream; asks for its past the first time. */
   of(upstream: string, name: RowName): (number | null)[] {
@@ -47,15 +51,32 @@ export class History {
     return this.#lines.get(key(upstream, name))?.values ?? [];
   }
 
+  /**
+   * For how long every point has been above nothing, in seconds; null if the newest is not. One point of nothing in
+   * between is a pause for breath.
+   */
+  lasting(upstream: string, name: RowName): number | null {
+    const values = this.of(upstream, name);
+    let [first, zeros] = [values.length, 0];
+    for (let at = values.length - 1; at >= 0 && zeros < 2; at -= 1) {
+      const isThere = (values[at] ?? 0) > 0;
+      zeros = isThere ? 0 : zeros + 1;
+      if (isThere) first = at;
+    }
+    return first === values.length ? null : ((values.length - first) * STEP_MS) / 1_000;
+  }
+
   /** Adds what a snapshot says, if it is time for a point; after a gap the past is asked for again. */
-  add(snapshot: Snapshot, gap: boolean): void {
+  add(snapshot: Snapshot, isBack: boolean): void {
+    const now = Date.parse(snapshot.at);
+    const gap = isBack || now - this.at > MISSED_MS || now < this.at;
     if (gap) {
       this.#asked.clear();
       this.#lines.clear();
     }
-    const now = Date.parse(snapshot.at);
     if (!gap && now - this.at < STEP_MS) return;
     this.at = now;
+    this.heard = Date.now();
     this.#steps += 1;
     for (const row of snapshot.upstreams) {
       for (const [name, value] of Object.entries(ROW_NAMES)) this.#add(key(row.name, name), value(row));

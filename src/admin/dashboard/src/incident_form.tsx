@@ -13,6 +13,7 @@ export function IncidentForm({ incident, close }: { incident: Incident | null; c
   const upstreams = useStore(snapshot, (now) => now?.upstreams ?? null);
   const [error, setError] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
+  const isDraft = incident?.state === "draft";
   useEffect(() => dialog.current?.showModal(), []);
 
   const submit = async (event: SubmitEvent) => {
@@ -43,9 +44,12 @@ export function IncidentForm({ incident, close }: { incident: Incident | null; c
     <dialog ref={dialog} onClose={close} aria-labelledby="incident-title">
       <form onSubmit={submit}>
         <h2 id="incident-title">{incident === null ? "Open an incident" : `Incident ${incident.id}`}</h2>
+        {isDraft && (
+          <p class="hint">The gateway drafted this{incident.drafted_because !== null && <>: {incident.drafted_because}</>}. Nobody has seen it yet.</p>
+        )}
         <label class="field">
           Title
-          <input name="title" required maxLength={200} autofocus defaultValue={incident?.title ?? ""} autocomplete="off" />
+          <input name="title" required maxLength={120} autofocus defaultValue={incident?.title ?? ""} autocomplete="off" />
         </label>
         <label class="field">
           Severity
@@ -68,7 +72,7 @@ export function IncidentForm({ incident, close }: { incident: Incident | null; c
         </fieldset>
         <label class="field">
           {incident === null ? "What is known" : "What is new"}
-          <textarea name="text" rows={3} maxLength={2000} required={incident === null} />
+          <textarea name="text" rows={3} maxLength={1000} required={incident === null || isDraft} />
         </label>
         <fieldset class="choices">
           <legend>Effects</legend>
@@ -92,7 +96,7 @@ export function IncidentForm({ incident, close }: { incident: Incident | null; c
             Cancel
           </button>
           <button type="submit" class="primary" aria-busy={busy}>
-            {incident === null ? "Open it" : "Save"}
+            {incident === null ? "Open it" : isDraft ? "Publish it" : "Save"}
           </button>
         </p>
       </form>
@@ -110,13 +114,15 @@ interface Said {
 }
 
 async function open(said: Said): Promise<string> {
-  const { id } = await change<Incident>("POST", "v1/incidents", { ...said, reason: said.text });
+  const { id } = await change<Incident>("POST", "v1/incidents", said);
   await lookAtIncidents();
   return `Incident ${id} is open.`;
 }
 
-async function update({ id }: Incident, { text, ...rest }: Said): Promise<string> {
-  await change("PUT", `v1/incidents/${id}`, text === "" ? rest : { ...rest, text });
+/** What was looked at and nothing else: if somebody changed it meanwhile, the gateway refuses and says so. */
+async function update({ id, state, revision }: Incident, { text, ...rest }: Said): Promise<string> {
+  const published = state === "draft" ? { state: "open" } : {};
+  await change("PUT", `v1/incidents/${id}`, { ...rest, ...published, ...(text === "" ? {} : { text }) }, revision);
   await lookAtIncidents();
-  return `Incident ${id} is updated.`;
+  return state === "draft" ? `Incident ${id} is open.` : `Incident ${id} is updated.`;
 }

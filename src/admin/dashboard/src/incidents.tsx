@@ -31,13 +31,13 @@ export function Incidents() {
 }
 
 function OneIncident({ incident, why_not, edit }: { incident: Incident; why_not: string | null; edit: () => void }) {
-  const { id, state, title, severity, upstreams, freeze, drafted_because, opened_at, opened_by, updates } = incident;
+  const { id, state, title, severity, upstreams, freeze, drafted_because, opened_at, opened_by, updates, revision } = incident;
   const last = updates.at(-1);
-  const set = async (next: "open" | "closed") => {
+  const end = async () => {
     try {
-      await change("PUT", `v1/incidents/${id}`, { state: next });
+      await change("PUT", `v1/incidents/${id}`, { state: "closed" }, revision);
       await lookAtIncidents();
-      tell(`Incident ${id} is ${next}.`, true);
+      tell(`Incident ${id} is closed.`, true);
     } catch (refused) {
       tell(`Incident ${id}: ${(refused as Error).message}`, false);
     }
@@ -60,7 +60,7 @@ function OneIncident({ incident, why_not, edit }: { incident: Incident; why_not:
         {drafted_because !== null && <>: {drafted_because}</>}
       </p>
       {last !== undefined && (
-        <p>
+        <p class="said">
           {last.text}{" "}
           <span class="quiet-text">
             ({last.by}, <Ago at={last.at} />{last.public ? "" : ", internal"})
@@ -68,9 +68,13 @@ function OneIncident({ incident, why_not, edit }: { incident: Incident; why_not:
         </p>
       )}
       <p class="buttons">
-        <Button label={state === "draft" ? "Edit" : "Update"} name={`Update incident ${id}`} why_not={why_not} press={edit} opens />
-        {state === "draft" && <Button label="Publish" name={`Publish incident ${id}`} why_not={why_not} press={() => void set("open")} />}
-        <Button label="Close" name={`Close incident ${id}`} why_not={why_not} press={() => void set("closed")} />
+        <Button label={state === "draft" ? "Read and publish" : "Update"} name={`${state === "draft" ? "Read and publish" : "Update"} incident ${id}`} why_not={why_not} press={edit} opens />
+        <Button
+          label={state === "draft" ? "Dismiss" : "Close"}
+          name={`${state === "draft" ? "Dismiss" : "Close"} incident ${id}`}
+          why_not={why_not}
+          press={() => void end()}
+        />
       </p>
     </article>
   );

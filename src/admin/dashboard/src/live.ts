@@ -51,6 +51,11 @@ function lose(why: Problem, again: number | null): void {
   lost.set({ since, why: why.message, again: again === null ? null : Date.now() + again });
 }
 
+// A page that nobody looked at had let go of its stream; it is not lost before it was tried.
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) heard = Date.now();
+});
+
 clock.watch(() => {
   if (document.hidden || lost.value !== null || Date.now() - heard < STALE_MS || snapshot.value === null) return;
   lost.set({ since: heard, why: "The gateway has said nothing since.", again: null });

@@ -67,6 +67,7 @@ function Question({ close }: { close: () => void }) {
       close={close}
     >
       <p>{explanation(rollout, active, target)}</p>
+      {Array.isArray(versions) && good.length === 0 && <p>The history knows no good version before it; if there is none, nothing changes.</p>}
       {good.length > 0 && (
         <fieldset class="choices">
           <legend>What comes back</legend>

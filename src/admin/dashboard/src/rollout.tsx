@@ -5,16 +5,25 @@ import { snapshot } from "./live";
 import { change, forbidden, session } from "./session";
 import type { Guard, Rollout, Side } from "./shapes";
 import { useStore } from "./store";
-import { count, percent } from "./units";
+import { count, percent, seconds } from "./units";
+
+const NONE: string[] = [];
 
 export function RolloutPanel() {
   const rollout = useStore(snapshot, (now) => now?.rollout ?? null);
+  const reasons = useStore(snapshot, (now) => now?.status.reasons ?? NONE);
   return (
     <section class="panel" aria-labelledby="rollout">
       <div class="head">
         <h2 id="rollout">Rollout</h2>
         <span class="hint">{rollout === null || rollout.version === null ? "none under way" : rollout.state.replace("_", " ")}</span>
       </div>
+      {reasons.map((reason) => (
+        <p key={reason} class="state warn">
+          <span aria-hidden="true">◆ </span>
+          {reason}
+        </p>
+      ))}
       {rollout !== null && <Body rollout={rollout} />}
     </section>
   );
@@ -96,32 +105,70 @@ function Guarded({ guard }: { guard: Guard }) {
         </caption>
         <thead>
           <tr>
-            <th scope="col">Side</th>
-            <th scope="col">Requests</th>
-            <th scope="col">Failed</th>
+            <th scope="col">Route</th>
+            <th scope="col">Version</th>
+            <th scope="col" class="number">
+              Requests
+            </th>
+            <th scope="col" class="number">
+              Failed
+            </th>
+            <th scope="col" class="number">
+              p90
+            </th>
           </tr>
         </thead>
-        <tbody>
-          <SideLine name="new" side={candidate} />
-          <SideLine name="stable" side={stable} />
-        </tbody>
+        <Sides route="all" candidate={candidate} stable={stable} />
+        {(guard.routes ?? []).map((each) => (
+          <Sides key={each.route} {...each} />
+        ))}
       </table>
       {overdue > 0 && <p class="hurts">{count(overdue)} of the new version are overdue and count as failed.</p>}
     </>
   );
 }
 
-function SideLine({ name, side }: { name: string; side: Side }) {
-  const part = side.requests > 0 ? (100 * side.failed) / side.requests : null;
+interface Both {
+  route: string;
+  candidate: Side;
+  stable: Side;
+  candidate_p90_seconds?: number | null;
+  stable_p90_seconds?: number | null;
+}
+
+function Sides({ route, candidate, stable, candidate_p90_seconds, stable_p90_seconds }: Both) {
+  const isWorse = part(candidate) > part(stable);
   return (
-    <tr>
-      <th scope="row">{name}</th>
-      <td>{count(side.requests)}</td>
-      <td>
-        {count(side.failed)} ({percent(part)})
-      </td>
-    </tr>
+    <tbody>
+      <tr>
+        <th scope="rowgroup" rowSpan={2}>
+          {route}
+        </th>
+        <Cells version="new" side={candidate} p90={candidate_p90_seconds} look={isWorse ? "number hurts" : "number"} />
+      </tr>
+      <tr>
+        <Cells version="stable" side={stable} p90={stable_p90_seconds} look="number" />
+      </tr>
+    </tbody>
   );
+}
+
+function Cells({ version, side, p90, look }: { version: string; side: Side; p90: number | null | undefined; look: string }) {
+  return (
+    <>
+      <td>{version}</td>
+      <td class="number">{count(side.requests)}</td>
+      <td class={look}>
+        {count(side.failed)} ({percent(side.requests > 0 ? 100 * part(side) : null)})
+      </td>
+      <td class="number">{p90 === undefined ? "" : seconds(p90)}</td>
+    </>
+  );
+}
+
+/** The failed part, 0 to 1. */
+function part({ requests, failed }: Side): number {
+  return requests > 0 ? failed / requests : 0;
 }
 
 /** What may be said to it now. */

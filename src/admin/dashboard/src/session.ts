@@ -24,9 +24,8 @@ export class Problem extends Error {
 }
 
 /** A request to the API; the answer if it is a good one. Throws a `Problem` else. */
-export async function ask(path: string, init: RequestInit = {}): Promise<Response> {
+export async function ask(path: string, init: RequestInit = {}, token = session.value.token): Promise<Response> {
   const headers = new Headers(init.headers);
-  const { token } = session.value;
   if (token !== null) headers.set("authorization", `Bearer ${token}`);
   let response: Response;
   try {
@@ -52,18 +51,27 @@ async function detailOf(response: Response): Promise<string> {
   return `The admin side answered ${response.status} ${response.statusText}.`;
 }
 
-export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
-  const response = await ask(path, { signal: signal ?? AbortSignal.timeout(10_000) });
+export async function get<T>(path: string, signal?: AbortSignal, token = session.value.token): Promise<T> {
+  const response = await ask(path, { signal: signal ?? AbortSignal.timeout(10_000) }, token);
   return (await response.json()) as T;
 }
 
-/** A change. It is waited for longer than the API takes at most. */
-export async function change<T>(method: "POST" | "PUT" | "DELETE", path: string, body?: object): Promise<T> {
-  const init: RequestInit = { method, signal: AbortSignal.timeout(15_000) };
+/**
+ * A change; of this revision and no other, if one is given. It is waited for longer than the API takes at most.
+ */
+export async function change<T>(
+  method: "POST" | "PUT" | "DELETE",
+  path: string,
+  body?: object,
+  revision?: number,
+): Promise<T> {
+  const headers = new Headers();
+  const init: RequestInit = { method, headers, signal: AbortSignal.timeout(15_000) };
   if (body !== undefined) {
-    init.headers = { "content-type": "application/json" };
+    headers.set("content-type", "application/json");
     init.body = JSON.stringify(body);
   }
+  if (revision !== undefined) headers.set("if-match", `"${revision}"`);
   try {
     const response = await ask(path, init);
     return (await response.json()) as T;
@@ -81,17 +89,16 @@ export function signOut(): void {
   session.set({ token: null, locked: true, caller: null });
 }
 
-/** Asks who this is. Throws if the token is not known. */
+/** Asks who this is. Throws if the token is not known, and then nothing is different. */
 export async function signIn(token: string | null): Promise<void> {
-  session.set({ token, locked: false, caller: null });
-  const caller = await whoami();
+  const caller = await whoami(token);
   if (token !== null) sessionStorage.setItem(KEY, token);
   session.set({ token, locked: false, caller });
 }
 
-async function whoami(): Promise<Caller | null> {
+async function whoami(token: string | null): Promise<Caller | null> {
   try {
-    return await get<Caller>("v1/whoami");
+    return await get<Caller>("v1/whoami", undefined, token);
   } catch (error) {
     // Where this is not told, the controls are there and the API refuses what may not be.
     if (error instanceof Problem && error.status === 404) return null;

@@ -110,6 +110,13 @@ export interface Guard {
   candidate: Side;
   stable: Side;
   overdue: number;
+  routes?: {
+    route: string;
+    candidate: Side;
+    stable: Side;
+    candidate_p90_seconds: number | null;
+    stable_p90_seconds: number | null;
+  }[];
   why: string;
   forecast_seconds: number;
   watched_seconds: number;
@@ -158,7 +165,8 @@ export interface Incident {
   drafted_because: string | null;
   opened_at: string;
   opened_by: string;
-  closed_at: string | null;
+  /** Counts up with each change. */
+  revision?: number;
   updates: { at: string; by: string; text: string; public: boolean }[];
 }
 

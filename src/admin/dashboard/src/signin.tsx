@@ -16,7 +16,6 @@ export function SignIn() {
     } catch (refused) {
       const unknown = refused instanceof Problem && refused.status === 401;
       setError(unknown ? "The gateway does not know this token." : (refused as Error).message);
-      signOut();
       setBusy(false);
     }
   };

@@ -11,10 +11,16 @@ import { plural, rate } from "./units";
 
 export function StatusBar() {
   const now = useStore(snapshot, (now) => now);
+  const isLost = useStore(lost, (gone) => gone !== null);
   return (
-    <header class="bar">
+    <header class={isLost ? "bar old" : "bar"}>
       <h1>Tidegate</h1>
-      {now !== null && <State now={now} />}
+      {isLost && (
+        <span class="state broken">
+          <span aria-hidden="true">✖ </span>not known
+        </span>
+      )}
+      {now !== null && !isLost && <State now={now} />}
       {now !== null && <Running now={now} />}
       {now !== null && <Totals now={now} />}
       <span class="grow" />
@@ -61,11 +67,13 @@ function Running({ now }: { now: Snapshot }) {
     <span class="running" title={about}>
       version <strong>{version.number}</strong> since <Ago at={version.since} bare />
       {rollout !== null && next !== null && (
-        <a href="#rollout">
+        <>
           {" "}
-          → {next.number} {rollout.state.replace("_", " ")}
-          {rollout.share_percent > 0 && ` ${rollout.share_percent} %`}
-        </a>
+          <a href="#rollout">
+            → {next.number} {rollout.state.replace("_", " ")}
+            {rollout.share_percent > 0 && ` ${rollout.share_percent} %`}
+          </a>
+        </>
       )}
     </span>
   );

@@ -1,12 +1,13 @@
-// The upstreams, worst first, a line each; the one that is opened shows its charts, its backends and its levers. The
-// order stands still while somebody points at the list or is in it: nothing may move away under a finger.
+// The upstreams, worst first, a line each; the one that is opened shows its charts, its backends and its levers.
 import type { VNode } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { Bar } from "./bar";
 import { Detail } from "./detail";
 import { choose, chosen, snapshot } from "./live";
+import { useStandingOrder } from "./order";
 import { judge, MARK, rank } from "./severity";
 import type { Row } from "./shapes";
+import { SheddingFor } from "./since";
 import { Sparkline } from "./sparkline";
 import { useStore } from "./store";
 import { percent, rate, seconds } from "./units";
@@ -19,11 +20,9 @@ export function Upstreams() {
   const open = useStore(chosen, (name) => name);
   const [search, setSearch] = useState("");
   const list = useRef<HTMLTableSectionElement>(null);
-  const order = useRef<string[]>([]);
-  const isHeld = list.current?.matches(":hover, :focus-within") ?? false;
-  order.current = isHeld ? kept(order.current, rows) : worstFirst(rows);
+  const order = useStandingOrder(worstFirst(rows), list);
   const byName = new Map(rows.map((row) => [row.name, row]));
-  const shown = order.current.filter((name) => name.includes(search.trim()));
+  const shown = order.filter((name) => name.includes(search.trim()));
   return (
     <section class="panel" aria-labelledby="upstreams">
       <div class="head">
@@ -60,13 +59,6 @@ const NONE: Row[] = [];
 function worstFirst(rows: Row[]): string[] {
   const judged = rows.map((row) => ({ name: row.name, at: rank(judge(row).level) }));
   return judged.sort((a, b) => a.at - b.at || a.name.localeCompare(b.name)).map(({ name }) => name);
-}
-
-/** The order as it was, without those that are gone, and newcomers last. */
-function kept(order: string[], rows: Row[]): string[] {
-  const names = new Set(rows.map((row) => row.name));
-  const old = order.filter((name) => names.delete(name));
-  return [...old, ...names];
 }
 
 function summary(rows: Row[]): string {
@@ -111,7 +103,8 @@ function Drawn({ row, open }: { row: Row; open: boolean }) {
           <td role="cell" data-label="Requests">{rate(row.requests_per_second)}</td>
           <td role="cell" data-label="Shed" class={(row.shed_per_second ?? 0) > 0 ? "hurts" : ""} title={shedTitle(row)}>
             {rate(row.shed_per_second)}
-            {row.sheds[0] !== undefined && <span class="because"> {worstReason(row)}</span>}
+            {row.sheds[0] !== undefined && <span class="because"> {worstReason(row)}</span>}{" "}
+            {(row.shed_per_second ?? 0) > 0 && <SheddingFor upstream={row.name} />}
           </td>
           <td role="cell" data-label="p50 / p99">
             {seconds(row.latency_p50_seconds)} / {seconds(row.latency_p99_seconds)}
