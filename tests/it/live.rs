@@ -63,7 +63,6 @@ fn the_numbers_of_a_snapshot_move_with_the_traffic() {
         (&1.into(), &1.into(), &"ready".into(), &100.0.into())
     );
     assert_eq!((&full["in_flight"], &full["limit"], &full["max_waiting"]), (&1.into(), &1.into(), &0.into()));
-    assert_eq!(full["latency_p50_seconds"], Value::Null, "refusals are no answers: {full}");
     let sheds = full["sheds"].as_array().expect("kinds");
     let sum: f64 = sheds.iter().filter_map(|shed| shed["per_second"].as_f64()).sum();
     assert!((sum - full["shed_per_second"].as_f64().expect("a rate")).abs() < 0.01, "{full}");
