@@ -5,7 +5,7 @@ use super::{Sources, scrape};
 use crate::control::audit::AuditView;
 use crate::control::view::{
     AdaptiveView, AuthView, BackendView, CertificateView, ClassView, GatewayView, KeptView, KeysView,
-    ListenerView, TlsView, UpstreamView, WorkerView,
+    ListenerView, LookupView, TlsView, UpstreamView, WorkerView,
 };
 use crate::request::Class;
 use crate::telemetry::metrics::Metrics;
@@ -31,7 +31,7 @@ pub fn metrics() -> Vec<Described> {
     let metrics = Arc::new(Metrics::new(1));
     metrics.route("route");
     metrics.upstream("upstream").use_classes([Class::Default]);
-    metrics.backend("upstream", "backend");
+    metrics.backend("upstream", "backend").expect_checks();
     metrics.auth("auth");
     let sources =
         Sources { metrics, view: Arc::new(one_of_everything), events: Arc::default(), audit: Arc::default() };
@@ -62,9 +62,10 @@ fn describe(family: &MetricFamily) -> Described {
 fn one_of_everything() -> GatewayView {
     let tls = || Some(TlsView { certificates: vec![CertificateView::default()], ..TlsView::default() });
     let once = || [(String::new(), 0)].into();
+    let backend = BackendView { lookup: Some(LookupView::default()), ..BackendView::default() };
     let upstream = UpstreamView {
         adaptive: Some(AdaptiveView { moves: once(), ..AdaptiveView::default() }),
-        backends: vec![BackendView::default()],
+        backends: vec![backend],
         classes: vec![ClassView::default()],
         tls: tls(),
         ..UpstreamView::default()

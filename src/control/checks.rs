@@ -106,6 +106,7 @@ impl Rounds {
     }
 
     fn begin(&self, case: Case) -> Task {
+        case.metrics.expect_checks();
         let attend = attend(case.clone(), self.slots.clone(), self.metrics.clone());
         Task { case, handle: tokio::task::spawn_local(attend).abort_handle() }
     }

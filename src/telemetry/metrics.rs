@@ -49,6 +49,11 @@ struct Named {
 }
 
 impl Named {
+    /// Is one of them checked?
+    fn is_checked(&self) -> bool {
+        self.own.is_checked() || self.addresses.values().any(|address| address.is_checked())
+    }
+
     /// A count of all of them.
     fn sum(&self, count: impl Fn(&BackendMetrics) -> u64) -> u64 {
         self.addresses.values().map(|address| count(address)).fold(count(&self.own), u64::wrapping_add)

@@ -257,7 +257,8 @@ fn automatic(upstream: &Upstream, running: &Running, forecast: Option<Forecast>)
         since_ms: *since_ms,
     };
     let target = Target::Backend(upstream.name.clone(), name.as_str().into());
-    LeverView { percent: ramp.percent(), then, forecast, ..signed("automatic", &target, &signature) }
+    let held = ramp.held().map(|why| why.as_str().to_owned());
+    LeverView { percent: ramp.percent(), then, held, forecast, ..signed("automatic", &target, &signature) }
 }
 
 /// What a person should look at: backends that keep failing on their way back, and addresses that are shared.
