@@ -91,6 +91,8 @@ impl Kind {
             Kind::Name => &kinds::NAME,
             Kind::Auth => &kinds::AUTH,
             Kind::Audit => &kinds::AUDIT,
+            Kind::Incident => &kinds::INCIDENT,
+            Kind::Notification => &kinds::NOTIFICATION,
             Kind::Gap => &kinds::GAP,
         }
     }

@@ -48,13 +48,17 @@ pub enum Kind {
     Auth,
     /// Who did what: rows of the audit, and whether they can be recorded.
     Audit,
+    /// What people say is wrong: opened, updated, closed.
+    Incident,
+    /// Sinks of `[[notify]]`: not reached, reached again.
+    Notification,
     /// Records are missing here.
     Gap,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Config,
         Kind::Rollback,
         Kind::Shed,
@@ -68,6 +72,8 @@ impl Kind {
         Kind::Name,
         Kind::Auth,
         Kind::Audit,
+        Kind::Incident,
+        Kind::Notification,
         Kind::Gap,
     ];
 
@@ -87,6 +93,8 @@ impl Kind {
             Kind::Name => "name",
             Kind::Auth => "auth",
             Kind::Audit => "audit",
+            Kind::Incident => "incident",
+            Kind::Notification => "notification",
             Kind::Gap => "gap",
         }
     }

@@ -21,11 +21,14 @@ fn every_event_of_the_process_and_its_doors_is_as_the_schema_says() {
     let gap = || stream::Record::new(stream::Kind::Gap, "some are missing");
     assert_eq!(schema::fault(&gap().with("lost", 3)), None);
     assert_eq!(schema::fault(&gap().with("after", 3).with("until", 5)), None);
-    [true, false].map(|recovered| CoreStuck { worker: 0, recovered }.emit());
+    [true, false].into_iter().for_each(|recovered| CoreStuck { worker: 0, recovered }.emit());
     let second = Duration::from_secs(1);
     [Drain::Announced(second), Drain::AcceptingStopped(second), Drain::Finished, Drain::TimedOut(1)]
-        .map(Drain::emit);
-    [None, Some("2027-01-01T00:00:00Z")].map(|not_after| CertificateRenewed { owner: "o", not_after }.emit());
+        .into_iter()
+        .for_each(Drain::emit);
+    [None, Some("2027-01-01T00:00:00Z")]
+        .into_iter()
+        .for_each(|not_after| CertificateRenewed { owner: "o", not_after }.emit());
     CertificateRefused { owner: "listener edge", error: "no key" }.emit();
     for expired in [true, false] {
         CertificateExpires { owner: "o", certificate: "c.pem", not_after: "2027", expired }.emit();
@@ -57,7 +60,7 @@ fn every_event_of_a_change_is_as_the_schema_says() {
         AuditRecorded { row, late, actor, address, action, target, version, reason, outcome, why, times }
             .emit();
     }
-    [None, Some("the disk is full")].map(|why| AuditUnavailable { why }.emit());
+    [None, Some("the disk is full")].into_iter().for_each(|why| AuditUnavailable { why }.emit());
 }
 
 #[test]
@@ -83,7 +86,7 @@ fn every_event_of_an_upstream_is_as_the_schema_says() {
             BackendJudged { what, upstream, backend, reason: "five failures", lasts }.emit();
         }
     }
-    [true, false].map(|doubted| ChecksDoubted { upstream, doubted }.emit());
+    [true, false].into_iter().for_each(|doubted| ChecksDoubted { upstream, doubted }.emit());
     for raised in [true, false] {
         let (mode, reason, because, objective) = ("shadow", "slow", "300 ms", Duration::from_millis(250));
         LimitMoved { upstream, mode, from: 8, to: 4, reason, because, objective, raised }.emit();

@@ -17,6 +17,20 @@ const MOVED: &[&str] = &["upstream", "mode", "from", "to", "reason", "because", 
 /// A limit at its floor, or no more.
 const FLOOR: &[&str] = &["upstream", "mode", "limit", "because"];
 
+/// An incident.
+const INCIDENT_FIELDS: &[&str] = &[
+    "incident",
+    "title",
+    "severity",
+    "state",
+    "upstreams",
+    "public",
+    "freeze",
+    "by",
+    "text",
+    "drafted_because",
+];
+
 const fn step(word: &'static str, when: &'static str, fields: &'static [&'static str]) -> Step {
     Step { word, when, fields }
 }
@@ -226,6 +240,30 @@ pub static AUDIT: Shape = Shape {
         ),
         step("unavailable", "Nothing can be recorded; rows wait in memory.", &["error"]),
         step("available", "It can again.", &["error"]),
+    ],
+};
+
+/// Incidents.
+pub static INCIDENT: Shape = Shape {
+    by: Some("what"),
+    steps: &[
+        step("opened", "Somebody opened one.", INCIDENT_FIELDS),
+        step("drafted", "The gateway drafted one; nobody outside sees it.", INCIDENT_FIELDS),
+        step("published", "A draft was opened by a person.", INCIDENT_FIELDS),
+        step("updated", "Something was said of it, or it was changed.", INCIDENT_FIELDS),
+        step("closed", "It is over.", INCIDENT_FIELDS),
+        step("frozen", "From here on it holds risky changes.", INCIDENT_FIELDS),
+        step("thawed", "It holds them no more.", INCIDENT_FIELDS),
+    ],
+};
+
+/// Sinks of `[[notify]]`.
+pub static NOTIFICATION: Shape = Shape {
+    by: Some("what"),
+    steps: &[
+        step("failed", "A sink was not told something.", &["sink", "host", "why", "given_up"]),
+        step("recovered", "It is told again.", &["sink", "host"]),
+        step("lost", "Events came faster than they could be told.", &["lost"]),
     ],
 };
 
