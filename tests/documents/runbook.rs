@@ -58,7 +58,8 @@ fn every_runbook_link_of_an_alert_leads_to_its_chapter() {
 
 /// The commands that a text tells people to type: in backticks, or on lines of their own, wrapped or not.
 fn commands(text: &str) -> Vec<String> {
-    let lines = text.lines().filter(|line| line.starts_with("tidegate ") || line.starts_with("$ tidegate "));
+    let lines = text.lines().map(str::trim_start);
+    let lines = lines.filter(|line| line.starts_with("tidegate ") || line.starts_with("$ tidegate "));
     let lines =
         lines.map(|line| line.trim_start_matches("$ ").split(" # ").next().unwrap_or(line).to_owned());
     let inline = text.lines().collect::<Vec<_>>().join(" ");
