@@ -7,16 +7,21 @@
 pub mod access;
 pub mod api;
 pub mod caller;
+pub mod catalogue;
 pub mod connections;
+pub mod dashboard;
 pub mod events;
 mod gauges;
+pub mod live;
 mod pages;
 pub mod problem;
 mod process;
 pub mod reach;
 mod scrape;
+pub mod series;
 pub mod settings;
 pub mod socket;
+pub mod status_page;
 pub mod witness;
 
 use crate::control::audit::Audit;
@@ -26,12 +31,15 @@ use crate::telemetry::metrics::Metrics;
 use access::{Access, BadTokenHash};
 use arc_swap::ArcSwap;
 pub use connections::AdminListener;
-use events::Events;
+use events::{Events, Reign};
 use http::StatusCode;
+use live::Live;
 use problem::Problem;
 use reach::Reach;
 use scrape::Scrape;
+use series::Series;
 use settings::Settings;
+use status_page::Standing;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -45,8 +53,19 @@ struct Sources {
     metrics: Arc<Metrics>,
     view: ViewSource,
     events: Arc<Events>,
+    live: Arc<Live>,
     /// Not there before the process is up.
     audit: Arc<OnceLock<Audit>>,
+    /// How the page for everyone does.
+    page: Arc<Standing>,
+}
+
+impl Sources {
+    /// How the page for everyone does.
+    fn page_into(&self, view: &mut GatewayView) {
+        view.status_page = self.page.view().or_else(|| view.status_page.take());
+        view.reasons.extend(view.status_page.as_ref().and_then(|page| page.trouble.clone()));
+    }
 }
 
 impl fmt::Debug for Sources {
@@ -60,6 +79,8 @@ pub struct AdminState {
     sources: Sources,
     access: ArcSwap<Access>,
     scrape: Scrape,
+    /// The last hour.
+    series: Series,
     /// Not there before the process is up.
     reach: OnceLock<Reach>,
 }
@@ -91,10 +112,12 @@ impl AdminState {
         view: ViewSource,
         settings: &Settings,
     ) -> Result<Arc<Self>, AdminError> {
-        let sources = Sources { metrics, view, events: Arc::default(), audit: Arc::default() };
+        let (events, live, audit, page) = Default::default();
+        let sources = Sources { metrics, view, events, live, audit, page };
         let access = ArcSwap::from_pointee(Access::new(settings)?);
         let scrape = Scrape::new(sources.clone())?;
-        Ok(Arc::new(AdminState { sources, access, scrape, reach: OnceLock::new() }))
+        let (series, reach) = (Series::default(), OnceLock::new());
+        Ok(Arc::new(AdminState { sources, access, scrape, series, reach }))
     }
 
     /// Takes over the tokens of a new configuration, for requests from now on. If they are others, streams
@@ -106,6 +129,7 @@ impl AdminState {
         let access = Arc::new(Access::new(settings)?);
         if self.access.swap(access.clone()) != access {
             self.sources.events.end_streams();
+            self.sources.live.look_up();
         }
         Ok(())
     }
@@ -119,6 +143,16 @@ impl AdminState {
     /// From here on whatever operators change, and whatever they are refused, is audited. Only the first call counts.
     pub fn audit_in(&self, audit: Audit) {
         let _ = self.sources.audit.set(audit);
+    }
+
+    /// The tokens are still those under which somebody was let in.
+    fn is_still(&self, reign: Reign) -> bool {
+        self.sources.events.reign() == reign
+    }
+
+    /// Where the page for everyone says how it does.
+    pub fn page(&self) -> Arc<Standing> {
+        self.sources.page.clone()
     }
 
     /// What operators reach beyond numbers.
@@ -135,6 +169,7 @@ impl AdminState {
     fn view(&self) -> GatewayView {
         let mut view = (self.sources.view)();
         view.reasons.extend(self.sources.audit.get().and_then(|audit| audit.view().complaint()));
+        self.sources.page_into(&mut view);
         view
     }
 }
@@ -217,7 +252,7 @@ mod tests {
         assert_eq!(get(address, "/v1/upstreams").await.2["items"][0]["limit"], 7);
         assert_eq!(get(address, "/v1/upstreams/orders").await.2["name"], "orders");
         assert_eq!(get(address, "/v1/status").await.2["degraded"], true);
-        for path in ["/v1/upstreams/none", "/v2", "/"] {
+        for path in ["/v1/upstreams/none", "/v2", "/assets/none.js"] {
             let (status, head, body) = get(address, path).await;
             assert_eq!((status, &body["status"]), (404, &Value::from(404)), "{path}");
             assert!(head.contains("content-type: application/problem+json"), "{head}");

@@ -19,6 +19,7 @@ use crate::config::operators::Settings as AdminSettings;
 use crate::config::{Environment, ProcessEnvironment};
 use crate::control::apply::Desk;
 use crate::control::history::History;
+use crate::control::incidents::Incidents;
 use crate::control::observe::Observatory;
 use crate::control::rollback::Counter;
 use crate::control::steering::Steering;
@@ -48,7 +49,8 @@ use std::time::Instant;
 use street::Street;
 use supervisor::{Feeder, Health, Supervisor};
 use threads::{
-    run_background, run_keeper, run_keys, run_outside, run_probes, run_rollbacks, run_rollouts, serve_admin,
+    run_background, run_keeper, run_keys, run_live, run_outside, run_probes, run_rollbacks, run_rollouts,
+    run_status_page, serve_admin,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +108,7 @@ fn start(
     // Before the first request: a ramp outlives a restart.
     let bells = Arc::new(Bells::new(ground.cores));
     let steering = Steering::new(live.clone(), bells.clone(), Kept::read(boot.books.store()));
+    let incidents = Incidents::new(live.clone(), boot.incidents.clone());
     let (process, metrics) = (Arc::new(Process::default()), ground.metrics.clone());
     let shared = Shared { live, process, metrics, bells, started };
 
@@ -126,7 +129,9 @@ fn start(
         builder,
         names: ground.directory.clone(),
         keyrings: ground.keyrings.clone(),
+        notifier: ground.notifier.clone(),
         books: boot.books.clone(),
+        incidents: incidents.clone(),
         metrics: shared.metrics.clone(),
         access_log: ground.access_log.clone(),
         admin: tokens_for(admin_side.clone()),
@@ -139,16 +144,18 @@ fn start(
     // It was empty: nobody else has it.
     let _ = admin_side.set(state.clone());
     state.audit_in(audit);
+    let page = state.page();
     let (desk, orders) = Desk::open(&conductor);
     let (counter, asked) = Counter::open();
-    state.connect(Reach::new(street.workers, conductor.clone(), desk, prober, counter));
+    state.connect(Reach::new(observatory.clone(), desk, prober, counter));
 
     let stop = CancellationToken::new();
     let (wishes, heard) = mpsc::channel(1);
     let socket_home = boot.active.plan.admin.socket.then(|| boot.books.store().directory().to_owned());
     let beats = Arc::new(AtomicU64::new(0));
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
-    let keeper = run_keeper(steering.clone(), boot.books.store().clone(), stop.clone())?;
+    let keeper = run_keeper((steering.clone(), incidents), boot.books.store().clone(), stop.clone())?;
+    let live = run_live(state.clone(), stop.clone())?;
     let admin_thread =
         serve_admin(admin_socket, socket_home, (state, steering, control.clone()), beating, stop.clone())?;
     observatory.ready.store(true, Relaxed);
@@ -158,7 +165,8 @@ fn start(
     let background = run_background(conductor.clone(), (heard, orders), news.clone(), stop.clone())?;
     let outside = run_outside(control.clone(), ground.outside(shared.live), stop.clone())?;
     let probes = run_probes(probes, stop.clone())?;
-    let keys = run_keys(ground.keyrings, stop.clone())?;
+    let keys = run_keys(ground.keyrings, ground.notifier, stop.clone())?;
+    let page = run_status_page(control.clone(), page, stop.clone())?;
     let rollbacks = run_rollbacks(control.clone(), asked, stop.clone())?;
     let rollouts = run_rollouts(conductor, acts, stop.clone())?;
     let feeder = supervisor.feed(Health::new(street.hearts, beats))?;
@@ -175,7 +183,19 @@ fn start(
         stop_cores: street.stop,
         stop_rest: stop,
         cores: street.cores,
-        rest: vec![keeper, admin_thread, background, outside, probes, keys, rollbacks, rollouts, bookkeeper],
+        rest: vec![
+            keeper,
+            admin_thread,
+            live,
+            background,
+            outside,
+            probes,
+            keys,
+            page,
+            rollbacks,
+            rollouts,
+            bookkeeper,
+        ],
         supervisor,
         _watchdog: street.watchdog,
         _feeder: feeder,

@@ -13,15 +13,20 @@ mod drill;
 mod events;
 mod follow;
 mod history;
+mod man;
+mod notify;
+mod incident;
 mod permits;
 mod plan;
 mod ramp;
+mod reference;
 mod rollout;
 mod rollback;
 mod receipt;
 mod status;
 mod table;
 mod token;
+mod top;
 
 use crate::app::{self, RunOptions};
 use crate::config;
@@ -98,8 +103,12 @@ enum Verb {
     },
     /// Print the JSON Schema of the configuration.
     Schema,
+    /// Print the reference of reasons, metrics, events and keys, as Markdown.
+    Reference,
     /// Show what the gateway is doing.
     Status,
+    /// Show the gateway live on this terminal, with its levers.
+    Top(top::TopArgs),
     /// Show who holds the slots: counted, and the oldest.
     Permits(permits::PermitsArgs),
     /// Show what a configuration would change, how risky that is, and what it would need; changes nothing.
@@ -133,6 +142,11 @@ enum Verb {
     Events(events::EventsArgs),
     /// Show who did what, or verify that nobody changed it since (--verify).
     Audit(audit::AuditArgs),
+    /// Show who is told what happens, and try whether they are.
+    Notify {
+        #[command(subcommand)]
+        verb: notify::NotifyVerb,
+    },
     /// Move and show ramps: how much an upstream or a backend may carry.
     Ramp {
         #[command(subcommand)]
@@ -154,18 +168,26 @@ enum Verb {
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Tell people what is wrong, and hold risky changes meanwhile.
+    Incident {
+        #[command(subcommand)]
+        verb: incident::IncidentVerb,
+    },
     /// Print the receipt of a version that was good here, for another environment.
     Receipt(receipt::ReceiptArgs),
-    /// Replay an outage on this machine, before a gateway of its own.
-    Drill {
-        #[command(subcommand)]
-        verb: drill::DrillVerb,
-    },
+    /// Play outages on this machine, before a gateway of its own, and say which settings would have helped.
+    Drill(drill::DrillArgs),
     /// Hash an admin token or an API key for the file; reads it from standard input.
     HashToken {
         /// Make a new random token and print it with its hash.
         #[arg(long)]
         generate: bool,
+    },
+    /// Write a manual page for every verb into a folder; without one, print the program's own.
+    Man {
+        /// Such as /usr/local/share/man/man1; made if it is not there.
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
     },
     /// Print completions for a shell.
     Completions {
@@ -199,7 +221,12 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
             print(&format!("{:#}\n", config::schema()));
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Reference => {
+            print(&reference::markdown());
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Status => status::status(&globals.client()?, globals.json),
+        Verb::Top(wanted) => top::top(globals.client()?, &globals.admin, &wanted, globals.json),
         Verb::Permits(wanted) => permits::permits(&globals.client()?, &wanted, globals.json),
         Verb::Plan(wanted) => plan::plan(|| globals.client(), &wanted, globals.json),
         Verb::Apply(wanted) => apply::apply(&globals.client()?, &wanted, globals.json),
@@ -217,6 +244,7 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
             [] => audit::audit(&globals.client()?, &wanted, globals.json),
             files => audit::offline(files, &wanted, globals.json),
         },
+        Verb::Notify { verb } => notify::notify(&globals.client()?, verb, globals.json),
         Verb::Ramp { verb } => ramp::ramp(&globals.client()?, verb, globals.json),
         Verb::Drain { target, reason } => {
             ramp::drain(&globals.client()?, &target, true, &reason, globals.json)
@@ -224,9 +252,11 @@ fn perform(verb: Verb, globals: &Globals) -> Result<ExitCode, Failure> {
         Verb::Ready { target, reason } => {
             ramp::drain(&globals.client()?, &target, false, &reason, globals.json)
         }
+        Verb::Incident { verb } => incident::incident(&globals.client()?, verb, globals.json),
         Verb::Receipt(wanted) => receipt::receipt(&globals.client()?, &wanted, globals.json),
-        Verb::Drill { verb } => drill::drill(&verb, globals.json),
+        Verb::Drill(wanted) => drill::drill(&wanted, globals.json),
         Verb::HashToken { generate } => token::hash_token(generate, globals.json),
+        Verb::Man { folder } => man::man(folder.as_deref(), Cli::command(), globals.json),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);

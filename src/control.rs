@@ -14,8 +14,10 @@ pub mod change;
 pub mod checks;
 pub mod file;
 pub mod history;
+pub mod incidents;
 pub mod keyrings;
 pub mod limits;
+pub mod notify;
 pub mod observe;
 pub mod origin;
 pub mod permits;
@@ -30,6 +32,7 @@ pub mod rollback;
 pub mod sources;
 pub mod steering;
 pub mod store;
+mod target;
 pub mod trial;
 pub mod trust;
 pub mod view;
@@ -38,11 +41,14 @@ pub mod watch;
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;
 use crate::config::policy::Policy;
+use crate::config::public::{Incidents as Thresholds, StatusPage};
 use crate::config::{self, Checked, Environment, Fillings};
 use crate::control::baseline::Baseline;
 use crate::control::build::Builder;
 use crate::control::certificates::Ledger;
+use crate::control::incidents::Incidents;
 use crate::control::keyrings::Keyrings;
+use crate::control::notify::Notifier;
 use crate::control::origin::{Kept, Origin};
 use crate::control::rollback::EndRollout;
 use crate::control::steering::Steering;
@@ -160,7 +166,10 @@ pub struct Control {
     names: Arc<Directory>,
     /// Keys that tokens are checked with.
     keyrings: Arc<Keyrings>,
+    /// Who tells people what happens.
+    notifier: Arc<Notifier>,
     books: Books,
+    incidents: Arc<Incidents>,
     metrics: Arc<Metrics>,
     access_log: AccessLog,
     /// Takes over the admin side's tokens.
@@ -198,8 +207,12 @@ pub struct Parts {
     pub names: Arc<Directory>,
     /// Keys that tokens are checked with.
     pub keyrings: Arc<Keyrings>,
+    /// Who tells people what happens.
+    pub notifier: Arc<Notifier>,
     /// What is kept of versions, and where.
     pub books: Books,
+    /// Incidents, and who watches for the next.
+    pub incidents: Arc<Incidents>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The access log.
@@ -252,7 +265,9 @@ impl Control {
             builder: Mutex::new(parts.builder),
             names: parts.names,
             keyrings: parts.keyrings,
+            notifier: parts.notifier,
             books: parts.books,
+            incidents: parts.incidents,
             baseline: Baseline::new(parts.metrics.clone()),
             metrics: parts.metrics,
             access_log: parts.access_log,
@@ -333,6 +348,21 @@ impl Control {
         self.state().active.plan.rollout.clone()
     }
 
+    /// Incidents.
+    pub fn incidents(&self) -> &Arc<Incidents> {
+        &self.incidents
+    }
+
+    /// When the gateway drafts them, and what a freeze holds.
+    pub fn thresholds(&self) -> Thresholds {
+        self.state().active.plan.incidents.clone()
+    }
+
+    /// The page for everyone, if the active version has one.
+    pub fn status_page(&self) -> Option<StatusPage> {
+        self.state().active.plan.status_page.clone()
+    }
+
     /// What the active version says.
     pub fn active_plan(&self) -> Arc<Plan> {
         Arc::new(self.state().active.plan.clone())
@@ -367,6 +397,11 @@ impl Control {
     /// The state directory.
     pub fn store(&self) -> &Store {
         self.books.store()
+    }
+
+    /// Who tells people what happens.
+    pub fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
     }
 
     /// What is kept of versions.

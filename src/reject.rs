@@ -3,6 +3,7 @@
 //! makes itself"): problem+json (RFC 9457) with `Proxy-Status` (RFC 9209), or gRPC status in HTTP 200.
 
 mod answer;
+mod reference;
 
 pub use answer::REASON;
 

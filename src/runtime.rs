@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Handle};
 
 /// Threads that a runtime may use for blocking work (name service of the standard library, files). Small,
 /// because each inflates the allocator's memory, and bounded, because a pool that grows is a queue.
-const BLOCKING_THREADS: usize = 4;
+const BLOCKING_THREADS: usize = 5;
 
 /// Starts a named thread whose runtime runs `main` to its end on that thread; what `main` spawns locally
 /// ends with it. Returns a handle for sending work to the runtime.

@@ -88,7 +88,7 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<File>) {
         let path = folder.join(name);
         if root.join(&path).is_dir() {
             // What a tool built is not ours.
-            if path.ends_with("target") {
+            if path.ends_with("target") || path.ends_with("node_modules") {
                 continue;
             }
             collect(root, &path, files);

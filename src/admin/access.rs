@@ -2,11 +2,13 @@
 //!
 //! With tokens, every request names one; without, only loopback is served, as admin, and only by a loopback
 //! name in `Host`, so that a web page cannot reach it through a name that it made resolve to 127.0.0.1. The
-//! socket is admin for whoever may open it. Health is open to everyone, metrics unless they have a token.
+//! socket is admin for whoever may open it. Health is open to everyone, metrics unless they have a token, and so are
+//! the files of the page, which hold no data.
 //! What a browser sends on behalf of another site's page is in `pages`. It does not know what a request does
 //! beyond reading or changing.
 
 use super::caller::{Caller, Via};
+use super::dashboard;
 use super::pages;
 use super::problem::Problem;
 use super::settings::{Role, Settings};
@@ -73,6 +75,11 @@ impl Access {
         match request.uri().path() {
             "/livez" | "/readyz" => Ok(Caller::anyone()),
             "/metrics" => self.check_metrics(request.headers(), peer).map(|()| Caller::anyone()),
+            path if dashboard::is_file(path) => {
+                self.check_page(request, peer)?;
+                pages::own_or_none(request.method(), request.headers())?;
+                Ok(Caller::anyone())
+            }
             path => {
                 let caller = self.caller(request, peer)?;
                 pages::own_or_none(request.method(), request.headers())?;
@@ -105,6 +112,15 @@ impl Access {
         let given = bearer(headers)?;
         let known = given == expected || self.tokens.iter().any(|known| given == known.hash);
         if known { Ok(()) } else { Err(unauthorized()) }
+    }
+
+    /// The page's files have no data in them, so they need no token: whoever has one types it into the page. Where
+    /// there are none, a name that somebody made resolve to 127.0.0.1 gets no page either.
+    fn check_page<B>(&self, request: &Request<B>, peer: Peer) -> Result<(), Problem> {
+        match peer {
+            Peer::Tcp(address) if self.tokens.is_empty() => loopback(request, address),
+            _ => Ok(()),
+        }
     }
 
     fn caller<B>(&self, request: &Request<B>, peer: Peer) -> Result<Caller, Problem> {

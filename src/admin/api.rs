@@ -8,29 +8,38 @@ mod audit;
 pub mod config;
 pub mod events;
 pub mod health;
+mod forecast;
 mod history;
+mod incidents;
 mod json;
+pub mod live;
+mod notify;
+mod openapi;
 pub mod permits;
 mod ramps;
 mod rollouts;
 mod rollback;
 mod receipts;
+pub mod series;
 mod text;
 pub mod upstreams;
 pub mod versions;
+mod whoami;
 
 use super::access::Peer;
 use super::problem::{self, Problem};
 use super::witness::{Note, witness};
-use super::{AdminState, scrape};
+use super::{AdminState, dashboard, scrape};
 use crate::control::view::{AuthView, GatewayView};
 use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
-use http::{HeaderValue, StatusCode};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,12 +64,17 @@ pub struct Items<T> {
 /// Every path of the admin side; requests must carry their `Peer` and `Streaming`.
 pub fn router(state: Arc<AdminState>) -> Router {
     let fixed = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    // What has no other of its own.
+    let usual = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     let layers = ServiceBuilder::new()
         .layer(middleware::map_response(problem::complete))
-        .layer(fixed(CACHE_CONTROL, "no-store"))
+        .layer(usual(CACHE_CONTROL, "no-store"))
         .layer(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(X_FRAME_OPTIONS, "DENY"))
-        .layer(fixed(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
+        .layer(fixed(REFERRER_POLICY, "no-referrer"))
+        .layer(fixed(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .layer(fixed(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+        .layer(usual(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
         .layer(middleware::from_fn_with_state(Arc::clone(&state), witness))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .layer(middleware::from_fn_with_state(Arc::clone(&state), check))
@@ -69,7 +83,13 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(scrape::metrics))
+        .route("/", get(dashboard::index))
+        .route("/assets/{*name}", get(dashboard::asset))
+        .route("/v1/openapi.json", get(openapi::document))
+        .route("/v1/whoami", get(whoami::show))
         .route("/v1/status", get(status))
+        .route("/v1/live", get(live::live))
+        .route("/v1/series", get(series::series))
         .route("/v1/events", get(events::events))
         .route("/v1/upstreams", get(upstreams::list))
         .route("/v1/upstreams/{upstream}", get(upstreams::one))
@@ -90,8 +110,12 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .route("/v1/versions/{number}/receipt", get(receipts::one))
         .route("/v1/receipt", get(receipts::newest))
         .route("/v1/receipt-key", get(receipts::key))
+        .route("/v1/incidents", get(incidents::list).post(incidents::open))
+        .route("/v1/incidents/{id}", get(incidents::one).put(incidents::change))
         .route("/v1/audit", get(audit::list))
         .route("/v1/audit:verify", get(audit::verify))
+        .route("/v1/notify", get(notify::list))
+        .route("/v1/notify/{name}", get(notify::one).post(notify::test))
         .route("/v1/levers", get(ramps::levers))
         .merge(levers("/v1/upstreams/{upstream}"))
         .merge(levers("/v1/upstreams/{upstream}/backends/{backend}"))
@@ -108,6 +132,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
 fn levers(path: &str) -> Router<Arc<AdminState>> {
     Router::new()
         .route(&format!("{path}/ramp"), get(ramps::show).put(ramps::set).delete(ramps::clear))
+        .route(&format!("{path}/ramp:forecast"), get(forecast::show))
         .route(&format!("{path}/ramp:pause"), post(ramps::pause))
         .route(&format!("{path}/ramp:resume"), post(ramps::resume))
 }
@@ -148,7 +173,7 @@ async fn auths(State(state): State<Arc<AdminState>>) -> Json<Items<AuthView>> {
 
 async fn nothing() -> Problem {
     const DETAIL: &str = "There is nothing at this path. hint: /v1/status, /v1/upstreams, /v1/auths, /v1/levers, \
-                          /v1/permits, /v1/events, /v1/rollout, /v1/versions, /v1/audit, /readyz and /metrics are \
-                          there to read";
+                          /v1/permits, /v1/events, /v1/live, /v1/series, /v1/notify, /v1/rollout, /v1/versions, \
+                          /v1/incidents, /v1/audit, /readyz and /metrics are there to read";
     Problem::new(StatusCode::NOT_FOUND, DETAIL)
 }

@@ -1,8 +1,8 @@
 //! The admin side's connections: accepted, bounded, and never held by a slow peer.
 //!
 //! At most `MAX_CONNECTIONS` a listener: a newcomer ends the oldest, for a request takes milliseconds and
-//! what is old is idle or hung. Only streams of events are long on purpose: they are spared, which leaves the
-//! other connections to everybody else, because there are fewer streams than connections. Heads, writes that
+//! what is old is idle or hung. Only streams (events, snapshots) are long on purpose: they are spared, which leaves
+//! the other connections to everybody else, because there are fewer streams than connections. Heads, writes that
 //! make no progress, peers that are gone, and a connection's age have deadlines. Accept errors pause; they
 //! never end the loop.
 
@@ -29,7 +29,7 @@ use tokio::time::{Sleep, sleep};
 use tower::ServiceExt;
 
 /// Connections on one listener.
-pub const MAX_CONNECTIONS: usize = 64;
+pub const MAX_CONNECTIONS: usize = 96;
 
 /// From an accept or the end of an answer to the end of the next request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -184,7 +184,7 @@ pub async fn serve(listener: AdminListener, router: Router, shutdown: impl Futur
 }
 
 /// The peer left between its connect and our accept: nothing is wrong on our side.
-fn is_of_the_peer(error: &io::Error) -> bool {
+pub(super) fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
@@ -225,7 +225,7 @@ where
 }
 
 /// A stream whose writes fail when they make no progress for too long.
-struct Patient<Io> {
+pub(super) struct Patient<Io> {
     io: Io,
     patience: Duration,
     /// Runs while the peer takes nothing.
@@ -233,7 +233,8 @@ struct Patient<Io> {
 }
 
 impl<Io> Patient<Io> {
-    fn new(io: Io, patience: Duration) -> Self {
+    /// Around `io`; a write without progress for `patience` fails.
+    pub(super) fn new(io: Io, patience: Duration) -> Self {
         Patient { io, patience, stalled: None }
     }
 

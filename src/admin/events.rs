@@ -20,11 +20,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
-/// Streams at a time, on all listeners together; half of the connections that one listener may have.
+/// Streams at a time, on all listeners together; with those of snapshots, two thirds of the connections that one
+/// listener may have.
 pub const MAX_SUBSCRIBERS: usize = 32;
 
 /// After this a stream ends in order, and its listener comes again where it was.
-const MAX_STREAM_AGE: Duration = Duration::from_secs(3600);
+pub(super) const MAX_STREAM_AGE: Duration = Duration::from_secs(3600);
 
 /// What happened lately, and who listens.
 #[derive(Debug)]

@@ -2,7 +2,10 @@
 
 pub(super) mod audit;
 mod auths;
+mod incidents;
 mod keys;
+mod names;
+mod sinks;
 
 use crate::control::view::{AdaptiveView, BackendView, GatewayView, UpstreamView};
 use crate::telemetry::family::{Family, Labels};
@@ -16,10 +19,12 @@ pub(super) fn families(view: &GatewayView) -> Vec<Family> {
     families.extend(upstreams(view));
     families.extend(limits(view));
     families.extend(backends(view));
-    families.extend(lookups(view));
+    families.extend(names::families(view));
     families.extend(certificates(view));
+    families.extend(incidents::families(view));
     families.extend(auths::families(view));
     families.extend(keys::families(view));
+    families.extend(sinks::families(&view.notify));
     families
 }
 
@@ -222,6 +227,14 @@ fn upstreams(view: &GatewayView) -> Vec<Family> {
             upstream.ramp_percent
         }),
         gauge(
+            "tidegate_upstream_ramps_held",
+            "Backends on their way back that do not get on: they fail, are slow or away, or nothing succeeds.",
+            |upstream| {
+                let ways = upstream.backends.iter().filter_map(|backend| backend.automatic.as_ref());
+                ways.filter(|way| way.is_stuck()).count() as f64
+            },
+        ),
+        gauge(
             "tidegate_upstream_cohort_percent",
             "Part of the clients that a ramped upstream serves; 100 when it serves whoever finds room.",
             |upstream| upstream.cohort.as_ref().map_or(100.0, |cohort| cohort.share_percent),
@@ -295,21 +308,6 @@ fn backends(view: &GatewayView) -> Vec<Family> {
             f64::from(backend.in_flight)
         }),
         gauge("tidegate_backend_cap", "In flight allowed at a backend.", |backend| f64::from(backend.cap)),
-        gauge(
-            "tidegate_backend_addresses",
-            "Addresses of a backend: of its name, or the one that is configured.",
-            |backend| backend.resolved.len() as f64,
-        ),
-        gauge(
-            "tidegate_backend_addresses_unused",
-            "Addresses of a backend's name that are too many and not used.",
-            |backend| backend.lookup.as_ref().map_or(0.0, |lookup| lookup.unused as f64),
-        ),
-        gauge(
-            "tidegate_backend_lookup_failing",
-            "1 while a backend's name does not resolve, or not wholly; its addresses are then old.",
-            |backend| flag(backend.lookup.as_ref().is_some_and(|lookup| lookup.failure.is_some())),
-        ),
         gauge("tidegate_backend_streams", "Streams at a backend, zombies included.", |backend| {
             f64::from(backend.streams)
         }),
@@ -333,33 +331,6 @@ fn backends(view: &GatewayView) -> Vec<Family> {
             "In flight at a backend when it is well: what ramps are percentages of.",
             |backend| backend.reference.in_flight,
         ),
-    ]
-}
-
-fn lookups(view: &GatewayView) -> [Family; 4] {
-    let lookups = &view.lookups;
-    let mut ended =
-        Family::counter("tidegate_name_lookups_total", "Lookups of backends' names that ended, by outcome.");
-    for (outcome, count) in
-        [("found", lookups.found), ("missing", lookups.missing), ("failed", lookups.failed)]
-    {
-        ended.count(&[("outcome", outcome)], count);
-    }
-    [
-        one(
-            "tidegate_name_lookups_inflight",
-            "Lookups of backends' names under way.",
-            &[],
-            f64::from(lookups.in_flight),
-        ),
-        one("tidegate_name_lookups_limit", "Lookups under way at most.", &[], f64::from(lookups.limit)),
-        one(
-            "tidegate_name_lookups_waiting",
-            "Lookups that wait for another to end.",
-            &[],
-            f64::from(lookups.waiting),
-        ),
-        ended,
     ]
 }
 

@@ -3,6 +3,10 @@
 //! Browsers name the page in `Origin` and say in `Sec-Fetch-Site` whose it is. A form, and what a page may
 //! send without asking first, is recognised by its media type; nothing here takes one. Programs send none of
 //! these headers and notice nothing.
+//!
+//! Our own page passes: its requests are `same-origin`, its changes name the origin that they are sent to, and all of
+//! them carry the token as a header, which another site's page cannot have a browser add. There is no cookie that a
+//! browser would add by itself.
 
 use super::problem::Problem;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, TRANSFER_ENCODING};

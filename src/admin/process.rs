@@ -21,6 +21,11 @@ pub(super) fn families(start: SystemTime) -> Vec<Family> {
         ("process_max_fds", "File descriptors allowed.", limit.map(|limit| limit as f64)),
         ("process_resident_memory_bytes", "Memory in RAM.", kib("VmRSS:")),
         ("process_virtual_memory_bytes", "Address space in use.", kib("VmSize:")),
+        (
+            "tidegate_memory_limit_bytes",
+            "Memory that the process may use: the tightest of its control groups, else the machine's.",
+            Some(crate::runtime::memory::limit() as f64),
+        ),
         ("process_threads", "Threads.", field(&status, "Threads:")),
         ("process_start_time_seconds", "Start of the process since 1970.", start),
     ];

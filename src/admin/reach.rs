@@ -7,6 +7,7 @@ use crate::config::plan::Plan;
 use crate::control::Control;
 use crate::control::apply::Desk;
 use crate::control::change::Conductor;
+use crate::control::observe::Observatory;
 use crate::control::plan::Outlook;
 use crate::control::probe::Prober;
 use crate::control::rollback::Counter;
@@ -21,6 +22,9 @@ use tokio::sync::Semaphore;
 
 /// Questions to the cores at a time.
 const MAX_QUESTIONS: usize = 2;
+
+/// Sinks being tried at a time.
+const MAX_TRIES: usize = 2;
 
 /// Texts being checked at a time; each takes a thread of the blocking pool.
 const MAX_CHECKS: usize = 2;
@@ -40,12 +44,15 @@ const MAX_UPLOADED: usize = 32 << 20;
 /// The ways in.
 pub struct Reach {
     pub(super) workers: Arc<Workers>,
+    pub(super) observatory: Arc<Observatory>,
     pub(super) control: Arc<Control>,
     pub(super) desk: Desk,
     pub(super) prober: Arc<Prober>,
     pub(super) rollbacks: Counter,
     pub(super) conductor: Arc<Conductor>,
     pub(super) questions: Semaphore,
+    /// Sinks being tried.
+    pub(super) tries: Semaphore,
     /// A permit is a byte.
     pub(super) uploads: Semaphore,
     checks: Offload,
@@ -74,24 +81,18 @@ impl fmt::Debug for Reach {
 }
 
 impl Reach {
-    /// To these cores, whoever conducts changes, the desk of its background thread, who probes, and the counter of its
-    /// rollbacks.
-    pub fn new(
-        workers: Arc<Workers>,
-        conductor: Arc<Conductor>,
-        desk: Desk,
-        prober: Arc<Prober>,
-        rollbacks: Counter,
-    ) -> Self {
-        let control = conductor.control().clone();
+    /// To what there is to see, the desk of whoever conducts changes, who probes, and the counter of rollbacks.
+    pub fn new(observatory: Arc<Observatory>, desk: Desk, prober: Arc<Prober>, rollbacks: Counter) -> Self {
         Reach {
-            workers,
-            control,
+            workers: observatory.workers.clone(),
+            control: observatory.control.clone(),
+            conductor: observatory.conductor.clone(),
+            observatory,
             desk,
             prober,
             rollbacks,
-            conductor,
             questions: Semaphore::new(MAX_QUESTIONS),
+            tries: Semaphore::new(MAX_TRIES),
             uploads: Semaphore::new(MAX_UPLOADED),
             checks: Offload::new(MAX_CHECKS),
             plans: Offload::new(MAX_PLANS),

@@ -1,31 +1,41 @@
 //! `/metrics`: counters from the cells, gauges from the view, the process, as Prometheus text.
 //!
-//! All are read at the scrape through one collector in a registry. At most `MAX_SCRAPES` at a time; the next
-//! is told to come again, so that a herd of scrapers cannot keep the thread from its operators.
+//! All are read at the scrape through one collector in a registry, and put down away from the admin thread, one
+//! scrape after the other: with thousands of backends that is megabytes, and operators must not wait for them. At
+//! most `MAX_SCRAPES` are at it or wait; the next is told to come again.
 
 use super::problem::Problem;
 use super::{AdminState, gauges, process};
+use crate::runtime::offload::{Declined, Offload};
 use crate::telemetry::family::Family;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
+use prometheus::{Encoder, Registry, TEXT_FORMAT, TextEncoder};
 use std::collections::HashMap;
+use std::io::{BufWriter, Write};
 use std::sync::Arc;
-use std::time::SystemTime;
-use tokio::sync::Semaphore;
+use std::time::{Duration, SystemTime};
 
-/// Scrapes at a time.
+/// Scrapes at a time, those that wait included.
 pub const MAX_SCRAPES: usize = 16;
+
+/// How long a scraper is let wait; most give up sooner.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is given to the compression at a time. The encoder writes word by word.
+const PIECE: usize = 32 << 10;
 
 /// What answers a scrape.
 #[derive(Debug)]
 pub(super) struct Scrape {
     registry: Registry,
-    turns: Semaphore,
+    turns: Offload,
 }
 
 impl Scrape {
@@ -34,25 +44,68 @@ impl Scrape {
         // The registry wants to know a collector by a family of its own.
         let name = Desc::new("tidegate_build_info".into(), "The program.".into(), vec![], HashMap::new())?;
         registry.register(Box::new(Gateway { name, sources, start: SystemTime::now() }))?;
-        Ok(Scrape { registry, turns: Semaphore::new(MAX_SCRAPES) })
+        Ok(Scrape { registry, turns: Offload::with_queue(1, MAX_SCRAPES - 1) })
     }
 
-    fn text(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+    /// Everything as it is now, for whoever takes it packed or not.
+    async fn text(&self, packed: bool) -> Result<Vec<u8>, Problem> {
+        let registry = self.registry.clone();
+        let write = move || if packed { pack(&registry) } else { put_down(&registry, Vec::new()) };
+        match self.turns.run(PATIENCE, write).await {
+            Ok(text) => text.map_err(|error| {
+                let detail = format!("The metrics cannot be encoded: {error}");
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+            }),
+            Err(Declined::Busy) => {
+                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many scrapes at a time."))
+            }
+            Err(Declined::Late) => {
+                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The metrics were not put down in time."))
+            }
+            Err(Declined::Failed) => {
+                Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The metrics cannot be read."))
+            }
+        }
     }
 }
 
 /// `GET /metrics`.
-pub(super) async fn metrics(State(state): State<Arc<AdminState>>) -> Result<Response, Problem> {
-    let Ok(_turn) = state.scrape.turns.try_acquire() else {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many scrapes at a time."));
-    };
-    // Lets the others that wait be counted, and answered, before the work starts.
-    tokio::task::yield_now().await;
-    let text = state.scrape.text().map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("The metrics cannot be encoded: {error}"))
-    })?;
-    Ok(([(CONTENT_TYPE, HeaderValue::from_static(TEXT_FORMAT))], text).into_response())
+pub(super) async fn metrics(
+    State(state): State<Arc<AdminState>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let packed = takes_gzip(&headers);
+    let text = state.scrape.text(packed).await?;
+    let mut answer = ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response();
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+    if packed {
+        answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(answer)
+}
+
+/// Writes all families into `out`, which is given back.
+fn put_down<W: Write>(registry: &Registry, out: W) -> Result<W, prometheus::Error> {
+    let mut out = BufWriter::with_capacity(PIECE, out);
+    TextEncoder::new().encode(&registry.gather(), &mut out)?;
+    out.into_inner().map_err(|error| prometheus::Error::Io(error.into_error()))
+}
+
+/// The same as gzip, as fast as that goes: it is a fifteenth of the text already.
+fn pack(registry: &Registry) -> Result<Vec<u8>, prometheus::Error> {
+    let packed = put_down(registry, GzEncoder::new(Vec::new(), Compression::fast()))?;
+    packed.finish().map_err(prometheus::Error::Io)
+}
+
+/// Says `Accept-Encoding` that gzip may be sent?
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut codings = values.flat_map(|value| value.split(','));
+    codings.any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        gzip && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
 }
 
 /// Everything, as one collector.
@@ -68,16 +121,23 @@ impl Collector for Gateway {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let view = (self.sources.view)();
-        let mut families = self.sources.metrics.families();
-        families.extend(gauges::families(&view).into_iter().map(Family::finish));
-        families.extend(self.sources.events.families().into_iter().map(Family::finish));
-        if let Some(audit) = self.sources.audit.get() {
-            families.extend(gauges::audit::families(&audit.view()).into_iter().map(Family::finish));
-        }
-        families.extend(process::families(self.start).into_iter().map(Family::finish));
-        families
+        families(&self.sources, self.start)
     }
+}
+
+/// Every family as it is now; `start` is when the process began.
+pub(super) fn families(sources: &super::Sources, start: SystemTime) -> Vec<MetricFamily> {
+    let mut view = (sources.view)();
+    sources.page_into(&mut view);
+    let mut families = sources.metrics.families();
+    families.extend(gauges::families(&view).into_iter().map(Family::finish));
+    families.extend(sources.events.families().into_iter().map(Family::finish));
+    families.extend(sources.live.families().into_iter().map(Family::finish));
+    if let Some(audit) = sources.audit.get() {
+        families.extend(gauges::audit::families(&audit.view()).into_iter().map(Family::finish));
+    }
+    families.extend(process::families(start).into_iter().map(Family::finish));
+    families
 }
 
 #[cfg(test)]
@@ -90,7 +150,7 @@ mod tests {
     use crate::request::Class;
     use crate::telemetry::cells::CoreId;
     use crate::telemetry::metrics::{Metrics, Source};
-    use std::io::Write;
+    use std::io::Read;
     use std::process::{Command, Stdio};
 
     fn scrape() -> Scrape {
@@ -114,12 +174,17 @@ mod tests {
             ..Default::default()
         };
         let view: ViewSource = Arc::new(move || view.clone());
-        Scrape::new(Sources { metrics, view, events: Arc::default(), audit: Arc::default() }).expect("builds")
+        let (events, live, audit, page) = Default::default();
+        Scrape::new(Sources { metrics, view, events, live, audit, page }).expect("builds")
+    }
+
+    fn text_of(scrape: &Scrape) -> String {
+        String::from_utf8(put_down(&scrape.registry, Vec::new()).expect("encodes")).expect("UTF-8")
     }
 
     #[test]
     fn the_contract_is_exposed_with_zeros_for_what_never_counted() {
-        let text = scrape().text().expect("encodes");
+        let text = text_of(&scrape());
         for line in [
             r#"tidegate_requests_total{route="orders",code_class="2xx",source="backend"} 1"#,
             r#"tidegate_requests_total{route="orders",code_class="5xx",source="gateway"} 1"#,
@@ -162,7 +227,7 @@ mod tests {
             println!("skipped: promtool is not installed");
             return;
         };
-        let text = scrape().text().expect("encodes");
+        let text = text_of(&scrape());
         promtool.stdin.take().expect("piped").write_all(text.as_bytes()).expect("reads it");
         let output = promtool.wait_with_output().expect("ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -173,13 +238,36 @@ mod tests {
         let settings = Settings::of(vec![]);
         let view: ViewSource = Arc::new(GatewayView::default);
         let state = AdminState::new(Arc::new(Metrics::new(1)), view, &settings).expect("builds");
-        let scrapes = (0..MAX_SCRAPES + 4).map(|_| metrics(State(Arc::clone(&state))));
+        let scrapes = (0..MAX_SCRAPES + 4).map(|_| metrics(State(Arc::clone(&state)), HeaderMap::new()));
         let answers = futures_util::future::join_all(scrapes).await;
         let answered = answers.iter().filter(|answer| answer.is_ok()).count();
         assert_eq!(answered, MAX_SCRAPES);
         let refused = answers.into_iter().find_map(Result::err).expect("one too many").into_response();
         assert!(refused.status() == 503 && refused.headers().contains_key("retry-after"));
         // The turns came back.
-        assert!(metrics(State(state)).await.is_ok());
+        assert!(metrics(State(state), HeaderMap::new()).await.is_ok());
+    }
+
+    #[test]
+    fn what_is_packed_is_the_same_text_and_much_less() {
+        let scrape = scrape();
+        let packed = pack(&scrape.registry).expect("packs");
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&*packed).read_to_string(&mut text).expect("unpacks");
+        let names = |text: &str| text.lines().map(|line| line.split(' ').next().map(str::to_owned)).collect();
+        let (unpacked, plain): (Vec<_>, Vec<_>) = (names(&text), names(&text_of(&scrape)));
+        assert_eq!(unpacked, plain);
+        assert!(packed.len() * 3 < text.len(), "{} of {} bytes", packed.len(), text.len());
+    }
+
+    #[test]
+    fn only_who_says_so_gets_it_packed() {
+        let takes = |value: &str| {
+            let value = HeaderValue::try_from(value).expect("a value");
+            takes_gzip(&[(ACCEPT_ENCODING, value)].into_iter().collect())
+        };
+        assert!(takes("gzip") && takes("br, GZIP;q=0.5") && takes("deflate ,gzip"));
+        assert!(!takes("gzip;q=0") && !takes("gzip; q=0.0") && !takes("identity") && !takes("*"));
+        assert!(!takes_gzip(&HeaderMap::new()));
     }
 }

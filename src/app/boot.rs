@@ -10,6 +10,7 @@ mod base;
 use crate::app::RunOptions;
 use crate::config::plan::Plan;
 use crate::config::{self, Checked, Environment};
+use crate::control::incidents;
 use crate::control::keyrings::Keyrings;
 use crate::control::origin::{Kept, Origin};
 use crate::control::rollback::within;
@@ -85,6 +86,8 @@ pub struct Boot {
     pub file: PathBuf,
     /// A version that was taken back by this start.
     left: Option<(Ref, RollbackCause)>,
+    /// What an earlier process left of incidents.
+    pub incidents: incidents::keep::Kept,
     /// How the process leaves.
     pub drain: DrainTimes,
 }
@@ -122,14 +125,17 @@ impl Boot {
         let mut base = Base::find(&record, &options.config, environment, now);
         // Before the file is looked at: it may say just what is taken back.
         let left = base.as_mut().and_then(|base| base.leave(&mut record));
+        let incidents = incidents::keep::Kept::read(&store);
+        let freeze = incidents.freeze();
         let mut boot = match base {
-            Some(base) => Self::beside(file, base, record, (store, options), environment)?,
+            Some(base) => Self::beside((file, freeze), base, record, (store, options), environment)?,
             None => Self::first(file, record, (store, options), environment, None)?,
         };
         if boot.degraded.is_none() && !damage.is_empty() {
             boot.degraded = Some(format!("the state directory was not whole: {}", damage.join("; ")));
         }
         boot.left = left;
+        boot.incidents = incidents;
         boot.file.clone_from(&options.config);
         let number = boot.number;
         boot.books.change(|record| record.ledger.started(number, now));
@@ -138,7 +144,7 @@ impl Boot {
 
     /// There is a version that was good before; the file may be something else.
     fn beside(
-        file: File,
+        (file, freeze): (File, Option<u64>),
         base: Base,
         record: Record,
         (store, options): (Store, &RunOptions),
@@ -167,6 +173,14 @@ impl Boot {
             let why = "the file has changed; it is rolled out like any change, after the start";
             let pending = Some(Pending { text: text.clone(), why: why.to_owned() });
             // The first look is to find it changed.
+            return Ok(Boot { pending, read: None, ..Self::of_base(base, record, store, Some(seen)) });
+        }
+        if let Some(incident) = freeze {
+            // A restart is no way around a freeze either; what is of low risk comes in at the first look.
+            let why = format!(
+                "the file has changed under the freeze of incident {incident}; it is looked at after the start"
+            );
+            let pending = Some(Pending { text: text.clone(), why });
             return Ok(Boot { pending, read: None, ..Self::of_base(base, record, store, Some(seen)) });
         }
         match file.unusable.clone() {
@@ -231,6 +245,7 @@ impl Boot {
             again: false,
             left: None,
             file: PathBuf::new(),
+            incidents: incidents::keep::Kept::default(),
             drain,
         })
     }
@@ -274,6 +289,7 @@ impl Boot {
             again: true,
             left: None,
             file: PathBuf::new(),
+            incidents: incidents::keep::Kept::default(),
             drain,
         }
     }

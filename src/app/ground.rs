@@ -4,6 +4,7 @@ use crate::app::boot::Boot;
 use crate::app::threads::Outside;
 use crate::control::build::Builder;
 use crate::control::keyrings::Keyrings;
+use crate::control::notify::Notifier;
 use crate::control::rollback::within;
 use crate::control::sources::{self, Shelf};
 use crate::control::trust::Supply;
@@ -16,10 +17,9 @@ use crate::upstream::discovery::Directory;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, probe,
-/// rollback, rollouts,
-/// acceptor, signals; and two to spare.
-const OTHER_RUNTIMES: usize = 12;
+/// Runtimes beside the cores, which need descriptors of their own: admin, background, outside, keeper, keys, live,
+/// probe, rollback, rollouts, status page, acceptor, signals; and two to spare.
+const OTHER_RUNTIMES: usize = 14;
 
 /// How long a start waits for certificates and keys.
 const FILES: Duration = Duration::from_secs(5);
@@ -38,6 +38,8 @@ pub struct Ground {
     pub directory: Arc<Directory>,
     /// Keys that tokens are checked with.
     pub keyrings: Arc<Keyrings>,
+    /// Who tells people what happens.
+    pub notifier: Arc<Notifier>,
 }
 
 impl Ground {
@@ -55,7 +57,8 @@ impl Ground {
         let access_log = AccessLog::start(plan.access_log.target.clone(), metrics.clone())?;
         let directory = Arc::new(Directory::default());
         let keyrings = Arc::new(Keyrings::new(Some(boot.books.store().clone()), directory.clone()));
-        Ok(Ground { cores, descriptors, metrics, access_log, directory, keyrings })
+        let notifier = Arc::new(Notifier::new(directory.clone()));
+        Ok(Ground { cores, descriptors, metrics, access_log, directory, keyrings, notifier })
     }
 
     /// The table that the process starts with, who builds the next, and the files that it is made of.
@@ -87,12 +90,14 @@ impl Ground {
         builder.supply(Supply { files: shelf.clone(), forgiving: boot.again });
         let table = builder.build(plan, boot.number).map_err(anyhow::Error::msg)?;
         builder.commit(plan);
+        self.notifier.follow(plan, boot.number, &*shelf);
         Ok((builder, Arc::new(Live::new(Arc::new(table))), shelf))
     }
 
     /// What is asked outside for `live`.
     pub fn outside(&self, live: Arc<Live>) -> Outside {
         let (directory, metrics) = (self.directory.clone(), self.metrics.clone());
-        Outside { directory, live, metrics, keyrings: self.keyrings.clone() }
+        let (keyrings, notifier) = (self.keyrings.clone(), self.notifier.clone());
+        Outside { directory, live, metrics, keyrings, notifier }
     }
 }

@@ -15,6 +15,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long the access log may take to write what it has.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long people may take to be told the last of what happened.
+const NEWS_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long the history may take to write what waits.
 const HISTORY_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -91,6 +94,7 @@ impl Running {
         self.stop_cores.cancel();
         join(self.cores);
         self.access_log.drain(LOG_PATIENCE);
+        self.control.notifier().flush(NEWS_PATIENCE);
         self.stop_rest.cancel();
         let books = self.control.books();
         books.change(|record| record.ledger.went_well());

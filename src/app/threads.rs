@@ -8,7 +8,9 @@ use crate::control::Control;
 use crate::control::apply::Job;
 use crate::control::change::{Acts, Conductor};
 use crate::control::checks::keep_checked;
+use crate::control::incidents::{self, Incidents};
 use crate::control::keyrings::Keyrings;
+use crate::control::notify::Notifier;
 use crate::control::probe::Jobs;
 use crate::control::readdress::follow_names;
 use crate::control::rollback;
@@ -32,6 +34,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// How often what upstreams count is looked at for incidents.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How nice the thread is that probes.
 #[cfg(target_os = "linux")]
@@ -69,6 +74,7 @@ pub fn serve_admin(
             }
             None => {}
         }
+        tokio::task::spawn_local(admin::series::record(state.clone()));
         if let Some(records) = stream::receiver() {
             tokio::task::spawn_local(admin::events::keep(state.clone(), records));
         }
@@ -80,15 +86,31 @@ pub fn serve_admin(
     runtime::spawn("admin", main).map(|(_, thread)| thread)
 }
 
+/// The thread of whoever watches: it looks at everything once a second, and does nothing while nobody watches.
+pub fn run_live(state: Arc<AdminState>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = admin::live::keep(state) => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("live", main).map(|(_, thread)| thread)
+}
+
 /// Lets ramps take their steps, references be learned, and what routes usually do be known, for as long as the admin
 /// thread lives.
 async fn steer(steering: Arc<Steering>, control: Arc<Control>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut looked = None;
     loop {
         let now = ticks.tick().await.into_std();
         steering.tick(now);
         control.look_on(now);
+        if looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK) {
+            looked = Some(now);
+            control.incidents().look(now, control.metrics(), &control.thresholds());
+        }
     }
 }
 
@@ -148,13 +170,15 @@ pub struct Outside {
     pub metrics: Arc<Metrics>,
     /// Keys that tokens are checked with.
     pub keyrings: Arc<Keyrings>,
+    /// Who tells people what happens.
+    pub notifier: Arc<Notifier>,
 }
 
 /// The thread of calls to the outside that nobody's request waits for. A disk that hangs must not hold it up, nor it
 /// a change of the configuration.
 pub fn run_outside(
     control: Arc<Control>,
-    Outside { directory, live, metrics, keyrings }: Outside,
+    Outside { directory, live, metrics, keyrings, notifier }: Outside,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
@@ -162,14 +186,21 @@ pub fn run_outside(
         tokio::task::spawn_local(follow_names(control));
         tokio::task::spawn_local(keep_checked(live, metrics));
         tokio::task::spawn_local(keyrings.keep_fetched());
+        tokio::task::spawn_local(notifier.run());
         stop.cancelled().await;
     };
     runtime::spawn("outside", main).map(|(_, thread)| thread)
 }
 
-/// The thread of files with keys. They may lie anywhere, and one that hangs must not hold up what is kept of ramps.
-pub fn run_keys(keyrings: Arc<Keyrings>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+/// The thread of files with keys and authorities. They may lie anywhere, and one that hangs must not hold up what is
+/// kept of ramps.
+pub fn run_keys(
+    keyrings: Arc<Keyrings>,
+    notifier: Arc<Notifier>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
     let main = move || async move {
+        tokio::task::spawn_local(notifier.keep_trust());
         tokio::select! {
             () = keyrings.keep_on_disk() => {}
             () = stop.cancelled() => {}
@@ -193,10 +224,25 @@ pub fn run_probes(jobs: Jobs, stop: CancellationToken) -> io::Result<JoinHandle<
     runtime::spawn("probe", main).map(|(_, thread)| thread)
 }
 
+/// The thread of the status page: strangers read it, so it is nobody else's.
+pub fn run_status_page(
+    control: Arc<Control>,
+    standing: Arc<admin::status_page::Standing>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let main = move || async move {
+        tokio::select! {
+            () = admin::status_page::keep(control, standing) => {}
+            () = stop.cancelled() => {}
+        }
+    };
+    runtime::spawn("status-page", main).map(|(_, thread)| thread)
+}
+
 /// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither
 /// names nor changes.
 pub fn run_keeper(
-    steering: Arc<Steering>,
+    (steering, incidents): (Arc<Steering>, Arc<Incidents>),
     store: Store,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
@@ -204,10 +250,12 @@ pub fn run_keeper(
         tokio::task::spawn_local(allocator::give_back());
         tokio::select! {
             () = keep(steering.clone(), store.clone()) => {}
+            () = incidents::keep::keep(incidents.clone(), store.clone()) => {}
             () = stop.cancelled() => {}
         }
         // What was learned since it was last kept.
         steering.keep_now(&store);
+        incidents.keep_now(&store);
     };
     runtime::spawn("keeper", main).map(|(_, thread)| thread)
 }

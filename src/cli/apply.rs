@@ -39,6 +39,9 @@ pub(super) struct ApplyArgs {
     /// The file with the receipt of another environment.
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
+    /// The incident that it is for: a freeze of that does not hold it.
+    #[arg(long, value_name = "ID")]
+    incident: Option<u64>,
     /// Do not wait for the end of the rollout.
     #[arg(long)]
     detach: bool,
@@ -96,6 +99,7 @@ impl ApplyArgs {
             given("confirm", &self.confirm),
             given("ack_risk", &self.ack_risk),
             given("receipt", &receipt),
+            given("incident", &self.incident.map(|id| id.to_string())),
         ];
         let query: Vec<_> = parts.into_iter().flatten().collect();
         Ok(format!("/v1/versions?{}", query.join("&")))

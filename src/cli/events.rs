@@ -89,7 +89,12 @@ fn line(event: &Value, json: bool) -> String {
         return format!("{event}\n");
     }
     let text = |key: &str| plain(event[key].as_str().unwrap_or_default());
-    let mut line = format!("{}  {:<11}  {}", text("at"), text("kind"), text("message"));
+    format!("{}  {:<11}  {}\n", text("at"), text("kind"), told(event))
+}
+
+/// What happened in a sentence, and behind it what that leaves out.
+pub(super) fn told(event: &Value) -> String {
+    let mut line = plain(event["message"].as_str().unwrap_or_default());
     for key in ["version", "cause", "error", "certificate", "not_after", "reason", "by"] {
         let value = match &event[key] {
             Value::String(value) => plain(value.lines().next().unwrap_or_default()),
@@ -101,7 +106,7 @@ fn line(event: &Value, json: bool) -> String {
             line += &format!("  {key}={value}");
         }
     }
-    line + "\n"
+    line
 }
 
 /// Fit for a query without being escaped.

@@ -134,6 +134,12 @@ fn asked(needs: &Needs) -> String {
     if let Some(environment) = &needs.receipt_of {
         asked.push(format!("needs a receipt of {}", plain(environment)));
     }
+    if let Some(freeze) = &needs.frozen {
+        let (by, incident) = (plain(&freeze.by), freeze.incident);
+        asked.push(format!(
+            "held by the freeze that {by} set for incident {incident}, unless it is for that: --incident {incident}"
+        ));
+    }
     asked.push(match needs.stages.as_slice() {
         [] => "reaches everyone at once (rollout.required is false)".to_owned(),
         stages => {
@@ -164,6 +170,7 @@ mod tests {
             ack_risk: true,
             approval: true,
             receipt_of: Some("staging".into()),
+            frozen: None,
         };
         let expected = "needs --ack-risk high; needs the approval of a second person; needs a receipt of staging; \
                         stages 5% → 100%, about 40s with traffic enough";

@@ -1,6 +1,6 @@
 //! `ramp`, `drain` and `ready`: the levers, moved and shown.
 
-use super::client::Client;
+use super::client::{Client, ClientError};
 use super::table::{WIDTH, fit, plain, span};
 use super::{Failure, print};
 use crate::config::units;
@@ -10,7 +10,7 @@ use http::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -98,9 +98,23 @@ impl FromStr for BackendTarget {
     }
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.backend {
+            None => f.write_str(&self.upstream),
+            Some(backend) => write!(f, "{}/{backend}", self.upstream),
+        }
+    }
+}
+
 impl Target {
+    /// By names that the gateway told.
+    pub(super) fn of(upstream: &str, backend: Option<&str>) -> Self {
+        Target { upstream: upstream.to_owned(), backend: backend.map(str::to_owned) }
+    }
+
     /// Where it is in the API. Names need no escaping.
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         match &self.backend {
             None => format!("/v1/upstreams/{}", self.upstream),
             Some(backend) => format!("/v1/upstreams/{}/backends/{backend}", self.upstream),
@@ -139,10 +153,7 @@ pub(super) fn ramp(client: &Client, verb: RampVerb, json: bool) -> Result<ExitCo
     };
     let path = format!("{}/ramp{more}", target.path());
     let answer: Value = client.ask(method, &path, body.as_ref())?;
-    show(client, answer, json, |answer| match answer.set {
-        true => sentence(&answer.lever),
-        false => format!("{} has no ramp", name(&answer.lever)),
-    })
+    show(client, answer, json)
 }
 
 /// `drain` and `ready`.
@@ -156,24 +167,22 @@ pub(super) fn drain(
     let state = if drain { "drain" } else { "ready" };
     let body = json!({ "state": state, "reason": reason });
     let answer = client.ask(Method::PUT, &format!("{}/state", target.path()), Some(&body))?;
-    show(client, answer, json, |answer| match (answer.set, answer.persisted) {
-        (true, _) => format!("{} is drained: no new requests", name(&answer.lever)),
-        (false, Some(_)) => format!("{} is back", name(&answer.lever)),
-        (false, None) => format!("{} was not drained", name(&answer.lever)),
-    })
+    show(client, answer, json)
 }
 
-/// What came of it, what will be shed now, and whether a restart will know.
-fn show(
-    client: &Client,
-    answer: Value,
-    json: bool,
-    words: impl FnOnce(&Answer) -> String,
-) -> Result<ExitCode, Failure> {
-    if json {
-        print(&format!("{answer:#}\n"));
-        return Ok(ExitCode::SUCCESS);
+fn show(client: &Client, answer: Value, json: bool) -> Result<ExitCode, Failure> {
+    match json {
+        true => print(&format!("{answer:#}\n")),
+        false => print(&told(client, answer)?),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What came of a lever, what will be shed now, and whether a restart will know: a line each.
+///
+/// # Errors
+/// If it is no answer about a lever.
+pub(super) fn told(client: &Client, answer: Value) -> Result<String, ClientError> {
     let answer: Answer = client.read(answer)?;
     let mut out = words(&answer) + "\n";
     if let Some(forecast) = &answer.lever.forecast {
@@ -182,8 +191,18 @@ fn show(
     if answer.persisted == Some(false) {
         out += "warning: it acts, but is not on disk yet: a restart may not know it\n";
     }
-    print(&out);
-    Ok(ExitCode::SUCCESS)
+    Ok(out)
+}
+
+fn words(answer: &Answer) -> String {
+    let name = name(&answer.lever);
+    match (answer.lever.kind.as_str(), answer.set, answer.persisted) {
+        ("drain", true, _) => format!("{name} is drained: no new requests"),
+        ("drain", false, Some(_)) => format!("{name} is back"),
+        ("drain", false, None) => format!("{name} was not drained"),
+        (_, true, _) => sentence(&answer.lever),
+        (_, false, _) => format!("{name} has no ramp"),
+    }
 }
 
 fn list(client: &Client, json: bool) -> Result<ExitCode, Failure> {
@@ -257,7 +276,7 @@ fn then_text(then: &ThenView) -> String {
 }
 
 /// What will be shed if the demand stays as it is.
-fn outlook(upstream: &str, forecast: &Forecast) -> String {
+pub(super) fn outlook(upstream: &str, forecast: &Forecast) -> String {
     let upstream = plain(upstream);
     let Forecast { demand_in_flight, room, offered_per_second, shed_percent } = forecast;
     let asked = format!("{demand_in_flight} in flight and {offered_per_second} a second are asked for");
@@ -276,7 +295,7 @@ fn percent_text(percent: f64) -> String {
 }
 
 /// `25`, `25%` or `2.5`.
-fn percent(text: &str) -> Result<f64, String> {
+pub(super) fn percent(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches('%');
     let percent =
         units::percent(&format!("{number}%")).map_err(|_| "expected a percentage such as 25 or 25%")?;

@@ -30,7 +30,8 @@ pub(super) fn rollback(client: &Client, wanted: &RollbackArgs, json: bool) -> Re
     Ok(ExitCode::SUCCESS)
 }
 
-fn done(answer: &Value) -> String {
+/// Which version serves, and what was not written down: a line each.
+pub(super) fn done(answer: &Value) -> String {
     let hash = answer["version"]["hash"].as_str().unwrap_or_default();
     let hash: String = plain(hash).chars().take(16).collect();
     let (from, to) = (&answer["from"], &answer["version"]["number"]);

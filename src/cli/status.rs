@@ -2,8 +2,9 @@
 
 use super::client::Client;
 use super::table::{WIDTH, fit, plain, span, wrapped};
-use super::{Failure, follow, print};
-use crate::control::change::view::RolloutView;
+use super::{Failure, follow, incident, print};
+use crate::control::change::view::{PendingView, RolloutView};
+use crate::control::notify::SinkView;
 use crate::control::view::{AuthView, BackendView, GatewayView, LeverView, ReferenceView, UpstreamView};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -31,7 +32,29 @@ fn render(view: &GatewayView) -> String {
     let _ = limits(&mut out, &view.upstreams);
     let _ = levers(&mut out, &view.upstreams);
     let _ = auths(&mut out, &view.auths);
+    let _ = sinks(&mut out, &view.notify.sinks);
     out
+}
+
+/// Who is told what happens: a word for each, and why not.
+fn sinks(out: &mut String, sinks: &[SinkView]) -> std::fmt::Result {
+    if sinks.is_empty() {
+        return Ok(());
+    }
+    let word = |sink: &SinkView| {
+        let word = if sink.failing_since.is_some() { "FAILING" } else { "ok" };
+        format!("{} {word}", sink.name)
+    };
+    let line = format!("notify: {}", sinks.iter().map(word).collect::<Vec<_>>().join(", "));
+    writeln!(out)?;
+    wrapped(&line, "").iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    for sink in sinks.iter().filter(|sink| sink.failing_since.is_some()) {
+        let why = sink.last_error.as_deref().unwrap_or_default();
+        let since = span(sink.failing_seconds.unwrap_or_default());
+        let line = format!("{} fails for {since}: {why}; waiting: {}", sink.name, sink.queue_depth);
+        wrapped(&line, "! ").iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    }
+    Ok(())
 }
 
 fn head(out: &mut String, view: &GatewayView) -> std::fmt::Result {
@@ -61,6 +84,7 @@ fn head(out: &mut String, view: &GatewayView) -> std::fmt::Result {
         writeln!(out, "! worker {} is stuck", worker.worker)?;
     }
     rollout(out, &view.rollout)?;
+    incident::lines(&view.incidents).iter().try_for_each(|line| writeln!(out, "{line}"))?;
     view.reasons.iter().try_for_each(|reason| told(out, reason))
 }
 
@@ -78,6 +102,9 @@ fn rollout(out: &mut String, view: &RolloutView) -> std::fmt::Result {
         writeln!(out, "! version {number} goes back in {left} unless you `tidegate confirm`")?;
     }
     match &view.pending_file {
+        Some(PendingView { held_by: Some(incident), .. }) => {
+            writeln!(out, "the file has changed and waits for the end of the freeze of incident {incident}")
+        }
         Some(_) => writeln!(out, "the file has changed again and waits for its turn"),
         None => Ok(()),
     }

@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod changes;
 pub mod edge;
+pub mod public;
 pub mod routes;
 pub mod upstreams;
 
@@ -27,8 +28,6 @@ pub struct Field {
     pub risk: Risk,
     /// Which changes of it are of high risk, whatever its class.
     pub rises: Rises,
-    /// Whether it acts in this release.
-    pub acts: Acts,
     /// What it means, in a sentence.
     pub doc: &'static str,
 }
@@ -131,17 +130,8 @@ pub enum Rises {
     Removed,
 }
 
-/// Whether a field acts in this release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acts {
-    /// It does.
-    Now,
-    /// Accepted without effect; the text says what that means.
-    NotYet(&'static str),
-}
-
 /// The whole file.
-pub static ROOT: [Field; 9] = [
+pub static ROOT: [Field; 11] = [
     table("gateway", &edge::GATEWAY, "The process.").medium(),
     table("admin", &edge::ADMIN, "The operators' door. Never staged and never rolled back.").high(),
     field("listeners", Kind::List(&edge::LISTENER, 1), Need::Required, "Addresses that accept clients.")
@@ -158,9 +148,15 @@ pub static ROOT: [Field; 9] = [
         .medium()
         .rises(Rises::Removed),
     table("rollout", &changes::ROLLOUT, "How a change reaches clients.").low(),
-    field("notify", Kind::List(&changes::NOTIFY, 0), EMPTY, "Who hears of events.")
-        .low()
-        .not_yet("nobody is notified"),
+    field("notify", Kind::List(&changes::NOTIFY, 0), EMPTY, "Who hears of events.").low(),
+    table("incidents", &public::INCIDENTS, "When the gateway drafts an incident, and what a freeze holds.")
+        .low(),
+    optional(
+        "status_page",
+        Kind::Table(&public::STATUS_PAGE),
+        "A page for everyone, on an address of its own.",
+    )
+    .medium(),
     table("access_log", &edge::ACCESS_LOG, "One line a request, written at its last byte.").low(),
 ];
 
@@ -170,9 +166,9 @@ const EMPTY: Need = Need::Default("[]");
 /// A field whose class is not said yet: it is none until it is, so no key can be without one.
 struct Unclassed(Field);
 
-/// A field that acts.
+/// A field.
 const fn field(key: &'static str, kind: Kind, need: Need, doc: &'static str) -> Unclassed {
-    Unclassed(Field { key, kind, need, risk: Risk::High, rises: Rises::Never, acts: Acts::Now, doc })
+    Unclassed(Field { key, kind, need, risk: Risk::High, rises: Rises::Never, doc })
 }
 
 /// A table that is there even when it is left out.
@@ -228,11 +224,6 @@ impl Unclassed {
 impl Field {
     const fn rises(mut self, rises: Rises) -> Field {
         self.rises = rises;
-        self
-    }
-
-    const fn not_yet(mut self, consequence: &'static str) -> Field {
-        self.acts = Acts::NotYet(consequence);
         self
     }
 }

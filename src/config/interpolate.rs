@@ -29,6 +29,11 @@ pub trait Environment {
 
     /// Whether a file is there.
     fn exists(&self, path: &Path) -> bool;
+
+    /// What fills a value may be anything at all, because what it was is gone: only its place counts.
+    fn stands_in(&self) -> bool {
+        false
+    }
 }
 
 /// The environment of this process and its file system.

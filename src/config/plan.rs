@@ -5,6 +5,8 @@ use crate::balancing::settings::Settings as BalancingSettings;
 use crate::config::fills::Fills;
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::policy::Policy;
+use crate::config::public::{Incidents, StatusPage};
+use crate::config::sinks::Sink;
 use crate::filters::auth::settings::Settings as AuthSettings;
 use crate::listener::settings::Settings as ListenerSettings;
 use crate::routing::matcher::RouteKey;
@@ -35,11 +37,17 @@ pub struct Plan {
     pub routes: Vec<(RouteKey, RouteSettings)>,
     /// How its successor reaches clients.
     pub rollout: Policy,
+    /// Who is told what happens.
+    pub sinks: Vec<Sink>,
     /// The access log.
     pub access_log: AccessLogSettings,
+    /// When the gateway drafts incidents, and what a freeze holds.
+    pub incidents: Incidents,
+    /// The page for everyone, if there is one.
+    pub status_page: Option<StatusPage>,
     /// What filled the placeholders: another value is another plan, though the text is the same.
     pub fills: Fills,
-    /// What a person should know though it is no error: warnings, and accepted keys that do not act yet.
+    /// What a person should know though it is no error.
     pub notices: Vec<String>,
 }
 

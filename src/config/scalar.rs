@@ -269,14 +269,14 @@ pub fn example(kind: &Kind) -> String {
     }
 }
 
-fn show_duration(time: &Duration) -> String {
+pub(super) fn show_duration(time: &Duration) -> String {
     match (time.as_secs(), time.subsec_millis()) {
         (seconds, 0) => format!("{seconds}s"),
         (_, _) => format!("{}ms", time.as_millis()),
     }
 }
 
-fn show_size(bytes: &u64) -> String {
+pub(super) fn show_size(bytes: &u64) -> String {
     for (unit, scale) in [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
         if *bytes >= scale && bytes.is_multiple_of(scale) {
             return format!("{}{unit}", bytes / scale);

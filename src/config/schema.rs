@@ -2,7 +2,7 @@
 //!
 //! `config/schema.json` is a copy of it; a test compares them. Cross-checks between fields are not in it.
 
-use super::fields::{Acts, Field, Kind, Need, ROOT};
+use super::fields::{Field, Kind, Need, ROOT};
 use serde_json::{Map, Value, json};
 use toml::de::DeValue;
 
@@ -35,12 +35,6 @@ fn property(field: &Field) -> Value {
         Need::Default(text) => schema["default"] = literal(text),
         Need::Rule(rule) => description.push_str(&format!(" Default: {rule}.")),
         Need::Required | Need::Optional => {}
-    }
-    match field.acts {
-        Acts::Now => {}
-        Acts::NotYet(consequence) => {
-            description.push_str(&format!(" Does not act yet in this release: {consequence}."));
-        }
     }
     schema["description"] = json!(description);
     schema["x-risk"] = json!(field.risk.as_str());

@@ -7,6 +7,7 @@ mod mistakes;
 mod properties;
 mod reference;
 mod secrets;
+mod sinks;
 
 use super::interpolate::tests::Fake;
 use super::*;
@@ -70,14 +71,6 @@ fn findings_for_machines_have_place_text_message_hint_and_severity() {
     assert_eq!(found[0]["severity"], "error");
     assert!(found[0]["message"].as_str().is_some_and(|message| message.contains("upstream")));
     assert!(found[0].get("hint").is_some());
-}
-
-#[test]
-fn what_does_not_act_yet_is_said_and_refuses_nothing() {
-    let text = GOOD.to_owned() + "[[notify]]\nname = \"n\"\nurl = \"https://example.com/\"\n";
-    let notices = plan(&text).notices.join("\n");
-    assert!(notices.contains("notify is accepted but does not act yet in this release"), "{notices}");
-    assert!(notices.contains("nobody is notified"), "{notices}");
 }
 
 #[test]

@@ -7,7 +7,9 @@ mod auth;
 mod changes;
 mod edge;
 mod listeners;
+mod public;
 mod routes;
+mod sinks;
 mod upstreams;
 
 use super::diagnostics::{Finding, Severity, Source, Span};
@@ -35,7 +37,9 @@ pub fn plan(
     let upstreams = upstreams::all(root, gateway.as_ref(), &mut check);
     let auths = auth::all(root, &upstreams, &mut check);
     let routes = routes::all(root, gateway.as_ref(), &upstreams, &mut check);
-    changes::notify(root, &mut check);
+    let sinks = sinks::all(root, &mut check);
+    let incidents = root.table("incidents").and_then(public::incidents);
+    let status_page = public::status_page(root, &mut check);
     let rollout = root.table("rollout").and_then(|table| changes::rollout(table, &mut check));
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return None;
@@ -55,7 +59,10 @@ pub fn plan(
         auths: auths.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
         rollout: rollout?,
+        sinks: sinks.into_iter().flatten().collect(),
         access_log: access_log?,
+        incidents: incidents?,
+        status_page,
         fills: Fills::default(),
         notices: Vec::new(),
     })

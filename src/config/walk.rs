@@ -4,7 +4,7 @@
 //! default where there is one. Values are filled from the environment here, and only here.
 
 use super::diagnostics::{Finding, Source, Span};
-use super::fields::{Acts, Field, Kind, Need, ROOT};
+use super::fields::{Field, Kind, Need, ROOT};
 use super::fills::Fills;
 use super::interpolate::{Environment, fill_noting};
 use super::scalar;
@@ -67,7 +67,6 @@ impl<'a> Walker<'a> {
             let path = join(path, field.key);
             let before = self.findings.len();
             if let Some(value) = self.value(&field.kind, value, &path) {
-                self.remark(field, &value, key.span(), &path);
                 entries.push((field.key, value));
             } else if let Need::Default(text) = field.need {
                 debug_assert!(
@@ -270,19 +269,6 @@ impl<'a> Walker<'a> {
         };
         let message = format!("unknown key `{}`", name.escape_debug());
         self.findings.push(Finding::error(key.span(), message).hint(hint));
-    }
-
-    /// Says what does not act, unless the value switches off what does not act.
-    fn remark(&mut self, field: &Field, value: &Value, key: Span, path: &str) {
-        let off = match &value.data {
-            Data::Bool(on) => !on,
-            Data::Text(word) => word == "off",
-            _ => false,
-        };
-        if let (Acts::NotYet(consequence), false) = (field.acts, off) {
-            let message = format!("{path} is accepted but does not act yet in this release: {consequence}");
-            self.findings.push(Finding::note(key, message));
-        }
     }
 }
 

@@ -133,6 +133,7 @@ impl Control {
         let (number, hash) = (table.number, plan.hash.clone());
         let mut notices = plan.notices.clone();
         notices.extend(self.put_in(builder, (table, tried.as_ref(), watched), doors, active)?);
+        self.notifier.follow(&plan, number, &*files);
         self.books.change(|record| record.ledger.know_number(number));
         ConfigApplied {
             version: number,

@@ -164,7 +164,10 @@ impl Conductor {
 
     /// Waits until a file that had to wait may come in.
     pub async fn freed(&self) {
-        self.freed.notified().await;
+        tokio::select! {
+            () = self.freed.notified() => {}
+            () = self.control.incidents().thawed() => {}
+        }
     }
 
     /// Who changes something now.

@@ -67,6 +67,11 @@ impl Control {
         self.state().refused = Some(why);
     }
 
+    /// What was held goes on: that it was refused is no news any more.
+    pub(super) fn goes_on(&self) {
+        self.state().refused = None;
+    }
+
     /// So that a start knows which text of the file it has seen.
     fn note_read(&self, hash: blake3::Hash) {
         let hash = hash.to_hex().to_string();

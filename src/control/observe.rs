@@ -3,12 +3,14 @@
 mod auths;
 mod keys;
 mod names;
+pub mod pulse;
 
 use crate::admission::{class_limit, stays_out};
 use crate::balancing::{Backend, Cluster, Group};
 use crate::control::Control;
 use crate::control::certificates::Owner;
 use crate::control::change::Conductor;
+use crate::control::notify::SinkView;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
 use crate::control::trial::TrialSight;
 use crate::control::view::{
@@ -61,10 +63,14 @@ impl Observatory {
         let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
         reasons.extend(self.conductor.reasons());
         reasons.extend(self.control.steering().reasons(table));
+        let thresholds = self.control.thresholds();
+        reasons.extend(self.control.incidents().reasons(&thresholds));
         let trial = self.control.trial();
         reasons.extend(trial.as_ref().filter(|trial| trial.per_request).map(chosen_at_random));
         let auths = auths::auths(&tables);
         reasons.extend(auths.iter().filter_map(AuthView::reason));
+        let notify = self.control.notifier().view();
+        reasons.extend(notify.sinks.iter().filter_map(SinkView::reason));
         let version = self.version();
         let now = self.epoch_nanos();
         let mut view = GatewayView {
@@ -87,6 +93,9 @@ impl Observatory {
             lookups: names::lookups(self.control.lookups()),
             auths,
             rollout: self.conductor.view(None),
+            notify,
+            incidents: self.control.incidents().view(&thresholds),
+            status_page: None,
         };
         self.add_certificates(&mut view);
         view

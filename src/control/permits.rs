@@ -110,6 +110,11 @@ pub async fn who_holds(workers: &Workers, filter: &Filter) -> PermitsView {
     summed(answers, filter, Instant::now())
 }
 
+/// The same of all of them, counted and not listed.
+pub async fn all_counted(workers: &Workers) -> PermitsView {
+    who_holds(workers, &Filter::default()).await
+}
+
 /// What the cores answer in time.
 async fn gathered(asked: Vec<Option<oneshot::Receiver<Census>>>, patience: Duration) -> Vec<Option<Census>> {
     let end = Instant::now() + patience;

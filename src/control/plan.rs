@@ -11,6 +11,7 @@ use crate::config::policy::Policy;
 use crate::config::units::as_percent;
 use crate::control::Control;
 use crate::control::steering::contradiction::Contradiction;
+use crate::control::view::FreezeView;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
@@ -54,6 +55,9 @@ pub struct Needs {
     pub approval: bool,
     /// The environment whose receipt the version must carry.
     pub receipt_of: Option<String>,
+    /// What holds it until it is over, unless it is for that incident.
+    #[serde(default)]
+    pub frozen: Option<FreezeView>,
 }
 
 impl Needs {
@@ -71,6 +75,7 @@ impl Needs {
             approval: staged
                 && !comparison.is_empty()
                 && approve.is_some_and(|least| comparison.risk >= least),
+            frozen: None,
             receipt_of: promote_from.as_ref().map(|from| from.environment.clone()),
         }
     }
@@ -86,9 +91,11 @@ impl Control {
         let before = Side { text: &active.text, plan: Some(&active.plan) };
         let comparison = compare(before, Side { text, plan: Some(plan) });
         let same = active.plan.hash == plan.hash && comparison.is_empty();
+        let frozen = self.incidents.freezes(comparison.risk, &active.plan.incidents).into_iter().next();
+        let needs = || Needs { frozen, ..Needs::of(&active.plan.rollout, &comparison) };
         Outlook {
             hash: plan.hash.clone(),
-            needs: if same { Needs::default() } else { Needs::of(&active.plan.rollout, &comparison) },
+            needs: if same { Needs::default() } else { needs() },
             active: Compared { number: Some(number), hash: active.plan.hash.clone() },
             contradictions: self.steering.contradictions(&active.plan, plan),
             comparison,

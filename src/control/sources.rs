@@ -82,7 +82,8 @@ pub fn named(plan: &Plan) -> BTreeSet<PathBuf> {
         KeySource::File(path) => Some(path),
         KeySource::Upstream { .. } | KeySource::Secret(_) => None,
     });
-    shown.chain(trusted).chain(keys).cloned().collect()
+    let told = plan.sinks.iter().filter_map(|sink| sink.ca.as_ref());
+    shown.chain(trusted).chain(keys).chain(told).cloned().collect()
 }
 
 /// Everything that is judged by signed tokens.

@@ -22,7 +22,7 @@ pub mod watchman;
 pub use order::{RampOrder, Refusal};
 
 use crate::control::limits::Limits;
-use crate::control::ramp::lever::{Lever, Levers, Signature, Stuck, Target};
+use crate::control::ramp::lever::{Levers, Stuck, Target};
 use crate::routing::table::{Live, Table, Upstream};
 use crate::routing::trial::Tables;
 use crate::runtime::bells::Bells;
@@ -255,17 +255,17 @@ impl Steering {
         self.note_change();
     }
 
-    /// What a percentage would shed now, without setting it.
+    /// What an order would shed from now on, without giving it: what [`Steering::set_ramp`] answers.
     ///
     /// # Errors
-    /// When the target is unknown.
-    pub fn forecast(&self, target: &Target, percent: f64) -> Result<Forecast, Refusal> {
+    /// As there.
+    pub fn forecast(&self, target: &Target, order: RampOrder) -> Result<Forecast, Refusal> {
+        let lever = lever(order, "")?;
         let tables = self.live.tables();
         let upstream = known_in(&tables, target)?;
         let state = self.state();
         let mut levers = state.levers.clone();
-        let signature = Signature { by: String::new(), reason: String::new(), since_ms: 0 };
-        levers.set(target.clone(), Lever { percent, then: None, reference: None, signature });
+        levers.set(target.clone(), lever);
         Ok(state.forecast(upstream, &levers))
     }
 

@@ -3,15 +3,18 @@
 
 mod auths;
 mod backends;
+mod incidents;
 mod levers;
 mod upstreams;
 
 pub use auths::{AuthView, KeptView, KeysView};
 pub use backends::{BackendView, LookupView, LookupsView, ReferenceView};
+pub use incidents::{FreezeView, IncidentsView, OpenView, StatusPageView};
 pub use levers::{LeverView, ThenView};
 pub use upstreams::{AdaptiveView, ClassView, CohortView, MoveView, RetriesView, UpstreamView};
 
 use crate::control::change::view::RolloutView;
+use crate::control::notify::NotifyView;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -63,6 +66,15 @@ pub struct GatewayView {
     /// The change under way, and what is left of the last one.
     #[serde(default)]
     pub rollout: RolloutView,
+    /// Who is told what happens, and how that goes.
+    #[serde(default)]
+    pub notify: NotifyView,
+    /// Incidents that are open or wait to be read, and what they hold.
+    #[serde(default)]
+    pub incidents: IncidentsView,
+    /// The page for everyone, if there is one.
+    #[serde(default)]
+    pub status_page: Option<StatusPageView>,
 }
 
 /// The active version.

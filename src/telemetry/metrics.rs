@@ -49,6 +49,11 @@ struct Named {
 }
 
 impl Named {
+    /// Is one of them checked?
+    fn is_checked(&self) -> bool {
+        self.own.is_checked() || self.addresses.values().any(|address| address.is_checked())
+    }
+
     /// A count of all of them.
     fn sum(&self, count: impl Fn(&BackendMetrics) -> u64) -> u64 {
         self.addresses.values().map(|address| count(address)).fold(count(&self.own), u64::wrapping_add)
@@ -97,6 +102,11 @@ impl Metrics {
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
         let mut tables = self.tables();
         named(&mut tables.upstreams, name, |name| UpstreamMetrics::new(name, self.cores))
+    }
+
+    /// The counters of every upstream, with those of what was shed before its upstream was known.
+    pub fn upstreams(&self) -> Vec<Arc<UpstreamMetrics>> {
+        self.tables().upstreams.values().cloned().collect()
     }
 
     /// The counters of a backend of an upstream.

@@ -55,12 +55,7 @@ fn host_header(endpoint: &Endpoint, host: &HostPolicy) -> Option<HeaderValue> {
 }
 
 fn own_name(endpoint: &Endpoint) -> HeaderValue {
-    let (host, port) = (&endpoint.address.host, endpoint.address.port);
-    let text = match port {
-        // Of a service whose targets were not known when the table was built.
-        0 => host.to_string(),
-        _ if host.contains(':') => format!("[{host}]:{port}"),
-        _ => format!("{host}:{port}"),
-    };
+    // Of a service whose targets were not known when the table was built it is the name alone.
+    let text = endpoint.address.to_string();
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("localhost"))
 }

@@ -90,10 +90,15 @@ impl Address {
     }
 }
 
+/// As it is written in a file: an IPv6 literal in brackets.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.host)?;
-        if self.is_service() { Ok(()) } else { write!(f, ":{}", self.port) }
+        let Address { host, port } = self;
+        match () {
+            () if self.is_service() => f.write_str(host),
+            () if host.contains(':') => write!(f, "[{host}]:{port}"),
+            () => write!(f, "{host}:{port}"),
+        }
     }
 }
 
@@ -107,4 +112,17 @@ pub enum OnMissing {
     Drop,
     /// They go when that was said for so long, with no other answer between.
     KeepFor(Duration),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_as_it_is_written() {
+        let shown = |host: &str, port| Address { host: host.into(), port }.to_string();
+        assert_eq!(shown("::1", 8080), "[::1]:8080");
+        assert_eq!(shown("orders.internal", 80), "orders.internal:80");
+        assert_eq!(shown("_http._tcp.orders.internal", 0), "_http._tcp.orders.internal");
+    }
 }

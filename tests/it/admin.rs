@@ -174,7 +174,8 @@ fn a_page_of_another_host_cannot_read_it() {
 fn who_asks_for_what_is_not_there_hears_what_is() {
     let origin = Origin::well_behaved();
     let gateway = Gateway::start(&Config::simple(origin.address()));
-    for (path, there) in [("/", "/v1/status"), ("/v1/nothing", "/v1/levers"), ("/v1/upstreams/x", "it has u")]
+    for (path, there) in
+        [("/v1", "/v1/status"), ("/v1/nothing", "/v1/levers"), ("/v1/upstreams/x", "it has u")]
     {
         let answer = gateway.admin_get(path);
         assert_eq!(answer.status(), 404, "{path}");

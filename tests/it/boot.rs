@@ -68,14 +68,15 @@ fn a_broken_file_at_boot_means_the_last_good_version() {
 #[test]
 fn what_is_wrong_with_a_file_is_told_before_remarks_about_it() {
     let origin = Origin::well_behaved();
-    // A key that does not act yet is a remark, and stands before the mistake.
-    let config = Config::new().upstream("u", &[origin.address()], "latency_objective = \"1s\"");
+    let config = Config::new().upstream("u", &[origin.address()], "");
     let gateway = Gateway::start(&config.clone().route("r", "/", "u", ""));
-    gateway.write(&config.route("r", "/", "u", "timout = \"1s\""));
+    // A file that is not there is a remark, and stands before the mistake.
+    let notify = "[[notify]]\nname = \"n\"\nurl = \"https://127.0.0.1:1/\"\nca = \"gone.pem\"\n";
+    gateway.write(&config.text(notify).route("r", "/", "u", "timout = \"1s\""));
     let gateway = gateway.restart(Launch::default());
     let reasons = gateway.status()["reasons"].to_string();
     assert!(reasons.contains("unknown key `timout`") && reasons.contains("line "), "{reasons}");
-    assert!(!reasons.contains("does not act"), "{reasons}");
+    assert!(!reasons.contains("gone.pem"), "{reasons}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //!
 //! Nothing here knows the gateway's insides: it sees what an operator, a client and a backend see.
 
+pub mod browser;
 pub mod client;
 pub mod config;
 pub mod dnsmasq;
@@ -16,7 +17,9 @@ pub mod operator;
 pub mod origin_http2;
 pub mod origins;
 pub mod raw;
+pub mod sink;
 pub mod slow;
+pub mod terminal;
 pub mod tls;
 pub mod tokens;
 

@@ -11,7 +11,7 @@ use axum::extract::{Extension, Query, State};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
-use http::header::CONTENT_TYPE;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use std::convert::Infallible;
@@ -65,6 +65,7 @@ pub(super) async fn events(
     let mut answer = Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
     // nginx collects an answer before it passes it on, unless it is asked not to.
     answer.headers_mut().insert("x-accel-buffering", http::HeaderValue::from_static("no"));
+    answer.headers_mut().insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     Ok(answer)
 }
 

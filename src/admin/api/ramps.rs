@@ -220,7 +220,7 @@ fn out_of_range(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail.into())
 }
 
-fn refused(refusal: Refusal) -> Problem {
+pub(super) fn refused(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Unknown { what, name, known } => {
             let name: String = name.chars().take(200).collect();
@@ -242,7 +242,7 @@ pub(super) struct PlaceParts {
 /// What a path names.
 pub(super) type Place = Path<PlaceParts>;
 
-fn target(Path(PlaceParts { upstream, backend }): Place) -> Target {
+pub(super) fn target(Path(PlaceParts { upstream, backend }): Place) -> Target {
     match backend {
         None => Target::Upstream(upstream.into()),
         Some(backend) => Target::Backend(upstream.into(), backend.into()),

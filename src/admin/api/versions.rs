@@ -38,6 +38,7 @@ pub struct Asked {
     confirm: Option<String>,
     ack_risk: Option<String>,
     receipt: Option<String>,
+    incident: Option<u64>,
 }
 
 /// What a well-formed request wants, beside its text.
@@ -127,6 +128,7 @@ fn wanted(asked: Asked, headers: &HeaderMap, role: Role) -> Result<Wanted, Probl
         ack: ack(asked.ack_risk.as_deref())?,
         stages: asked.stages.as_deref().map(stages).transpose()?,
         bake: asked.bake.as_deref().map(|bake| time("bake", bake)).transpose()?,
+        incident: asked.incident,
     };
     if wish.now && (wish.stages.is_some() || wish.bake.is_some()) {
         return Err(bad("At once is without stages: leave out now, or stages and bake.".to_owned()));

@@ -9,8 +9,22 @@ use serde_json::Value;
 const QUESTIONS: [&str; 2] = ["/v1/config:check", "/v1/config:plan"];
 
 /// What of a query or a body is shown. Others may hold anything, and an audit is kept for long.
-const SHOWN: [&str; 10] =
-    ["percent", "then", "after", "reference", "state", "stages", "bake", "confirm", "status", "force"];
+const SHOWN: [&str; 14] = [
+    "percent",
+    "then",
+    "after",
+    "reference",
+    "state",
+    "stages",
+    "bake",
+    "confirm",
+    "status",
+    "force",
+    "incident",
+    "severity",
+    "freeze",
+    "public",
+];
 
 /// A request, for the audit.
 #[derive(Debug)]
@@ -47,7 +61,14 @@ impl Deed {
             (&Method::POST, "/v1/versions", _) => "apply",
             (&Method::POST, "/v1/rollback", _) => "rollback",
             (&Method::POST, "/v1/incidents", _) => "incident.open",
-            (&Method::PUT, _, _) if path.starts_with("/v1/incidents/") => "incident.update",
+            (&Method::PUT, _, _) if path.starts_with("/v1/incidents/") => match body["state"].as_str() {
+                Some("closed") => "incident.close",
+                Some("open") => "incident.publish",
+                _ => "incident.update",
+            },
+            (&Method::POST, _, test) if path.starts_with("/v1/notify/") && test.ends_with(":test") => {
+                "notify.test"
+            }
             (&Method::PUT, _, "ramp") => "ramp.set",
             (&Method::DELETE, _, "ramp") => "ramp.clear",
             (&Method::POST, _, "ramp:pause") => "ramp.pause",
@@ -95,6 +116,9 @@ impl Deed {
             }
             [Some("v1"), Some("upstreams"), Some(upstream), Some(_), _] => Some(upstream.to_owned()),
             [Some("v1"), Some("incidents"), id, ..] => id.map(str::to_owned),
+            [Some("v1"), Some("notify"), Some(sink), ..] if !self.only_reads => {
+                Some(sink.trim_end_matches(":test").to_owned())
+            }
             _ if self.action(&Value::Null) == "unknown" || self.only_reads => {
                 Some(format!("{} {}", self.method, self.path))
             }
@@ -148,6 +172,7 @@ mod tests {
             (Method::PUT, "/v1/upstreams/orders/backends/a/state", &drain, "drain", Some("orders/a")),
             (Method::POST, "/v1/incidents", &none, "incident.open", None),
             (Method::PUT, "/v1/incidents/7", &none, "incident.update", Some("7")),
+            (Method::POST, "/v1/notify/oncall:test", &none, "notify.test", Some("oncall")),
             (Method::POST, "/v1/status", &none, "unknown", Some("POST /v1/status")),
             (Method::GET, "/v1/status", &none, "read", Some("GET /v1/status")),
         ] {

@@ -13,12 +13,13 @@ use super::told::Told;
 use crate::request::cohort::Fact;
 use client::{Connections, Got};
 use http::{HeaderName, HeaderValue};
-use seen::{Ended, Seen};
+use seen::{Ended, One, Seen};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -26,9 +27,9 @@ use tokio_util::sync::CancellationToken;
 /// Clients that there are; so many keys choose cohorts.
 pub(super) const CLIENTS: u32 = 240;
 /// Those of them whose identity the gateway knows already.
-const KNOWN: u32 = 24;
+pub(super) const KNOWN: u32 = 24;
 /// How long a client waits for its answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at who is due.
 const TICK: Duration = Duration::from_millis(2);
 /// Requests under way at most; who is due then is counted as lost without having been sent.
@@ -68,15 +69,27 @@ pub(super) struct World {
     pub listeners: HashMap<String, SocketAddr>,
     /// The header that shows a token, by the auth's place in the plan.
     pub shown_in: Vec<HeaderName>,
+    /// What is shown instead of a token of one's own, by the auth's place in the plan.
+    pub keys: Vec<Option<String>>,
     /// Signs tokens.
     pub mint: Mint,
     /// What chooses cohorts.
     pub fact: Fact,
 }
 
+/// What clients are told while they come.
+#[derive(Debug)]
+struct Will {
+    /// Requests a second of each stream, as bits.
+    rates: Vec<AtomicU64>,
+    /// Further tries, at once, of whoever did not get what it came for.
+    insists: AtomicU32,
+}
+
 /// Clients under way; they stop when it is dropped.
 pub(super) struct Crowd {
     seen: Arc<Seen>,
+    will: Arc<Will>,
     over: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -88,10 +101,12 @@ impl Crowd {
     /// When there is no thread for them.
     pub fn start(world: World, streams: Vec<Stream>) -> anyhow::Result<Crowd> {
         let (seen, over) = (Arc::new(Seen::default()), CancellationToken::new());
-        let (shared, ended) = (seen.clone(), over.clone());
+        let rates = streams.iter().map(|stream| AtomicU64::new(stream.rate.to_bits())).collect();
+        let will = Arc::new(Will { rates, insists: AtomicU32::new(0) });
+        let (shared, ended, heard) = (seen.clone(), over.clone(), will.clone());
         let (_, thread) = crate::runtime::spawn("drill-clients", move || async move {
-            let crowd =
-                Rc::new(Clients { connections: Connections::new(world), seen: shared, number: Cell::new(0) });
+            let connections = Connections::new(world);
+            let crowd = Rc::new(Clients { connections, seen: shared, will: heard, number: Cell::new(0) });
             let schedules: Vec<_> =
                 streams.into_iter().map(|stream| Schedule::new(stream, Instant::now())).collect();
             tokio::select! {
@@ -99,7 +114,19 @@ impl Crowd {
                 () = crowd.come(schedules) => {}
             }
         })?;
-        Ok(Crowd { seen, over, thread: Some(thread) })
+        Ok(Crowd { seen, will, over, thread: Some(thread) })
+    }
+
+    /// From now on, so many of a stream come in a second.
+    pub fn set_rate(&self, stream: usize, rate: f64) {
+        if let Some(set) = self.will.rates.get(stream) {
+            set.store(rate.to_bits(), Relaxed);
+        }
+    }
+
+    /// From now on, whoever does not get what it came for tries so many times more, each time at once.
+    pub fn insist(&self, tries: u32) {
+        self.will.insists.store(tries, Relaxed);
     }
 
     /// What they have seen so far.
@@ -140,7 +167,12 @@ impl Schedule {
 
     /// The next one who is due by `now`: when, what for, and how often that was asked for before.
     fn due(&mut self, now: Instant) -> Option<(Instant, Target, usize)> {
-        if self.stream.rate <= 0.0 || self.next > now {
+        if self.stream.rate <= 0.0 {
+            // Nobody is owed anything for the time without a rate.
+            self.next = now;
+            return None;
+        }
+        if self.next > now {
             return None;
         }
         let many = self.stream.targets.len().max(1);
@@ -157,6 +189,7 @@ impl Schedule {
 struct Clients {
     connections: Connections,
     seen: Arc<Seen>,
+    will: Arc<Will>,
     /// Of the next client with a new token.
     number: Cell<u64>,
 }
@@ -167,7 +200,8 @@ impl Clients {
         loop {
             tick.tick().await;
             let now = Instant::now();
-            for schedule in &mut schedules {
+            for (schedule, rate) in schedules.iter_mut().zip(&self.will.rates) {
+                schedule.stream.rate = f64::from_bits(rate.load(Relaxed));
                 let kind = schedule.stream.kind;
                 while let Some((due, target, round)) = schedule.due(now) {
                     self.send(kind, due, target, round);
@@ -177,20 +211,29 @@ impl Clients {
     }
 
     fn send(self: &Rc<Self>, kind: Kind, due: Instant, target: Target, round: usize) {
+        let mut one =
+            One { kind, target: target.number, due, sent: Instant::now(), tries: 0, how: Ended::NotSent };
         let turn = self.seen.due(due);
         if turn.others() >= MOST_UNDER_WAY {
-            return turn.ends(kind, due, Ended::NotSent);
+            return turn.ends(one);
         }
         let clients = self.clone();
         tokio::task::spawn_local(async move {
             let (source, token) = clients.identity(kind, round);
-            let asked = clients.connections.ask(source, &token, &target);
-            let ended = match tokio::time::timeout_at((due + PATIENCE).into(), asked).await {
-                Ok(Got::Answer { status, reason }) => Ended::Answer { status, reason },
-                Ok(Got::Broken) => Ended::Broken,
-                Err(_) => Ended::Late,
-            };
-            turn.ends(kind, due, ended);
+            loop {
+                one.tries += 1;
+                let asked = clients.connections.ask(source, &token, &target);
+                one.how = match tokio::time::timeout_at((due + PATIENCE).into(), asked).await {
+                    Ok(Got::Answer { status, reason }) => Ended::Answer { status, reason },
+                    Ok(Got::Broken) => Ended::Broken,
+                    Err(_) => Ended::Late,
+                };
+                let late = one.how == Ended::Late;
+                if one.how.is_good() || late || one.tries > clients.will.insists.load(Relaxed) {
+                    break;
+                }
+            }
+            turn.ends(one);
         });
     }
 

@@ -11,12 +11,13 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// What the drill's clients carry; the gateway hands it on.
@@ -54,6 +55,8 @@ pub(super) struct Fleet {
 #[derive(Debug, Default)]
 struct Origin {
     setting: Mutex<Option<Setting>>,
+    /// It takes requests, and answers none.
+    hangs: watch::Sender<bool>,
     /// Requests of the drill's clients that were answered.
     served: AtomicU64,
     /// Those of them that carried what the gateway sets from a file.
@@ -85,9 +88,20 @@ impl Fleet {
     /// # Errors
     /// When there is no port or no thread.
     pub fn start(many: usize, secret: &str) -> anyhow::Result<(Fleet, Vec<SocketAddr>)> {
-        let sockets = (0..many).map(|_| server::bind()).collect::<Result<Vec<_>, _>>()?;
+        Fleet::start_as(&vec![None; many], secret)
+    }
+
+    /// Starts one for each setting, set like that from its first request on.
+    ///
+    /// # Errors
+    /// When there is no port or no thread.
+    pub fn start_as(settings: &[Option<Setting>], secret: &str) -> anyhow::Result<(Fleet, Vec<SocketAddr>)> {
+        let sockets = settings.iter().map(|_| server::bind()).collect::<Result<Vec<_>, _>>()?;
         let addresses = sockets.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
-        let origins: Vec<Arc<Origin>> = (0..many).map(|_| Arc::default()).collect();
+        let origin = |setting: &Option<Setting>| {
+            Arc::new(Origin { setting: Mutex::new(*setting), ..Origin::default() })
+        };
+        let origins: Vec<Arc<Origin>> = settings.iter().map(origin).collect();
         let over = CancellationToken::new();
         let secret = HeaderValue::try_from(secret)?;
         let lives: Vec<_> = origins.iter().cloned().zip(sockets).zip(addresses.clone()).collect();
@@ -108,9 +122,26 @@ impl Fleet {
         }
     }
 
+    /// Lets one of them take requests and answer none, or answer again.
+    pub fn hang(&self, origin: usize, hangs: bool) {
+        if let Some(origin) = self.origins.get(origin) {
+            origin.hangs.send_replace(hangs);
+        }
+    }
+
+    /// Restarts one of them.
+    pub fn restart_one(&self, origin: usize) {
+        self.origins.iter().skip(origin).take(1).for_each(|origin| origin.end());
+    }
+
     /// Restarts them all at once: their connections break, and a second later they are back, cold.
     pub fn restart(&self) {
         self.origins.iter().for_each(|origin| origin.end());
+    }
+
+    /// Deaths of some of them that nobody ordered, so far.
+    pub fn crashes(&self, some: Range<usize>) -> u64 {
+        self.origins.get(some).into_iter().flatten().map(|origin| origin.crashes.load(Relaxed)).sum()
     }
 
     /// What they have seen so far.
@@ -204,6 +235,8 @@ impl Process {
     }
 
     async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        // Fails only without a sender, and the origin holds it.
+        let _ = self.origin.hangs.subscribe().wait_for(|hangs| !hangs).await;
         if request.headers().contains_key(MARK) {
             let knows = self.knows(request.headers());
             let (done, answered) = oneshot::channel();

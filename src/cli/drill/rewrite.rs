@@ -6,6 +6,9 @@
 
 mod guards;
 mod places;
+mod staged;
+
+pub(super) use staged::{Spots, Staged, Written};
 
 use super::origins::FROM_FILE;
 use super::text;

@@ -85,6 +85,7 @@ impl Scene {
         let world = World {
             listeners: gateway.listeners.clone(),
             shown_in: plan.auths.iter().map(|auth| shown_in(&auth.kind)).collect(),
+            keys: Vec::new(),
             mint,
             fact: plan.rollout.cohort.clone(),
         };
@@ -140,7 +141,7 @@ impl Scene {
 }
 
 /// The header in which an auth is shown a token.
-fn shown_in(kind: &AuthKind) -> HeaderName {
+pub(super) fn shown_in(kind: &AuthKind) -> HeaderName {
     match kind {
         AuthKind::External(external) if !external.headers.contains(&AUTHORIZATION) => {
             external.headers.first().cloned().unwrap_or(AUTHORIZATION)
@@ -201,7 +202,7 @@ fn set_origins(fleet: &Fleet, draft: &Draft, plan: &Plan, streams: &[Stream]) {
     }
 }
 
-fn setting(rate: f64, longest: Duration) -> Setting {
+pub(super) fn setting(rate: f64, longest: Duration) -> Setting {
     let wanted = Duration::from_secs_f64(IN_HAND / rate.max(0.1));
     let service = wanted.clamp(Duration::from_millis(2), longest.max(Duration::from_millis(2)));
     let in_hand = rate * service.as_secs_f64();

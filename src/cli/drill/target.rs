@@ -14,6 +14,8 @@ const ANY: &str = "drill";
 /// One request that a route matches.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
+    /// Its place among those that are asked for: by that it is told apart in what was seen.
+    pub number: u32,
     /// The route's name.
     pub route: String,
     /// The upstream that it goes to.
@@ -34,7 +36,8 @@ pub(super) struct Target {
 
 /// A request for every route that has an upstream and can be asked with a head alone.
 pub(super) fn of(plan: &Plan) -> Vec<Target> {
-    plan.routes.iter().filter_map(|(key, route)| target(plan, key, route)).collect()
+    let targets = plan.routes.iter().filter_map(|(key, route)| target(plan, key, route));
+    (0..).zip(targets).map(|(number, target)| Target { number, ..target }).collect()
 }
 
 fn target(plan: &Plan, key: &RouteKey, route: &RouteSettings) -> Option<Target> {
@@ -46,6 +49,7 @@ fn target(plan: &Plan, key: &RouteKey, route: &RouteSettings) -> Option<Target> 
     let listener = listener.or_else(|| plan.listeners.first().map(|listener| listener.name.clone()))?;
     let host = key.hosts.first().map_or_else(|| "drill.test".to_owned(), ToString::to_string);
     Some(Target {
+        number: 0,
         route: route.name.to_string(),
         upstream: plan.upstreams.get(*upstream)?.name.to_string(),
         auth: route.auth,

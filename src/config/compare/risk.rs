@@ -206,7 +206,8 @@ fn reason(change: &Change) -> &'static str {
         ("routes", "request_headers" | "set" | "remove") => "backends and clients may rely on these headers",
         ("rollout", _) if change.field.risk == Risk::Low => "nothing is relaxed by it",
         ("rollout", _) => "it decides how the next changes reach clients",
-        ("notify" | "access_log", _) => "it reaches observers only",
+        ("notify" | "access_log" | "incidents", _) => "it reaches observers only",
+        ("status_page", _) => "it is what everyone may read of this gateway",
         ("gateway", _) => bound(change).unwrap_or("it holds for every request of the process"),
         _ => bound(change).unwrap_or(match change.field.risk {
             Risk::Low => "no request notices it",

@@ -1,6 +1,7 @@
-//! Fields of `[rollout]`, and of `[[notify]]`, which are accepted and checked for shape and act later.
+//! Fields of `[rollout]` and of `[[notify]]`.
 
 use super::{Field, Kind, Rises, optional, preset, required, up_to};
+use std::time::Duration;
 
 /// `[rollout]`.
 pub static ROLLOUT: [Field; 9] = [
@@ -98,7 +99,27 @@ static PROMOTE_FROM: [Field; 2] = [
 /// One of `[[notify]]`.
 pub static NOTIFY: Kind = Kind::Table(&NOTIFY_FIELDS);
 
-static NOTIFY_FIELDS: [Field; 4] = [
+/// What a sink may want to hear of.
+const EVENTS: Kind = Kind::Word(&[
+    "page",
+    "incident",
+    "rollout",
+    "rollback",
+    "ramp",
+    "shed",
+    "ejection",
+    "auth",
+    "certificate",
+    "process",
+    "notification",
+    "audit",
+    "config",
+    "limit",
+    "listener",
+    "name",
+]);
+
+static NOTIFY_FIELDS: [Field; 9] = [
     required("name", Kind::Name, "Its name in metrics.").low(),
     preset(
         "kind",
@@ -111,9 +132,27 @@ static NOTIFY_FIELDS: [Field; 4] = [
         .low(),
     preset(
         "events",
-        Kind::List(&Kind::Word(&["incident", "rollout", "ramp", "shed", "ejection"]), 1),
-        "[\"incident\", \"rollout\", \"ramp\", \"shed\", \"ejection\"]",
-        "Which events.",
+        Kind::List(&EVENTS, 1),
+        "[\"page\", \"incident\", \"rollout\", \"rollback\", \"ramp\", \"shed\", \"ejection\", \"auth\", \"certificate\", \"process\", \"notification\"]",
+        "Which events; page is whatever pages, of any kind.",
     )
     .low(),
+    optional("secret", Kind::Text, "What messages of a webhook are signed with (HMAC-SHA256); filled in.").low(),
+    optional("authorization", Kind::Text, "The authorization header, such as \"Bearer ${TOKEN}\"; filled in.")
+        .low(),
+    preset(
+        "timeout",
+        Kind::Duration(Duration::from_millis(100), Duration::from_secs(60)),
+        "\"5s\"",
+        "For one attempt, from the dial to the end of the answer.",
+    )
+    .low(),
+    preset(
+        "group_wait",
+        Kind::Duration(Duration::from_millis(100), Duration::from_secs(300)),
+        "\"2s\"",
+        "How long more is waited for before the first message; those that follow wait longer.",
+    )
+    .low(),
+    optional("ca", Kind::Path, "Authorities to trust there instead of the system's.").low(),
 ];

@@ -43,9 +43,10 @@ fn the_reference_with_its_examples_has_valid_values() {
     // Some keys exclude each other; everything else must be right.
     let files = [
         ("/run/secrets/oncall-url", "https://example.com/\n"),
+        ("/run/secrets/oncall-secret", "sixteen bytes at least, at random"),
         ("/run/secrets/jwt", "thirty-two bytes at least, at random"),
     ];
-    let env = Fake { files: files.into(), ..Fake::default() };
+    let env = Fake { files: files.into(), variables: [("ALERTS_TOKEN", "t0ken")].into() };
     let errors = check(&with_examples(), Path::new("tidegate.toml"), &env).errors();
     let wrong: Vec<_> = errors.iter().filter(|error| !error.contains("exclude each other")).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -1,19 +1,10 @@
-//! Rollouts and notices.
+//! Rollouts.
 
 use super::Check;
 use crate::config::fields::Risk;
 use crate::config::policy::{Guard, Policy, Probe, PromoteFrom, Weight};
 use crate::config::value::{Data, Table, Value};
 use crate::request::cohort::Fact;
-use http::Uri;
-
-/// `[[notify]]`, which does not act yet, checked as if it did.
-pub fn notify(root: &Table, check: &mut Check<'_>) {
-    check.distinct("notify sinks", root.tables("notify").map(|sink| sink.get("name")));
-    for sink in root.tables("notify") {
-        url(sink, check);
-    }
-}
 
 /// `[rollout]`.
 pub fn rollout(table: &Table, check: &mut Check<'_>) -> Option<Policy> {
@@ -88,18 +79,6 @@ pub fn ascending(table: &Table, key: &str, check: &mut Check<'_>) {
     }
     if let Some(last) = shares.last().filter(|last| share(last) < 100.0) {
         check.error(last.span.clone(), "the last share is not 100%", "end with \"100%\"");
-    }
-}
-
-fn url(table: &Table, check: &mut Check<'_>) {
-    let Some(text) = table.text("url") else { return };
-    let scheme_known = text.parse::<Uri>().is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
-    });
-    if !scheme_known {
-        let span = table.span_of("url");
-        let message = format!("{} is not a URL", check.quote(&span));
-        check.error(span, message, "it begins with https:// and has a host");
     }
 }
 

@@ -97,7 +97,7 @@ fn one_address_each(root: &Table, check: &mut Check<'_>) {
 }
 
 /// An unspecified address has every address of its family.
-fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let overlap = a.ip() == b.ip()
         || (a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified()));
     a.port() == b.port() && a.port() != 0 && overlap

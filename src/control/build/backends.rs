@@ -91,6 +91,9 @@ impl Builder {
             Some(_) => self.metrics.address(&upstream.name, &settings.name, &at),
             None => self.metrics.backend(&upstream.name, &settings.name),
         };
+        if upstream.balancing.health.is_some() {
+            metrics.expect_checks();
+        }
         Ok(Backend {
             settings: BackendSettings { weight, ..settings.clone() },
             at,

@@ -3,35 +3,50 @@
 use super::Conductor;
 use super::course::Outcome as End;
 use super::proposal::Proposal;
-use super::rules::Wish;
+use super::rules::{Refusal, Wish};
 use super::view::PendingView;
 use crate::control::apply::{Accepted, Job, Order, Receipt, Unapplied, is_named};
 use crate::control::audit::Entry;
 use crate::control::file::FileLook;
 use crate::control::origin::Origin;
+use crate::control::view::FreezeView;
 use crate::control::{Active, Cause, Outcome};
 use crate::telemetry::events::ConfigRefused;
 use crate::telemetry::metrics::ApplyOutcome;
+
+/// Why the file's text is kept out, and whether it waits to come in.
+struct Kept {
+    why: String,
+    waits: Option<PendingView>,
+}
+
+impl Kept {
+    /// It does not.
+    fn out(why: String) -> Self {
+        Kept { why, waits: None }
+    }
+}
 
 impl Conductor {
     /// Looks at the file again, and begins what it says if that is a change. Blocks on files and sockets: for the
     /// background thread.
     pub fn reread(&self, cause: Cause) -> Outcome {
-        let outcome = self.control.look_at_file(cause).and_then(|look| match look {
+        let look = self.control.look_at_file(cause).map_err(Kept::out);
+        let outcome = look.and_then(|look| match look {
             FileLook::Unchanged => {
                 self.state().file = None;
                 Ok(Outcome::Unchanged)
             }
             FileLook::Found(active) if self.control.is_active(&active.plan) => {
                 self.file_agrees();
-                self.same(*active).map(|_| Outcome::Unchanged)
+                self.same(*active).map(|_| Outcome::Unchanged).map_err(Kept::out)
             }
             FileLook::Found(active) => self.found(*active, cause),
         });
-        let outcome = outcome.unwrap_or_else(|why| {
+        let outcome = outcome.unwrap_or_else(|Kept { why, waits }| {
             ConfigRefused { cause: cause.as_str(), error: &why }.emit();
             // Of whatever waited before, this is the newest.
-            self.state().file = None;
+            self.state().file = waits;
             self.means.audit.refuse(Entry::new("file", "apply").refused(why.clone()), false);
             self.control.refused(why);
             Outcome::Refused
@@ -40,10 +55,11 @@ impl Conductor {
         outcome
     }
 
-    fn found(&self, active: Active, cause: Cause) -> Result<Outcome, String> {
+    fn found(&self, active: Active, cause: Cause) -> Result<Outcome, Kept> {
         // The background thread does one thing at a time; this tells others what it is at.
         let _turn = self.turns.take("the file", Some(cause.as_str()));
         let hash = active.plan.hash.clone();
+        let was_held = self.state().file.as_ref().is_some_and(|file| file.held_by.is_some());
         let receipt = self.control.receipt_beside_file();
         match self.propose(Proposal { active, wish: Wish::of_file(cause), confirm: None, receipt }) {
             Ok(Accepted::Active(receipt)) => {
@@ -51,6 +67,9 @@ impl Conductor {
                 Ok(Outcome::Applied)
             }
             Ok(Accepted::UnderWay(begun)) => {
+                if was_held {
+                    self.control.goes_on();
+                }
                 let entry = Entry::new("file", "apply").version(begun.number).risk(begun.risk.as_str());
                 self.means.audit.append(entry);
                 Ok(Outcome::Unchanged)
@@ -62,19 +81,34 @@ impl Conductor {
                     self.control.forget_read();
                 }
                 // The newest wins, also where that is what is under way.
-                self.state().file = waits.then(|| PendingView { hash, cause: cause.as_str().to_owned() });
+                let pending = || PendingView { hash, cause: cause.as_str().to_owned(), held_by: None };
+                self.state().file = waits.then(pending);
                 Ok(Outcome::Unchanged)
             }
-            Err(Unapplied::Refused(refusal)) => Err(refusal.to_string()),
+            Err(Unapplied::Refused(Refusal::Frozen(freeze))) => self.held(hash, cause, freeze),
+            Err(Unapplied::Refused(refusal)) => Err(Kept::out(refusal.to_string())),
             Err(Unapplied::Failed(why)) => {
                 // What failed for want of an address or a certificate may pass.
                 self.control.forget_read();
-                Err(why)
+                Err(Kept::out(why))
             }
             Err(Unapplied::Stale(_) | Unapplied::Busy(_) | Unapplied::Pending | Unapplied::Gone) => {
                 Ok(Outcome::Unchanged)
             }
         }
+    }
+
+    /// It waits for the end of a freeze, and is told once: a look every half minute is no news. A signal is a question.
+    fn held(&self, hash: String, cause: Cause, freeze: Box<FreezeView>) -> Result<Outcome, Kept> {
+        // It is a change again at the next look, which comes as soon as the freeze is over.
+        self.control.forget_read();
+        let held_by = Some(freeze.incident);
+        let known = |file: &PendingView| file.hash == hash && file.held_by == held_by;
+        if cause == Cause::Watch && self.state().file.as_ref().is_some_and(known) {
+            return Ok(Outcome::Unchanged);
+        }
+        let waits = Some(PendingView { hash, cause: cause.as_str().to_owned(), held_by });
+        Err(Kept { why: Refusal::Frozen(freeze).to_string(), waits })
     }
 
     /// The file says what is active: a change that came from it is not wanted any more.

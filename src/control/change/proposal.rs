@@ -70,12 +70,17 @@ impl Conductor {
         let comparison = self.control.outlook(&proposal.active.text, &proposal.active.plan).comparison;
         let hash = proposal.active.plan.hash.clone();
         let shown = proposal.receipt.as_deref();
+        let freezes = self.control.incidents().freezes(comparison.risk, &self.control.thresholds());
+        let named = proposal.wish.incident;
         let facts = Facts {
+            freezes,
+            incident_known: named.is_some_and(|id| self.control.incidents().is_known(id)),
             risk: comparison.risk,
             barred: self.control.is_barred(&hash),
             receipt: receipt::demand(&policy, shown, &hash).map(drop).map_err(|why| why.to_string()),
         };
         let way = rules::way(&policy, &proposal.wish, &facts).map_err(Unapplied::Refused)?;
+        let over_freeze = rules::is_over_freeze(&proposal.wish, &facts);
         let number = self.control.take_number();
         let change = change(&proposal, number, &comparison, policy.guard);
         let origin = proposal.active.origin.clone();
@@ -97,12 +102,13 @@ impl Conductor {
         self.control.change_begun(&whole, if staged { NUMBER } else { NUMBER_NOW });
         self.means.history.record(row(&whole, &comparison, self.control.number()));
         if !whole.is_plain() {
-            let told =
-                format!("it begins: risk {}, {}", comparison.risk.as_str(), way_told(&way, &comparison));
+            let named = named.map(|incident| format!(", for incident {incident}")).unwrap_or_default();
+            let way = way_told(&way, &comparison);
+            let told = format!("it begins: risk {}, {way}{named}", comparison.risk.as_str());
             let by = origin.by.as_deref();
             RolloutStep { version: number, hash: &hash, step: "begun", percent: 0.0, by, told: &told }.emit();
         }
-        if let Way::BrokenGlass { .. } = way {
+        if over_freeze || matches!(way, Way::BrokenGlass { .. }) {
             self.break_glass(&whole);
         }
         let begun = || {
@@ -142,6 +148,8 @@ impl Conductor {
         GlassBroken { version: glass.number, by: &glass.by, reason: &glass.reason, acknowledged: false }
             .emit();
         self.control.keep_glass(Some(&glass));
+        let thresholds = self.control.thresholds();
+        self.control.incidents().glass_broken(glass.number, (&glass.by, &glass.reason), &thresholds);
         self.state().glass = Some(glass);
     }
 
@@ -169,6 +177,7 @@ fn change(proposal: &Proposal, number: u64, comparison: &Comparison, guard: poli
         by: origin.by.clone(),
         reason: origin.reason.clone(),
         risk: comparison.risk,
+        incident: proposal.wish.incident,
         confirm: proposal.confirm,
         judged: Judged {
             guard,

@@ -7,6 +7,7 @@ use crate::config::fields::Risk;
 use crate::config::policy::Policy;
 use crate::config::units::as_percent;
 use crate::control::Cause;
+use crate::control::view::FreezeView;
 use std::fmt;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Wish {
     pub stages: Option<Vec<f64>>,
     /// Another bake than the policy's.
     pub bake: Option<Duration>,
+    /// The incident that it is for.
+    pub incident: Option<u64>,
 }
 
 impl Wish {
@@ -43,6 +46,7 @@ impl Wish {
             ack: None,
             stages: None,
             bake: None,
+            incident: None,
         }
     }
 }
@@ -56,6 +60,10 @@ pub struct Facts {
     pub barred: Option<String>,
     /// The receipt that the policy asks for is there; or what is wrong with it.
     pub receipt: Result<(), String>,
+    /// What holds a change of this risk.
+    pub freezes: Vec<FreezeView>,
+    /// The incident that it names is one.
+    pub incident_known: bool,
 }
 
 /// The way of a change.
@@ -100,6 +108,10 @@ pub enum Refusal {
     Laxer(String),
     /// The text was reverted or rolled back from, and nobody applies it.
     Barred(String),
+    /// Somebody froze changes of this risk.
+    Frozen(Box<FreezeView>),
+    /// It names an incident that there is not.
+    NoIncident(u64),
 }
 
 /// The way that `policy`, the active version's, leaves for a change.
@@ -110,6 +122,7 @@ pub fn way(policy: &Policy, wish: &Wish, facts: &Facts) -> Result<Way, Refusal> 
     if let Some(why) = facts.barred.as_ref().filter(|_| wish.cause != Cause::Api) {
         return Err(Refusal::Barred(why.clone()));
     }
+    frozen(wish, facts)?;
     if !policy.required && (wish.now || (wish.stages.is_none() && wish.bake.is_none())) {
         // Who asks for receipts means them, with stages or without.
         return match &facts.receipt {
@@ -127,6 +140,27 @@ pub fn way(policy: &Policy, wish: &Wish, facts: &Facts) -> Result<Way, Refusal> 
     }
     facts.receipt.clone().map_err(Refusal::NeedsReceipt)?;
     Ok(Way::Staged(staging))
+}
+
+/// A freeze holds everything of its risk but what names its incident, and broken glass.
+fn frozen(wish: &Wish, facts: &Facts) -> Result<(), Refusal> {
+    if let Some(incident) = wish.incident.filter(|_| !facts.incident_known) {
+        return Err(Refusal::NoIncident(incident));
+    }
+    let named = |freeze: &FreezeView| wish.incident == Some(freeze.incident);
+    match facts.freezes.first() {
+        None => Ok(()),
+        Some(_) if facts.freezes.iter().any(named) => Ok(()),
+        Some(freeze) if !(wish.now && wish.break_glass) => Err(Refusal::Frozen(Box::new(freeze.clone()))),
+        Some(_) if !wish.admin => Err(Refusal::NeedsAdmin),
+        Some(_) if !wish.has_reason => Err(Refusal::NeedsReason),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Whether a change that may begin goes over a freeze, which is told as loudly as going around the stages.
+pub fn is_over_freeze(wish: &Wish, facts: &Facts) -> bool {
+    !facts.freezes.is_empty() && facts.freezes.iter().all(|freeze| wish.incident != Some(freeze.incident))
 }
 
 fn break_glass(policy: &Policy, wish: &Wish) -> Result<Way, Refusal> {
@@ -185,6 +219,8 @@ impl Refusal {
             Refusal::NeedsReceipt(_) => "needs_receipt",
             Refusal::Laxer(_) => "laxer_stages",
             Refusal::Barred(_) => "barred",
+            Refusal::Frozen(_) => "frozen",
+            Refusal::NoIncident(_) => "no_incident",
         }
     }
 }
@@ -216,6 +252,19 @@ impl fmt::Display for Refusal {
                 "The stages are less careful than [rollout] of the active version: {why}. hint: leave --stages and \
                  --bake out, or ask for smaller steps and a longer bake"
             ),
+            Refusal::Frozen(freeze) => {
+                let FreezeView { incident, title, by, at, reason, from_risk } = &**freeze;
+                let held = if from_risk == "high" { "high" } else { "medium and high" };
+                write!(
+                    f,
+                    "{by} froze changes of {held} risk at {at} for incident {incident}, {title} ({reason}). hint: if \
+                     this change is for it, `tidegate apply FILE --incident {incident}`; otherwise wait for the end of \
+                     it (`tidegate incident show {incident}`); rollback, abort, ramp, drain and low risk go on"
+                )
+            }
+            Refusal::NoIncident(incident) => {
+                write!(f, "There is no open incident {incident}. hint: `tidegate incident list`")
+            }
             Refusal::Barred(why) => {
                 write!(f, "{why}. hint: change the file, or apply it by hand with `tidegate apply FILE`")
             }
@@ -229,7 +278,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn facts(risk: Risk) -> Facts {
-        Facts { risk, barred: None, receipt: Ok(()) }
+        Facts { risk, barred: None, receipt: Ok(()), freezes: Vec::new(), incident_known: false }
     }
 
     fn api() -> Wish {
@@ -292,6 +341,29 @@ mod tests {
         assert!(word(&policy, &api(), &barred).is_ok(), "somebody applies it");
     }
 
+    #[test]
+    fn a_freeze_holds_what_neither_names_its_incident_nor_breaks_the_glass() {
+        let freeze = FreezeView { incident: 7, ..FreezeView::default() };
+        let held = Facts { freezes: vec![freeze], incident_known: true, ..facts(Risk::Medium) };
+        for policy in [Policy::default(), Policy { required: false, ..Policy::default() }] {
+            for cause in [Cause::Watch, Cause::Signal, Cause::Boot, Cause::Api] {
+                assert_eq!(word(&policy, &Wish::of_file(cause), &held), Err("frozen"));
+            }
+            let named = Wish { incident: Some(7), ..api() };
+            assert!(word(&policy, &named, &held).is_ok() && !is_over_freeze(&named, &held));
+            assert_eq!(word(&policy, &Wish { incident: Some(8), ..api() }, &held), Err("frozen"));
+            let glass = Wish { now: true, break_glass: true, ..api() };
+            assert!(word(&policy, &glass, &held).is_ok() && is_over_freeze(&glass, &held));
+            assert_eq!(word(&policy, &Wish { break_glass: false, ..glass.clone() }, &held), Err("frozen"));
+            assert_eq!(word(&policy, &Wish { admin: false, ..glass.clone() }, &held), Err("needs_admin"));
+            assert_eq!(word(&policy, &Wish { has_reason: false, ..glass }, &held), Err("needs_reason"));
+            let free = Facts { freezes: Vec::new(), ..held.clone() };
+            assert!(word(&policy, &Wish::of_file(Cause::Watch), &free).is_ok());
+            let unknown = Facts { incident_known: false, ..free };
+            assert_eq!(word(&policy, &Wish { incident: Some(9), ..api() }, &unknown), Err("no_incident"));
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
@@ -307,7 +379,7 @@ mod tests {
             });
             let cause = Cause::Api;
             let ack = ack.then_some(Risk::High);
-            let wish = Wish { cause, admin, has_reason, now, break_glass, ack, stages, bake: None };
+            let wish = Wish { cause, admin, has_reason, now, break_glass, ack, stages, bake: None, incident: None };
             let policy = Policy::default();
             match way(&policy, &wish, &facts(if high { Risk::High } else { Risk::Low })) {
                 Ok(Way::AtOnce) => prop_assert!(false, "at once"),

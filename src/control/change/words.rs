@@ -2,8 +2,9 @@
 //! rollouts, but taking a candidate away, which moves a pointer and is done here.
 
 use super::Conductor;
-use super::course::{Act, Not, Outcome};
+use super::course::{Act, Change, Current, Not, Outcome};
 use crate::config::units::as_percent;
+use crate::control::view::FreezeView;
 use crate::telemetry::events::{GlassBroken, RolloutStep};
 use std::time::Instant;
 
@@ -99,11 +100,23 @@ impl Conductor {
     /// # Errors
     /// When it is the author's, another version's, or nobody's to say.
     pub fn approve(&self, number: u64, by: &str, reason: Option<&str>) -> Result<Said, Not> {
+        let meant = |it: &Current| it.change.number == number;
+        let waits = self.state().course.current().filter(|it| meant(it)).map(|it| it.change.clone());
+        if let Some(why) = waits.and_then(|change| self.frozen(&change)) {
+            return Err(Not::Held(why));
+        }
         let act = self.state().course.approve(number, by)?;
         let told = format!("{by} approved version {number}; it begins");
         self.said(number, "approved", by, reason, &told);
         self.send(act);
         Ok(Said { version: number, told })
+    }
+
+    /// Why a change may not begin now, though somebody lets it.
+    fn frozen(&self, change: &Change) -> Option<String> {
+        let freezes = self.control.incidents().freezes(change.risk, &self.control.thresholds());
+        let is_for = |freeze: &FreezeView| change.incident == Some(freeze.incident);
+        freezes.first().filter(|_| !freezes.iter().any(is_for)).map(FreezeView::told)
     }
 
     /// Somebody has seen that the stages were gone around. With a number, by no other version than that.

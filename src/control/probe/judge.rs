@@ -5,7 +5,6 @@ use super::Finding;
 use super::dial::{Seen, first};
 use super::survey::{Member, Survey, Target};
 use crate::config::policy::Weight;
-use crate::upstream::settings::Address;
 
 /// Findings at most; a fleet that is gone has one cause, not thousands.
 pub(super) const MOST: usize = 100;
@@ -98,7 +97,7 @@ impl Bench<'_> {
 
     fn finding(&self, target: &Target, members: &[Member], severity: Weight, what: String) -> Finding {
         let address = |member: &Member| {
-            self.survey.spots.get(member.spot).map(|spot| written(&spot.place.address)).unwrap_or_default()
+            self.survey.spots.get(member.spot).map(|spot| spot.place.address.to_string()).unwrap_or_default()
         };
         let all: Vec<_> = members.iter().map(address).collect();
         Finding { target: target.label.clone(), address: first(&all).replace("; ", ", "), severity, what }
@@ -106,13 +105,5 @@ impl Bench<'_> {
 
     fn seen_of(&self, member: &Member) -> &Seen {
         self.seen.get(member.spot).unwrap_or(&Seen::NotYet)
-    }
-}
-
-/// As it stands in a file: an IPv6 literal in brackets.
-fn written(address: &Address) -> String {
-    match address.literal() {
-        Some(literal) => literal.to_string(),
-        None => address.to_string(),
     }
 }

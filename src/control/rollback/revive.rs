@@ -117,7 +117,9 @@ impl Control {
                 return Err(sources::without_values(&why, &good.text, &self.file, now, &good.materials));
             }
         };
+        let plan = active.plan.clone();
         let mut notices = self.put_in(builder, (Arc::new(table), None, None), doors, active)?;
+        self.notifier.follow(&plan, good.facts.number, &*files);
         notices.extend(closed.iter().map(|error| format!("{error}; it stays closed")));
         let mut state = self.state();
         state.materials = good.materials.clone();

@@ -1,11 +1,16 @@
 //! How far a rollout is: what it has seen at its stage, and the view of it for operators.
 
 use crate::control::rollout::counts::{Counts, Pair};
-use crate::control::rollout::{Rollout, Sample, Step};
+use crate::control::rollout::{Rollout, RouteSample, Sample, Step};
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Both sides on all routes together.
+/// Routes in a view, the worst first.
+const MAX_ROUTES: usize = 20;
+
+/// Both sides on all routes together, and on each.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Since the rollout began.
@@ -14,6 +19,8 @@ pub struct Progress {
     before: Pair,
     /// Requests of the candidate in flight for too long at the last look.
     pub overdue: u64,
+    /// As at the last look.
+    routes: Vec<RouteView>,
 }
 
 impl Progress {
@@ -25,6 +32,7 @@ impl Progress {
             self.seen.add(&Pair { candidate, stable });
         }
         self.overdue = sample.overdue_now;
+        self.routes = worst(&sample.routes);
     }
 
     /// What comes now is of the next stage.
@@ -63,10 +71,50 @@ pub struct View {
     pub stage_requests: u64,
     /// In flight for too long, of the candidate.
     pub overdue: u64,
+    /// Both by route, those first where the candidate fails more; at most 20.
+    pub routes: Vec<RouteView>,
     /// What it waits for, or how it ended: a sentence.
     pub why: String,
     /// Until it is good, if nothing keeps it from going on.
     pub forecast_seconds: f64,
+}
+
+/// Both sides on one route, since the rollout began.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RouteView {
+    /// As in the file.
+    pub route: String,
+    /// The new version.
+    pub candidate: SideView,
+    /// The old one.
+    pub stable: SideView,
+    /// Nine of ten of the candidate's good answers began within so many seconds.
+    pub candidate_p90_seconds: Option<f64>,
+    /// And of the stable version's.
+    pub stable_p90_seconds: Option<f64>,
+}
+
+impl RouteView {
+    fn of(route: &Arc<str>, sample: &RouteSample) -> Self {
+        RouteView {
+            route: route.to_string(),
+            candidate: Counts::of(&sample.candidate).into(),
+            stable: Counts::of(&sample.stable).into(),
+            candidate_p90_seconds: sample.candidate.quantile(0.9).map(|time| time.as_secs_f64()),
+            stable_p90_seconds: sample.stable.quantile(0.9).map(|time| time.as_secs_f64()),
+        }
+    }
+}
+
+/// Routes that either side was asked for: where the candidate fails more than stable first, then where it is asked
+/// most. Only what is shown is measured: times are read from many buckets.
+fn worst(routes: &BTreeMap<Arc<str>, RouteSample>) -> Vec<RouteView> {
+    let excess =
+        |sample: &RouteSample| Counts::of(&sample.candidate).rate() - Counts::of(&sample.stable).rate();
+    let asked = |sample: &RouteSample| sample.candidate.requests.saturating_add(sample.stable.requests);
+    let mut known: Vec<_> = routes.iter().filter(|(_, sample)| asked(sample) > 0).collect();
+    known.sort_by(|(_, a), (_, b)| excess(b).total_cmp(&excess(a)).then(asked(b).cmp(&asked(a))));
+    known.into_iter().take(MAX_ROUTES).map(|(route, sample)| RouteView::of(route, sample)).collect()
 }
 
 /// One side.
@@ -102,6 +150,7 @@ pub fn view(rollout: &Rollout, now: Instant) -> View {
         stable: rollout.progress.seen.stable.into(),
         stage_requests: rollout.progress.at_stage().requests,
         overdue: rollout.progress.overdue,
+        routes: rollout.progress.routes.clone(),
         why,
         forecast_seconds: if rollout.end.is_some() { Duration::ZERO } else { ahead }.as_secs_f64(),
     }

@@ -320,3 +320,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_view_has_the_numbers_of_every_route_and_the_worst_comes_first() {
+    let mut bench = Bench::new(scope(Risk::Low));
+    well(&mut bench.route("old").candidate, 40);
+    well(&mut bench.route("old").stable, 400);
+    well(&mut bench.route("bad").candidate, 9);
+    failed(&mut bench.route("bad").candidate, 1);
+    well(&mut bench.route("bad").stable, 10);
+    bench.route("silent");
+    bench.look();
+    let routes = bench.rollout.view(bench.now).routes;
+    let names: Vec<_> = routes.iter().map(|route| route.route.as_str()).collect();
+    assert_eq!(names, ["bad", "old"], "nobody asked for the third");
+    assert_eq!(
+        (routes[0].candidate.requests, routes[0].candidate.failed, routes[0].stable.failed),
+        (10, 1, 0)
+    );
+    let p90 = routes[1].candidate_p90_seconds.expect("good answers");
+    assert!((0.018..0.023).contains(&p90), "{p90}");
+    for nth in 0..30 {
+        well(&mut bench.route(&format!("r{nth}")).stable, 1);
+    }
+    bench.look();
+    assert_eq!(bench.rollout.view(bench.now).routes.len(), 20, "as many as somebody reads");
+}

@@ -35,7 +35,18 @@ fn filled(text: &str, file: &Path, known: &Fallback<'_>, length: usize) -> Optio
     let told = |route: &Arc<str>| {
         format!("Route {route} answers 503 missing_secret: {gone} is gone, and nothing is kept of it.")
     };
-    Some((plan, closed.iter().map(told).collect()))
+    let mut told: Vec<String> = closed.iter().map(told).collect();
+    // A sink that is made of it is left out: nobody else may be told, and nobody may be told unsigned.
+    plan.sinks.retain(|sink| differing.sinks.contains(sink));
+    if plan.sinks.len() < named(text) {
+        told.push(format!("Some of [[notify]] are told nothing: {gone} is gone, and nothing is kept of it."));
+    }
+    Some((plan, told))
+}
+
+/// How many sinks a text names.
+fn named(text: &str) -> usize {
+    text.lines().filter(|line| line.trim_start().starts_with("[[notify]]")).count()
 }
 
 /// Closes every route of `plan` that differs from the same one of `other`, or whose auth or upstream does. Returns them.
@@ -101,6 +112,10 @@ impl Environment for Standing<'_> {
     fn exists(&self, path: &Path) -> bool {
         self.known.exists(path)
     }
+
+    fn stands_in(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
@@ -143,6 +158,17 @@ mod tests {
         name = "behind"
         path_prefix = "/behind"
         upstream = "secret"
+        [[notify]]
+        name = "chat"
+        kind = "slack"
+        url = "${CHAT}"
+        [[notify]]
+        name = "oncall"
+        url = "https://example.com/"
+        secret = "${file:oncall}"
+        [[notify]]
+        name = "well"
+        url = "https://example.com/"
         [[routes]]
         name = "defaulted"
         path_prefix = "/defaulted"
@@ -162,7 +188,10 @@ mod tests {
             .map(|(_, route)| &*route.name)
             .collect();
         assert_eq!(closed, ["header", "judged", "behind"]);
-        assert!(told.len() == 3 && told[0].contains("${TOKEN}") && told[0].contains("header"), "{told:?}");
+        assert!(told.len() == 4 && told[0].contains("${TOKEN}") && told[0].contains("header"), "{told:?}");
+        assert!(told[3].contains("[[notify]]"), "nobody may be told unsigned, or elsewhere: {told:?}");
+        let sinks: Vec<_> = plan.sinks.iter().map(|sink| &*sink.name).collect();
+        assert_eq!(sinks, ["well"]);
         let named = TEXT.replace("${file:hash}", &"0".repeat(HASH)).replacen("127.0.0.1:9", "${HOST}:9", 1);
         let (plan, _) = without(&named, Path::new("/etc/gateway.toml"), &known).expect("understood");
         let open: Vec<_> = plan

@@ -72,8 +72,18 @@ pub struct BackendSight {
 impl Steering {
     /// What is to be seen of these upstreams, in their order.
     pub fn sight<'a>(&self, upstreams: impl Iterator<Item = &'a Upstream>) -> Vec<UpstreamSight> {
+        // One after the other: in between, whoever moves a lever gets their turn.
+        upstreams.map(|upstream| self.state().upstream(upstream)).collect()
+    }
+
+    /// What each of these upstreams may hold now, in their order: as [`UpstreamSight::limit`], for who looks often.
+    pub fn limits<'a>(&self, upstreams: impl Iterator<Item = &'a Upstream>) -> Vec<u32> {
         let state = self.state();
-        upstreams.map(|upstream| state.upstream(upstream)).collect()
+        let limit = |upstream: &Upstream| {
+            let bounds = [upstream.cluster.shares.load().total, state.limits.acting(upstream)];
+            bounds.into_iter().flatten().fold(upstream.gate.max_in_flight, u32::min)
+        };
+        upstreams.map(limit).collect()
     }
 
     /// All levers, also those whose name is gone.
@@ -127,6 +137,14 @@ impl Steering {
         let target = Target::Backend(upstream.into(), backend.into());
         let state = self.state();
         state.levers.drained_by(&upstream.into(), &backend.into()).map(|it| drained(&target, it))
+    }
+
+    /// Looks whether a target is there.
+    ///
+    /// # Errors
+    /// When it is unknown.
+    pub fn knows(&self, target: &Target) -> Result<(), Refusal> {
+        known_in(&self.live.tables(), target).map(drop)
     }
 
     /// What the levers as they are shed of a target's upstream.
@@ -257,7 +275,8 @@ fn automatic(upstream: &Upstream, running: &Running, forecast: Option<Forecast>)
         since_ms: *since_ms,
     };
     let target = Target::Backend(upstream.name.clone(), name.as_str().into());
-    LeverView { percent: ramp.percent(), then, forecast, ..signed("automatic", &target, &signature) }
+    let held = ramp.held().map(|why| why.as_str().to_owned());
+    LeverView { percent: ramp.percent(), then, held, forecast, ..signed("automatic", &target, &signature) }
 }
 
 /// What a person should look at: backends that keep failing on their way back, and addresses that are shared.

@@ -8,6 +8,7 @@ use crate::balancing::{Backend, Seated};
 use crate::config::plan::Plan;
 use crate::config::{self, ProcessEnvironment};
 use crate::control::build::Builder;
+use crate::control::ramp::lever::Signature;
 use crate::control::ramp::reference::{Learner, Second};
 use crate::routing::view::{Furniture, View};
 use crate::runtime::bells::Bells;

@@ -16,6 +16,10 @@ pub struct LeverView {
     pub percent: f64,
     /// Its next step, if it has one.
     pub then: Option<ThenView>,
+    /// Why it does not go up by itself, in a word, if it is one that does: `dwell`, `few_outcomes`, `no_success`,
+    /// `failing`, `slow`, `away` or `paused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
     /// In flight that the percentage is of, if the operator said so.
     pub reference: Option<f64>,
     /// Who set it.
@@ -26,6 +30,13 @@ pub struct LeverView {
     pub since: String,
     /// What its upstream will shed now; nothing while the active version has no such upstream.
     pub forecast: Option<Forecast>,
+}
+
+impl LeverView {
+    /// It does not get on although neither its time nor a person nor want of traffic holds it.
+    pub fn is_stuck(&self) -> bool {
+        matches!(self.held.as_deref(), Some("no_success" | "failing" | "slow" | "away"))
+    }
 }
 
 /// A ramp's next step.

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use tokio::sync::mpsc;
 
 /// Records that may wait for the admin thread.
@@ -20,7 +20,7 @@ const MAX_TEXT: usize = 2000;
 const MAX_ITEMS: usize = 20;
 
 /// What a record is about; listeners choose by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Configurations: applied, refused, degraded.
     Config,
@@ -48,13 +48,17 @@ pub enum Kind {
     Auth,
     /// Who did what: rows of the audit, and whether they can be recorded.
     Audit,
+    /// Incidents: opened, drafted, published, updated, closed, frozen, thawed.
+    Incident,
+    /// Sinks of `[[notify]]`: not reached, reached again.
+    Notification,
     /// Records are missing here.
     Gap,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Config,
         Kind::Rollback,
         Kind::Shed,
@@ -68,6 +72,8 @@ impl Kind {
         Kind::Name,
         Kind::Auth,
         Kind::Audit,
+        Kind::Incident,
+        Kind::Notification,
         Kind::Gap,
     ];
 
@@ -87,6 +93,8 @@ impl Kind {
             Kind::Name => "name",
             Kind::Auth => "auth",
             Kind::Audit => "audit",
+            Kind::Incident => "incident",
+            Kind::Notification => "notification",
             Kind::Gap => "gap",
         }
     }
@@ -134,8 +142,14 @@ impl Record {
         self
     }
 
-    /// Hands it to whoever listens, if there is room.
+    /// Hands it to whoever listens, if there is room. Whoever is slow keeps nobody else from it.
     pub fn hand_on(self) {
+        debug_assert_eq!(super::schema::fault(&self), None, "whoever listens relies on the schema");
+        if let Some(tap) = STREAM.tap.get()
+            && tap.try_send(Arc::new(self.clone())).is_err()
+        {
+            STREAM.untapped.fetch_add(1, Relaxed);
+        }
         if STREAM.sender.try_send(self).is_err() {
             STREAM.dropped.fetch_add(1, Relaxed);
         }
@@ -145,6 +159,18 @@ impl Record {
 /// The other end, for the first who asks.
 pub fn receiver() -> Option<mpsc::Receiver<Record>> {
     STREAM.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// A second way to the same records with a bound of its own, for the first who asks: what is handed on from now on,
+/// whatever the other end does.
+pub fn tap() -> Option<mpsc::Receiver<Arc<Record>>> {
+    let (sender, receiver) = mpsc::channel(RECORDS_WAITING);
+    STREAM.tap.set(sender).is_ok().then_some(receiver)
+}
+
+/// Records that the tap lost since the start, because they came faster than they were taken.
+pub fn untapped() -> u64 {
+    STREAM.untapped.load(Relaxed)
 }
 
 /// Records dropped since the start, because they came faster than they were taken.
@@ -157,11 +183,15 @@ struct Stream {
     /// Until somebody takes it.
     receiver: Mutex<Option<mpsc::Receiver<Record>>>,
     dropped: AtomicU64,
+    /// Once somebody wants it.
+    tap: OnceLock<mpsc::Sender<Arc<Record>>>,
+    untapped: AtomicU64,
 }
 
 static STREAM: LazyLock<Stream> = LazyLock::new(|| {
     let (sender, receiver) = mpsc::channel(RECORDS_WAITING);
-    Stream { sender, receiver: Mutex::new(Some(receiver)), dropped: AtomicU64::new(0) }
+    let (receiver, dropped) = (Mutex::new(Some(receiver)), AtomicU64::new(0));
+    Stream { sender, receiver, dropped, tap: OnceLock::new(), untapped: AtomicU64::new(0) }
 });
 
 fn shortened(text: &str) -> String {
@@ -189,9 +219,20 @@ mod tests {
         let _kept = receiver();
         let before = dropped();
         for _ in 0..=RECORDS_WAITING {
-            Record::new(Kind::Process, "one too many").hand_on();
+            Record::new(Kind::Gap, "one too many").with("step", "start").hand_on();
         }
         assert!(dropped() > before);
+    }
+
+    #[test]
+    fn a_tap_has_a_bound_of_its_own_and_never_waits() {
+        // Kept, so that nobody makes room; where another has it, nobody takes from it either.
+        let _kept = tap();
+        let before = untapped();
+        for _ in 0..=RECORDS_WAITING {
+            Record::new(Kind::Gap, "one too many").hand_on();
+        }
+        assert!(untapped() > before);
     }
 
     #[test]

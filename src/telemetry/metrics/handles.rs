@@ -9,7 +9,7 @@ use crate::telemetry::cells::{
     BOUNDS, CoreId, Counter, Histogram, HistogramSum, PerCore, REQUEST_BOUNDS, WAIT_BOUNDS,
 };
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// A number that any thread may count into; for what happens seldom.
 #[derive(Debug, Default)]
@@ -303,6 +303,8 @@ pub struct BackendMetrics {
     pub incarnations: Shared,
     /// What its addresses counted that are gone.
     gone: Gone,
+    /// Somebody checks it, or did.
+    is_checked: AtomicBool,
     checks: [Shared; 4],
     cells: PerCore<BackendCells>,
 }
@@ -330,9 +332,19 @@ impl BackendMetrics {
             ejections: Shared::default(),
             incarnations: Shared::default(),
             gone: Gone::default(),
+            is_checked: AtomicBool::new(false),
             checks: Default::default(),
             cells: PerCore::new(cores),
         }
+    }
+
+    /// It is checked from now on: its checks are exposed as 0 before the first one, and those of others not at all.
+    pub fn expect_checks(&self) {
+        self.is_checked.store(true, Relaxed);
+    }
+
+    pub(super) fn is_checked(&self) -> bool {
+        self.is_checked.load(Relaxed)
     }
 
     /// One active check ended.
@@ -379,6 +391,9 @@ impl BackendMetrics {
         }
         for outcome in CheckOutcome::ALL {
             self.checks[outcome as usize].add(address.checks(outcome));
+        }
+        if address.is_checked() {
+            self.expect_checks();
         }
         self.ejections.add(address.ejections.get());
         self.incarnations.add(address.incarnations.get());

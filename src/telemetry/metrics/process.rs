@@ -199,7 +199,8 @@ impl ProcessMetrics {
         self.rollbacks[cause as usize].get()
     }
 
-    pub(super) fn refusals(&self, reason: Reason) -> u64 {
+    /// What the gateway refused, failed or ended itself for this reason, ever.
+    pub fn refusals(&self, reason: Reason) -> u64 {
         self.cells.sum(|cells| cells.refused[reason as usize].get())
     }
 

@@ -39,8 +39,13 @@ pub struct Listener {
 impl Listener {
     /// Opens one; `query` begins with `?` or is empty. The answer if it is none.
     pub fn open(admin: SocketAddr, query: &str, headers: &[&str]) -> Result<Listener, Answer> {
+        Listener::at(admin, &format!("/v1/events{query}"), headers)
+    }
+
+    /// The same for any stream.
+    pub fn at(admin: SocketAddr, path: &str, headers: &[&str]) -> Result<Listener, Answer> {
         let mut raw = Raw::connect(admin);
-        raw.send(request(admin, "GET", &format!("/v1/events{query}"), headers, ""));
+        raw.send(request(admin, "GET", path, headers, ""));
         let head = raw.head().expect("a head");
         if head.status != 200 {
             return Err(raw.body_of(head, false).expect("its body"));
@@ -72,6 +77,16 @@ impl Listener {
             let event = self.next().unwrap_or_else(|end| panic!("{what}, but the stream is {end:?}"));
             if wanted(&event) {
                 return event;
+            }
+        }
+    }
+
+    /// The next snapshot of a stream of those, or how the stream ended instead.
+    pub fn snapshot(&mut self) -> Result<Value, End> {
+        loop {
+            let block = self.block()?;
+            if let Some(snapshot) = block.strip_prefix("event: snapshot\ndata: ") {
+                return Ok(serde_json::from_str(snapshot).expect("JSON"));
             }
         }
     }

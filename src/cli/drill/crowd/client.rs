@@ -89,8 +89,11 @@ impl Connections {
             Fact::Header(header) => drop(headers.insert(header, value(&format!("client-{source}")))),
             Fact::Cookie(cookie) => drop(headers.insert(COOKIE, value(&format!("{cookie}=client-{source}")))),
         }
-        if let Some(shown_in) = target.auth.and_then(|auth| self.world.shown_in.get(auth)) {
-            let token = self.world.mint.token(name);
+        if let Some((auth, shown_in)) =
+            target.auth.and_then(|auth| Some((auth, self.world.shown_in.get(auth)?)))
+        {
+            let key = self.world.keys.get(auth).cloned().flatten();
+            let token = key.unwrap_or_else(|| self.world.mint.token(name));
             match shown_in.as_str() {
                 "authorization" => headers.insert(shown_in, value(&format!("Bearer {token}"))),
                 "cookie" => {

@@ -32,7 +32,8 @@ impl Ended {
         matches!(self, Ended::Answer { status: 200..300, .. })
     }
 
-    fn why(&self) -> String {
+    /// In few words.
+    pub fn why(&self) -> String {
         match self {
             Ended::Answer { status, reason: Some(reason) } => format!("{status} {reason}"),
             Ended::Answer { status, reason: None } => status.to_string(),
@@ -45,11 +46,28 @@ impl Ended {
 
 /// One request.
 #[derive(Clone, Debug)]
-struct One {
-    kind: Kind,
-    due: Instant,
-    ended: Instant,
-    how: Ended,
+pub(in super::super) struct One {
+    /// Whose.
+    pub kind: Kind,
+    /// What it asked for, by its number.
+    pub target: u32,
+    /// When it should have left.
+    pub due: Instant,
+    /// When it left.
+    pub sent: Instant,
+    /// How often it was sent.
+    pub tries: u32,
+    /// How it ended.
+    pub how: Ended,
+}
+
+/// One that is over.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Over {
+    /// Which.
+    pub one: One,
+    /// When.
+    pub at: Instant,
 }
 
 /// All of them so far.
@@ -58,7 +76,7 @@ pub(in super::super) struct Seen(Mutex<Inside>);
 
 #[derive(Debug, Default)]
 struct Inside {
-    all: Vec<One>,
+    all: Vec<Over>,
     /// Those under way, by when they were due; there may be several at one moment.
     under_way: BTreeMap<Instant, u64>,
     many: u64,
@@ -78,13 +96,13 @@ pub(in super::super) struct Tally {
 }
 
 impl Tally {
-    fn of(all: &[One], counts: impl Fn(&One) -> bool) -> Tally {
+    fn of(all: &[Over], counts: impl Fn(&Over) -> bool) -> Tally {
         let mut tally = Tally::default();
-        for one in all.iter().filter(|one| counts(one)) {
+        for over in all.iter().filter(|over| counts(over)) {
             tally.asked += 1;
-            if !one.how.is_good() {
+            if !over.one.how.is_good() {
                 tally.lost += 1;
-                *tally.why.entry(one.how.why()).or_default() += 1;
+                *tally.why.entry(over.one.how.why()).or_default() += 1;
             }
         }
         tally
@@ -132,12 +150,14 @@ impl Seen {
 
     /// Those of a kind who were due in `[from, to)` and have ended.
     pub fn between(&self, kind: Kind, from: Instant, to: Instant) -> Tally {
-        Tally::of(&self.inside().all, |one| one.kind == kind && one.due >= from && one.due < to)
+        Tally::of(&self.inside().all, |over| {
+            over.one.kind == kind && over.one.due >= from && over.one.due < to
+        })
     }
 
     /// All who were due from a moment on and had ended by another: what a gateway can have counted by then.
     pub fn ended_between(&self, from: Instant, by: Instant) -> Tally {
-        Tally::of(&self.inside().all, |one| one.due >= from && one.ended <= by)
+        Tally::of(&self.inside().all, |over| over.one.due >= from && over.at <= by)
     }
 
     /// When so many of some kinds, who were due after `from`, had been lost.
@@ -146,8 +166,8 @@ impl Seen {
         let lost = inside
             .all
             .iter()
-            .filter(|one| kinds.contains(&one.kind) && one.due >= from && !one.how.is_good());
-        let mut ends: Vec<Instant> = lost.map(|one| one.ended).collect();
+            .filter(|it| kinds.contains(&it.one.kind) && it.one.due >= from && !it.one.how.is_good());
+        let mut ends: Vec<Instant> = lost.map(|over| over.at).collect();
         ends.sort_unstable();
         ends.get(nth.checked_sub(1)?).copied()
     }
@@ -155,9 +175,15 @@ impl Seen {
     /// When the last of some kinds that was lost had been due, if any was, of those due in `[from, to)`.
     pub fn last_lost(&self, kinds: &[Kind], from: Instant, to: Instant) -> Option<Instant> {
         let inside = self.inside();
-        let lost =
-            inside.all.iter().filter(|one| kinds.contains(&one.kind) && one.due >= from && one.due < to);
+        let ones = inside.all.iter().map(|over| &over.one);
+        let lost = ones.filter(|one| kinds.contains(&one.kind) && one.due >= from && one.due < to);
         lost.filter(|one| !one.how.is_good()).map(|one| one.due).max()
+    }
+
+    /// Looks at each that was due in `[from, to)` and is over.
+    pub fn each(&self, from: Instant, to: Instant, mut look: impl FnMut(&Over)) {
+        let inside = self.inside();
+        inside.all.iter().filter(|over| over.one.due >= from && over.one.due < to).for_each(&mut look);
     }
 
     /// Requests that were not kept.
@@ -173,11 +199,11 @@ impl Turn {
     }
 
     /// It ended.
-    pub fn ends(mut self, kind: Kind, due: Instant, how: Ended) {
+    pub fn ends(mut self, one: One) {
         let mut inside = self.seen.inside();
         match inside.all.len() {
             MOST.. => inside.forgotten += 1,
-            _ => inside.all.push(One { kind, due, ended: Instant::now(), how }),
+            _ => inside.all.push(Over { one, at: Instant::now() }),
         }
         drop(inside);
         self.close();
@@ -215,10 +241,14 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let good = || Ended::Answer { status: 200, reason: None };
         let shed = Ended::Answer { status: 503, reason: Some("auth_overload".to_owned()) };
-        seen.due(at(0)).ends(Kind::New, at(0), good());
-        seen.due(at(1)).ends(Kind::New, at(1), shed);
-        seen.due(at(2)).ends(Kind::Public, at(2), Ended::Late);
-        seen.due(at(3)).ends(Kind::New, at(3), Ended::Broken);
+        let one = |kind, due, how| One { kind, target: 7, due, sent: due, tries: 1, how };
+        seen.due(at(0)).ends(one(Kind::New, at(0), good()));
+        seen.due(at(1)).ends(one(Kind::New, at(1), shed));
+        seen.due(at(2)).ends(one(Kind::Public, at(2), Ended::Late));
+        seen.due(at(3)).ends(one(Kind::New, at(3), Ended::Broken));
+        let mut many = 0;
+        seen.each(at(1), at(3), |over| many += over.one.target);
+        assert_eq!(many, 14);
         let tally = seen.between(Kind::New, at(0), at(3));
         assert_eq!((tally.asked, tally.lost, tally.why.get("503 auth_overload")), (2, 1, Some(&1)));
         assert_eq!(seen.ended_between(at(0), at(0)), Tally::default(), "none had ended before it began");

@@ -30,10 +30,15 @@ impl Draft {
         if self.tree.get("notify").is_some() {
             notes.push("nobody is notified".to_owned());
         }
+        if self.tree.get("status_page").is_some() {
+            notes.push("there is no status page".to_owned());
+        }
         notes.push("admin: 127.0.0.1 without tokens, and a state directory of its own".to_owned());
-        notes.push("access log: off; names: asked of a name server that never answers".to_owned());
+        notes.push("access log: off; names: asked of the drill's own name server".to_owned());
         if let Some(root) = self.tree.as_object_mut() {
             root.remove("notify");
+            // It would listen somewhere.
+            root.remove("status_page");
             root.insert("admin".to_owned(), json!({ "address": "127.0.0.1:0", "socket": false }));
             root.insert("access_log".to_owned(), json!({ "target": "off" }));
             table(root, "gateway").remove("resolver");
@@ -108,7 +113,12 @@ impl Draft {
 }
 
 /// Shortens the time at a key; true if it was longer.
-fn at_most(table: &mut serde_json::Map<String, Value>, key: &str, default: &str, seconds: f64) -> bool {
+pub(super) fn at_most(
+    table: &mut serde_json::Map<String, Value>,
+    key: &str,
+    default: &str,
+    seconds: f64,
+) -> bool {
     let written = table.get(key).and_then(Value::as_str).unwrap_or(default);
     let most = Duration::from_secs_f64(seconds);
     // What is filled from the environment is not known here: it is replaced too.

@@ -3,7 +3,9 @@
 use super::origins::message;
 use super::*;
 use crate::config::{self as text, ProcessEnvironment};
+use crate::control::incidents::{self, Incidents};
 use crate::control::keyrings::Keyrings;
+use crate::control::notify::Notifier;
 use crate::control::origin;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::Kept;
@@ -267,7 +269,9 @@ fn control(
     let station = has_door.then(|| Station::new(CoreId(0), shared, access_log.core()));
     let mut record = Record::default();
     record.ledger.know_number(1);
+    let incidents = Incidents::new(live.clone(), incidents::keep::Kept::default());
     let parts = Parts {
+        incidents,
         file: directory.join("tidegate.toml"),
         environment: Arc::new(ProcessEnvironment),
         live,
@@ -276,6 +280,7 @@ fn control(
         builder,
         names,
         keyrings: Arc::new(Keyrings::new(None, Arc::default())),
+        notifier: Arc::new(Notifier::new(Arc::default())),
         books: Books::new(Store::at(directory), record),
         metrics,
         access_log,

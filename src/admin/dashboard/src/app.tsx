@@ -1,0 +1,76 @@
+// The one screen: what is happening, to whom, since when, and what may be done.
+import { useEffect } from "preact/hooks";
+import { Alarms } from "./alarms";
+import { Events } from "./events";
+import { Incidents } from "./incidents";
+import { lost, snapshot, start, stop } from "./live";
+import { Notices } from "./notices";
+import { Permits } from "./permits";
+import { Reasons } from "./reasons";
+import { RolloutPanel } from "./rollout";
+import { session, signIn } from "./session";
+import { judge, judgeGateway } from "./severity";
+import type { Snapshot } from "./shapes";
+import { SignIn } from "./signin";
+import { ConnectionLost, StatusBar } from "./statusbar";
+import { useStore } from "./store";
+import { Upstreams } from "./upstreams";
+import { Workers } from "./workers";
+
+export function App() {
+  const locked = useStore(session, ({ locked }) => locked);
+  useEffect(() => {
+    // A refusal shows the question for a token; everything else shows in the bar of the streams.
+    if (!locked && session.value.caller === null) void signIn(session.value.token).catch(() => undefined);
+  }, [locked]);
+  return locked ? <SignIn /> : <Screen />;
+}
+
+function Screen() {
+  useEffect(() => {
+    start();
+    return stop;
+  }, []);
+  const isLost = useStore(lost, (gone) => gone !== null);
+  const isKnown = useStore(snapshot, (now) => now !== null);
+  const title = useStore(snapshot, titleOf);
+  useEffect(() => void (document.title = isLost ? "✖ connection lost · Tidegate" : title), [isLost, title]);
+  return (
+    <>
+      <StatusBar />
+      <ConnectionLost />
+      <main class={isLost ? "screen old" : "screen"}>
+        {isKnown ? <Panels /> : !isLost && <p class="hint">Waiting for the gateway…</p>}
+      </main>
+      <Alarms />
+      <Notices />
+    </>
+  );
+}
+
+function Panels() {
+  return (
+    <>
+      <div class="wide">
+        <Reasons />
+        <Incidents />
+        <Upstreams />
+      </div>
+      <div class="side">
+        <RolloutPanel />
+        <Events />
+        <Permits />
+        <Workers />
+      </div>
+    </>
+  );
+}
+
+/** For the tab: how bad it is, without looking. */
+function titleOf(now: Snapshot | null): string {
+  if (now === null) return "Tidegate";
+  const whole = judgeGateway(now);
+  const bad = now.upstreams.filter((row) => ["broken", "bad"].includes(judge(row).level)).length;
+  if (whole.level !== "fine") return `▲ ${whole.word} · Tidegate`;
+  return bad > 0 ? `▲ ${bad} shedding or down · Tidegate` : "● Tidegate";
+}

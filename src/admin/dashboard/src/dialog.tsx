@@ -1,0 +1,118 @@
+// A question before something is done: what will happen, why (in the asker's words), and the second click. It stays
+// open with the reason when the gateway refuses. The browser's own <dialog> keeps the focus inside and gives it back.
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { tell } from "./notices";
+
+interface Props {
+  title: string;
+  /** What will happen. */
+  children?: ComponentChildren;
+  /** On the button that does it. */
+  confirm: string;
+  dangerous?: boolean;
+  /** Label of the reason field; without it no reason is asked for. */
+  reason?: string;
+  required?: boolean;
+  /** Does it, and says in a sentence what came of it. */
+  act: (reason: string) => Promise<string>;
+  close: () => void;
+}
+
+export function Dialog(props: Props) {
+  const { title, children, confirm, dangerous = false, reason, required = false, act, close } = props;
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState<string | null>(null);
+
+  useEffect(() => dialog.current?.showModal(), []);
+
+  const submit = async (event: SubmitEvent) => {
+    event.preventDefault();
+    if (busy) return;
+    const given = new FormData(event.currentTarget as HTMLFormElement).get("reason");
+    setBusy(true);
+    setError(null);
+    try {
+      tell(await act(typeof given === "string" ? given.trim() : ""), true);
+      dialog.current?.close();
+    } catch (refused) {
+      setError(refused instanceof Error ? refused.message : String(refused));
+      setBusy(false);
+    }
+  };
+
+  return (
+    <dialog ref={dialog} onClose={close} aria-labelledby="dialog-title">
+      <form onSubmit={submit} onKeyDown={notHeld}>
+        <h2 id="dialog-title">{title}</h2>
+        {children}
+        {reason !== undefined && (
+          <label class="field">
+            {reason}
+            <input name="reason" maxLength={500} autocomplete="off" autofocus required={required} />
+          </label>
+        )}
+        {error !== null && (
+          <p class="refused" role="alert">
+            <span aria-hidden="true">▲ </span>
+            {error}
+          </p>
+        )}
+        <p class="buttons">
+          <button type="button" onClick={() => dialog.current?.close()}>
+            Cancel
+          </button>
+          <button type="submit" class={dangerous ? "danger" : "primary"} autofocus={reason === undefined} aria-busy={busy}>
+            {busy ? "…" : confirm}
+          </button>
+        </p>
+      </form>
+    </dialog>
+  );
+}
+
+/** A held Enter key that opened the dialog must not also confirm it. */
+function notHeld(event: KeyboardEvent): void {
+  if (event.key === "Enter" && event.repeat) event.preventDefault();
+}
+
+/** A button that opens a dialog; `why_not` says why it cannot be pressed. */
+export function Asking(props: Omit<Props, "close"> & { label: string; name?: string; why_not?: string | null }) {
+  const { label, name, why_not = null, ...rest } = props;
+  const [open, setOpen] = useState(false);
+  return (
+    <>
+      <Button label={label} name={name} why_not={why_not} press={() => setOpen(true)} opens />
+      {open && <Dialog {...rest} close={() => setOpen(false)} />}
+    </>
+  );
+}
+
+interface ButtonProps {
+  label: string;
+  press: () => void;
+  why_not?: string | null | undefined;
+  class?: string | undefined;
+  opens?: boolean;
+  /** For screen readers, where the label alone does not say what is meant. */
+  name?: string | undefined;
+}
+
+/** What may not be pressed stays in place and says why: to the mouse, and to a screen reader. */
+export function Button({ label, press, why_not = null, class: look, opens = false, name }: ButtonProps) {
+  return (
+    <button
+      type="button"
+      class={look}
+      aria-label={name}
+      aria-haspopup={opens ? "dialog" : undefined}
+      aria-disabled={why_not !== null}
+      aria-description={why_not ?? undefined}
+      title={why_not ?? undefined}
+      onClick={() => why_not === null && press()}
+    >
+      {label}
+    </button>
+  );
+}

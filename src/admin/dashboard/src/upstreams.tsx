@@ -1,0 +1,136 @@
+// The upstreams, worst first, a line each; the one that is opened shows its charts, its backends and its levers.
+import type { VNode } from "preact";
+import { useRef, useState } from "preact/hooks";
+import { Bar } from "./bar";
+import { Detail } from "./detail";
+import { choose, chosen, snapshot } from "./live";
+import { useStandingOrder } from "./order";
+import { judge, MARK, rank } from "./severity";
+import type { Row } from "./shapes";
+import { SheddingFor } from "./since";
+import { Sparkline } from "./sparkline";
+import { useStore } from "./store";
+import { percent, rate, seconds } from "./units";
+
+/** From so many on there is a field to search by name. */
+const MANY = 12;
+
+export function Upstreams() {
+  const rows = useStore(snapshot, (now) => now?.upstreams ?? NONE);
+  const open = useStore(chosen, (name) => name);
+  const [search, setSearch] = useState("");
+  const list = useRef<HTMLTableSectionElement>(null);
+  const order = useStandingOrder(worstFirst(rows), list);
+  const byName = new Map(rows.map((row) => [row.name, row]));
+  const shown = order.filter((name) => name.includes(search.trim()));
+  return (
+    <section class="panel" aria-labelledby="upstreams">
+      <div class="head">
+        <h2 id="upstreams">Upstreams</h2>
+        <span class="hint">{summary(rows)}</span>
+        {rows.length >= MANY && (
+          <input type="search" placeholder="Name" aria-label="Search upstreams by name" value={search} onInput={(event) => setSearch(event.currentTarget.value)} />
+        )}
+      </div>
+      <table role="table" class="upstreams">
+        <thead role="rowgroup">
+          <tr role="row">
+            {["Upstream", "In flight", "Last hour", "Queue", "Requests", "Shed", "p50 / p99", "Ramp", "Backends"].map((title) => (
+              <th key={title} role="columnheader" scope="col">
+                {title}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody role="rowgroup" ref={list}>
+          {shown.map((name) => {
+            const row = byName.get(name);
+            return row === undefined ? null : <Line key={name} row={row} open={name === open} />;
+          })}
+        </tbody>
+      </table>
+      {rows.length === 0 && <p class="hint">This configuration has no upstreams.</p>}
+    </section>
+  );
+}
+
+const NONE: Row[] = [];
+
+function worstFirst(rows: Row[]): string[] {
+  const judged = rows.map((row) => ({ name: row.name, at: rank(judge(row).level) }));
+  return judged.sort((a, b) => a.at - b.at || a.name.localeCompare(b.name)).map(({ name }) => name);
+}
+
+function summary(rows: Row[]): string {
+  const bad = rows.filter((row) => judge(row).level !== "fine").length;
+  return bad === 0 ? `all ${rows.length} fine` : `${bad} of ${rows.length} not fine`;
+}
+
+/** Drawn again only when its numbers moved: a fleet has many lines, and most of them stand still. */
+function Line({ row, open }: { row: Row; open: boolean }) {
+  const drawn = useRef<{ key: string; tree: VNode } | null>(null);
+  const key = JSON.stringify([open, row]);
+  if (drawn.current?.key !== key) drawn.current = { key, tree: <Drawn row={row} open={open} /> };
+  return drawn.current.tree;
+}
+
+function Drawn({ row, open }: { row: Row; open: boolean }) {
+    const { level, word, why } = judge(row);
+    const toggle = () => choose(open ? null : row.name);
+    return (
+      <>
+        <tr role="row" class={open ? "line open" : "line"}>
+          <th role="rowheader" scope="row">
+            <button type="button" class="opener" aria-expanded={open} aria-controls={open ? "detail" : undefined} onClick={toggle}>
+              <span class={`state ${level}`} title={why}>
+                <span aria-hidden="true">{MARK[level]}</span> <span class="word">{word}</span>
+              </span>
+              <span class="name">{row.name}</span>
+            </button>
+          </th>
+          <td role="cell" data-label="In flight">
+            <span class="number">
+              {row.in_flight}/{row.limit}
+            </span>
+            <Bar value={row.in_flight} limit={row.limit} what="in flight" />
+          </td>
+          <td role="cell" class="history">
+            <Sparkline upstream={row.name} limit={row.limit} />
+          </td>
+          <td role="cell" data-label="Queue">
+            {row.queue}/{row.max_waiting}
+          </td>
+          <td role="cell" data-label="Requests">{rate(row.requests_per_second)}</td>
+          <td role="cell" data-label="Shed" class={(row.shed_per_second ?? 0) > 0 ? "hurts" : ""} title={shedTitle(row)}>
+            {rate(row.shed_per_second)}
+            {row.sheds[0] !== undefined && <span class="because"> {worstReason(row)}</span>}{" "}
+            {(row.shed_per_second ?? 0) > 0 && <SheddingFor upstream={row.name} />}
+          </td>
+          <td role="cell" data-label="p50 / p99">
+            {seconds(row.latency_p50_seconds)} / {seconds(row.latency_p99_seconds)}
+          </td>
+          <td role="cell" data-label="Ramp">{row.ramp_percent < 100 ? `◆ ${percent(row.ramp_percent)}` : percent(row.ramp_percent)}</td>
+          <td role="cell" data-label="Backends" title={`The worst is ${row.worst_state ?? "not known"}`}>
+            {row.backends_ready}/{row.backends_total} ready
+          </td>
+        </tr>
+        {open && (
+          <tr role="row" class="detail" id="detail">
+            <td role="cell" colSpan={9}>
+              <Detail row={row} />
+            </td>
+          </tr>
+        )}
+      </>
+    );
+}
+
+function worstReason(row: Row): string {
+  return row.sheds.reduce((worst, shed) => (shed.per_second > worst.per_second ? shed : worst)).reason;
+}
+
+function shedTitle(row: Row): string {
+  if (row.sheds.length === 0) return "Nothing is shed";
+  return row.sheds.map((shed) => `${rate(shed.per_second)} ${shed.class}: ${shed.reason}`).join("\n");
+}
+

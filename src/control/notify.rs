@@ -1,0 +1,286 @@
+//! Who tells people what happens: `[[notify]]`. Every record of the process, through a bounded tap of its own, becomes
+//! what people should hear, gathered and told to each sink that wants it (`design.md`, promise 11).
+//!
+//! It never makes anybody wait: the tap drops and counts, each sink has a queue of topics and one connection, and one
+//! that hangs holds up only itself. It runs on the thread of calls to the outside. What waits is not kept across a
+//! restart; the events are.
+
+mod alertmanager;
+mod delivery;
+mod family;
+mod lasting;
+mod meaning;
+mod message;
+mod pace;
+#[cfg(test)]
+mod samples;
+mod sender;
+mod sink;
+mod slack;
+mod spool;
+mod view;
+mod webhook;
+
+pub use view::{NotifyView, SinkView};
+
+use crate::config::plan::Plan;
+use crate::config::sinks::Sink;
+use crate::telemetry::events::NoticesLost;
+use crate::telemetry::events::stream::{self, Record};
+use crate::upstream::discovery::Directory;
+use crate::upstream::pem::Files;
+use delivery::Line;
+use jiff::Timestamp;
+use lasting::{Lasting, Notice};
+use meaning::Topic;
+use message::{Item, Message};
+use pace::Verdict;
+use sender::Sender;
+use sink::Desk;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+
+/// Between two looks at what was lost on the way, and at what fades.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at files of authorities.
+const FILES: Duration = Duration::from_secs(10);
+
+/// Everything that is told, and to whom.
+#[derive(Debug)]
+pub struct Notifier {
+    directory: Arc<Directory>,
+    records: Mutex<Option<mpsc::Receiver<Arc<Record>>>>,
+    state: Mutex<State>,
+    changed: Notify,
+    /// Names the messages of this process.
+    id: u64,
+    lost: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sender: Arc<Sender>,
+    desks: Vec<Arc<Desk>>,
+    lasting: Lasting,
+    /// Backends of the active version, with where they are.
+    backends: HashSet<(String, String, String)>,
+    upstreams: HashSet<String>,
+}
+
+/// What came of a try.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// The host of the sink.
+    pub host: String,
+    /// How long it took.
+    pub took: Duration,
+    /// Why it was not taken, if it was not.
+    pub failure: Option<String>,
+}
+
+impl Notifier {
+    /// Hears everything from now on, and tells nobody yet.
+    pub fn new(directory: Arc<Directory>) -> Self {
+        Notifier {
+            directory,
+            records: Mutex::new(stream::tap()),
+            state: Mutex::default(),
+            changed: Notify::new(),
+            id: fastrand::u64(..),
+            lost: AtomicU64::new(0),
+        }
+    }
+
+    /// Another version is active. Sinks that it has too, by name, keep what waits; `files` holds the authorities.
+    pub fn follow(&self, plan: &Plan, number: u64, files: &dyn Files) {
+        let before = self.desks();
+        let desk = |sink: &Sink| {
+            let line = || Line::to(sink.clone(), &self.directory, files);
+            match before.iter().find(|desk| desk.name == sink.name) {
+                Some(desk) if desk.line().settings == *sink => desk.clone(),
+                Some(desk) => {
+                    desk.follow(line());
+                    desk.clone()
+                }
+                None => Arc::new(Desk::new(line(), self.id)),
+            }
+        };
+        let desks = plan.sinks.iter().map(desk).collect();
+        let mut state = self.state();
+        (state.sender, state.desks) = (Arc::new(Sender::of(plan, number)), desks);
+        let over = state.follow(plan);
+        state.tell(&over);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Hears and tells, for ever. Belongs on the thread of calls to the outside.
+    pub async fn run(self: Arc<Self>) {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut records) = records else { return };
+        let mut serving = Serving::default();
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                Some(record) = records.recv() => self.hear(&record),
+                () = self.changed.notified() => serving.follow(&self),
+                _ = looks.tick() => self.look(),
+            }
+        }
+    }
+
+    fn hear(&self, record: &Arc<Record>) {
+        let (now, mut state) = (Instant::now(), self.state());
+        let take = |meaning| state.lasting.take(meaning, record, now);
+        let notices: Vec<Notice> = meaning::meanings(record).into_iter().filter_map(take).collect();
+        state.tell(&notices);
+    }
+
+    fn look(&self) {
+        let lost = stream::untapped();
+        let before = self.lost.swap(lost, Relaxed);
+        if lost > before {
+            NoticesLost { lost: lost - before }.emit();
+        }
+        let mut state = self.state();
+        let faded = state.lasting.fade(Instant::now(), Timestamp::now());
+        state.tell(&faded);
+    }
+
+    /// Tells one sink that it is tried, at once and beside whatever waits. Nothing if there is none of that name.
+    pub async fn try_out(&self, name: &str, by: &str) -> Option<Tried> {
+        let (desk, sender) = {
+            let state = self.state();
+            let desk = state.desks.iter().find(|desk| *desk.name == *name)?.clone();
+            (desk, state.sender.clone())
+        };
+        Some(desk.try_out(&sender, by).await)
+    }
+
+    /// What lasts of what a sink wants to hear.
+    fn firing(&self, desk: &Desk) -> Vec<Notice> {
+        self.state().lasting.firing(|family| desk.wants(family))
+    }
+
+    fn sender(&self) -> Arc<Sender> {
+        self.state().sender.clone()
+    }
+
+    fn desks(&self) -> Vec<Arc<Desk>> {
+        self.state().desks.clone()
+    }
+
+    /// How it goes with each sink.
+    pub fn view(&self) -> NotifyView {
+        let (desks, lasting) = {
+            let state = self.state();
+            (state.desks.clone(), state.lasting.len())
+        };
+        NotifyView {
+            sinks: desks.iter().map(|desk| desk.view()).collect(),
+            lasting,
+            lost: stream::untapped(),
+        }
+    }
+
+    /// Sends what waits, once more and without waiting for more, for as long as `patience`. Blocks.
+    pub fn flush(&self, patience: Duration) {
+        let (end, desks) = (Instant::now() + patience, self.desks());
+        desks.iter().for_each(|desk| desk.hurry());
+        while desks.iter().any(|desk| !desk.is_idle()) && Instant::now() < end {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    /// Reads the files of authorities again, for ever. Blocks, so it belongs on a thread that files may hold up.
+    pub async fn keep_trust(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(FILES);
+        loop {
+            ticks.tick().await;
+            self.desks().iter().for_each(|desk| desk.line().renew_trust());
+        }
+    }
+
+    /// Nothing panics while it holds the lock.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn tell(&self, notices: &[Notice]) {
+        if !notices.is_empty() {
+            self.desks.iter().for_each(|desk| desk.take(notices));
+        }
+    }
+
+    /// What is over because it is about a backend that is not there, or not where it was.
+    fn follow(&mut self, plan: &Plan) -> Vec<Notice> {
+        let places = plan.upstreams.iter().flat_map(|upstream| {
+            let backends = upstream.balancing.backends.iter();
+            backends.map(|backend| {
+                (upstream.name.to_string(), backend.name.to_string(), backend.address.to_string())
+            })
+        });
+        let before = std::mem::replace(&mut self.backends, places.collect());
+        self.upstreams = plan.upstreams.iter().map(|upstream| upstream.name.to_string()).collect();
+        let State { lasting, backends, upstreams, .. } = self;
+        let stayed: HashSet<_> =
+            before.intersection(backends).map(|(u, b, _)| (u.as_str(), b.as_str())).collect();
+        let names: HashSet<_> = backends.iter().map(|(u, b, _)| (u.as_str(), b.as_str())).collect();
+        let is_there = |topic: &Topic, member: &str| {
+            use crate::telemetry::events::stream::Kind::{Ejection, Limit, Ramp, Shed};
+            let subject = topic.subject.as_str();
+            match topic.family.kind {
+                Ejection if !member.is_empty() => stayed.contains(&(subject, member)),
+                // Ramps belong to names, wherever those are.
+                Ramp if !member.is_empty() => names.contains(&(subject, member)),
+                Ejection | Ramp | Limit => upstreams.contains(subject),
+                Shed => *topic.family == family::CORE_BEHIND || subject == "-" || upstreams.contains(subject),
+                _ => true,
+            }
+        };
+        lasting.keep(Timestamp::now(), is_there)
+    }
+}
+
+/// The tasks that tell, one for each sink; they end with it.
+#[derive(Default)]
+struct Serving {
+    tasks: JoinSet<()>,
+    of: Vec<(Arc<Desk>, AbortHandle)>,
+}
+
+impl Serving {
+    fn follow(&mut self, notifier: &Arc<Notifier>) {
+        let desks = notifier.desks();
+        self.of.retain(|(desk, task)| {
+            let stays = desks.iter().any(|it| Arc::ptr_eq(it, desk));
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for desk in desks {
+            if !self.of.iter().any(|(it, _)| Arc::ptr_eq(it, &desk)) {
+                let serve = serve(notifier.clone(), desk.clone());
+                self.of.push((desk, self.tasks.spawn_local(serve)));
+            }
+        }
+        while self.tasks.try_join_next().is_some() {}
+    }
+}
+
+/// Tells one sink, for ever.
+async fn serve(notifier: Arc<Notifier>, desk: Arc<Desk>) {
+    loop {
+        let message = desk.next(|| notifier.firing(&desk)).await;
+        let verdict = desk.line().tell(&message, &notifier.sender()).await;
+        desk.came(verdict);
+    }
+}

@@ -1,0 +1,227 @@
+//! What lasts: which topics began and are not over, with their members. A pure core over (record, now).
+//!
+//! It keeps apart what is news from what everybody was told already, knows when a topic is over as a whole, and lets
+//! what nobody ends fade when nothing more is heard of it. Bounded: what begins beyond that is told and not kept.
+
+use super::family::Family;
+use super::meaning::{ALL, Meaning, Phase, Topic};
+use crate::telemetry::events::stream::Record;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Topics that are kept at most.
+pub const MAX_TOPICS: usize = 512;
+/// Members of all topics that are kept at most: every backend of the largest fleet that is foreseen.
+pub const MAX_MEMBERS: usize = 8192;
+/// Characters of a member's name.
+const MAX_NAME: usize = 120;
+/// What nobody ends is over when it was not heard of for so long.
+pub const FADES: Duration = Duration::from_secs(30);
+
+/// What lasts.
+#[derive(Debug, Default)]
+pub struct Lasting {
+    topics: BTreeMap<Topic, State>,
+    members: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    since: Timestamp,
+    heard: Instant,
+    members: BTreeSet<String>,
+    last: Arc<Record>,
+}
+
+/// What people are to be told.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// What it is about.
+    pub topic: Topic,
+    /// Which of them.
+    pub member: String,
+    /// How it stands now.
+    pub stands: Stands,
+    /// Since when; of what is over, since when it was not.
+    pub since: Timestamp,
+    /// How many members last now.
+    pub lasting: usize,
+    /// What happened.
+    pub record: Arc<Record>,
+    /// It is a repetition of what was told.
+    pub told: bool,
+}
+
+/// How a topic stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// It lasts.
+    Firing,
+    /// It is over.
+    Resolved,
+    /// It happened.
+    Happened,
+}
+
+impl Stands {
+    /// The word in messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Stands::Firing => "firing",
+            Stands::Resolved => "resolved",
+            Stands::Happened => "happened",
+        }
+    }
+}
+
+impl Lasting {
+    /// Takes in one part of what a record means; nothing if there is nothing to tell, not even that it was told.
+    pub fn take(&mut self, meaning: Meaning, record: &Arc<Record>, now: Instant) -> Option<Notice> {
+        let Meaning { topic, member, phase } = meaning;
+        let member: String = member.chars().take(MAX_NAME).collect();
+        match phase {
+            Phase::Begins => Some(self.begin(topic, member, record, now)),
+            Phase::Goes => Some(self.go(topic, member, record, now)),
+            Phase::Ends => self.end(topic, member, record),
+            Phase::Clears => {
+                self.forget(&topic);
+                None
+            }
+            Phase::Once => Some(once(topic, member, record)),
+        }
+    }
+
+    fn begin(&mut self, topic: Topic, member: String, record: &Arc<Record>, now: Instant) -> Notice {
+        let known = self.topics.get(&topic).is_some_and(|state| state.members.contains(&member));
+        let room = self.members < MAX_MEMBERS
+            && (self.topics.len() < MAX_TOPICS || self.topics.contains_key(&topic));
+        if !known && !room {
+            return once(topic, member, record);
+        }
+        let fresh = || State { since: record.at, heard: now, members: BTreeSet::new(), last: record.clone() };
+        let state = self.topics.entry(topic.clone()).or_insert_with(fresh);
+        (state.heard, state.last) = (now, record.clone());
+        if !known {
+            state.members.insert(member.clone());
+            self.members += 1;
+        }
+        let (since, lasting) = (state.since, state.members.len());
+        Notice { topic, member, stands: Stands::Firing, since, lasting, record: record.clone(), told: known }
+    }
+
+    fn go(&mut self, topic: Topic, member: String, record: &Arc<Record>, now: Instant) -> Notice {
+        let Some(state) = self.topics.get_mut(&topic) else { return once(topic, member, record) };
+        (state.heard, state.last) = (now, record.clone());
+        let (since, lasting) = (state.since, state.members.len());
+        Notice { topic, member, stands: Stands::Firing, since, lasting, record: record.clone(), told: false }
+    }
+
+    fn end(&mut self, topic: Topic, member: String, record: &Arc<Record>) -> Option<Notice> {
+        let Some(state) = self.topics.get_mut(&topic) else {
+            let over = |topic: Topic| Notice { stands: Stands::Resolved, ..once(topic, member, record) };
+            return topic.family.outlives.then(|| over(topic));
+        };
+        let before = state.members.len();
+        match member.as_str() {
+            ALL => state.members.clear(),
+            one => _ = state.members.remove(one),
+        }
+        self.members -= before - state.members.len();
+        if before == state.members.len() {
+            return None;
+        }
+        let (since, lasting) = (state.since, state.members.len());
+        let stands = if lasting == 0 { Stands::Resolved } else { Stands::Firing };
+        if lasting == 0 {
+            self.topics.remove(&topic);
+        }
+        Some(Notice { topic, member, stands, since, lasting, record: record.clone(), told: false })
+    }
+
+    fn forget(&mut self, topic: &Topic) {
+        if let Some(state) = self.topics.remove(topic) {
+            self.members -= state.members.len();
+        }
+    }
+
+    /// What faded by `now`: told as over.
+    pub fn fade(&mut self, now: Instant, at: Timestamp) -> Vec<Notice> {
+        let faded = |topic: &Topic, state: &State| {
+            topic.family.fades && now.saturating_duration_since(state.heard) >= FADES
+        };
+        let gone = self.topics.iter().filter(|(topic, state)| faded(topic, state));
+        let gone: Vec<Topic> = gone.map(|(topic, _)| topic.clone()).collect();
+        let why = format!("nothing of it for {} s", FADES.as_secs());
+        gone.into_iter().filter_map(|topic| self.over(&topic, at, &why)).collect()
+    }
+
+    /// What is about something that is not there any more is over: `is_there` is asked for each subject and member.
+    pub fn keep(&mut self, at: Timestamp, mut is_there: impl FnMut(&Topic, &str) -> bool) -> Vec<Notice> {
+        let mut over = Vec::new();
+        for (topic, state) in &mut self.topics {
+            let before = state.members.len();
+            state.members.retain(|member| is_there(topic, member));
+            self.members -= before - state.members.len();
+            if state.members.is_empty() {
+                over.push(topic.clone());
+            }
+        }
+        let why = "it is not in the configuration any more";
+        over.into_iter().filter_map(|topic| self.over(&topic, at, why)).collect()
+    }
+
+    /// Ends a topic as a whole.
+    fn over(&mut self, topic: &Topic, at: Timestamp, why: &str) -> Option<Notice> {
+        let state = self.topics.remove(topic)?;
+        self.members -= state.members.len();
+        let sentence = topic.family.over.replace("{}", &topic.subject);
+        let last = &state.last;
+        let record = Record { at, message: format!("{sentence}: {why}"), ..Record::clone(last) };
+        Some(Notice {
+            topic: topic.clone(),
+            member: String::new(),
+            stands: Stands::Resolved,
+            since: state.since,
+            lasting: 0,
+            record: Arc::new(record),
+            told: false,
+        })
+    }
+
+    /// Everything of some families that lasts, as it was last told; for whoever has to hear it again and again.
+    pub fn firing(&self, wanted: impl Fn(&Family) -> bool) -> Vec<Notice> {
+        let firing = self.topics.iter().filter(|(topic, _)| wanted(topic.family));
+        let notice = |(topic, state): (&Topic, &State)| Notice {
+            topic: topic.clone(),
+            member: state.members.first().cloned().unwrap_or_default(),
+            stands: Stands::Firing,
+            since: state.since,
+            lasting: state.members.len(),
+            record: state.last.clone(),
+            told: true,
+        };
+        firing.map(notice).collect()
+    }
+
+    /// How many topics last.
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+}
+
+fn once(topic: Topic, member: String, record: &Arc<Record>) -> Notice {
+    Notice {
+        topic,
+        member,
+        stands: Stands::Happened,
+        since: record.at,
+        lasting: 0,
+        record: record.clone(),
+        told: false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+//! Incidents by API and command line: opened, said of, closed, kept across a kill; drafted by the gateway when it sheds;
+//! and a freeze, which holds risky changes however they come, and nothing that helps.
+
+use crate::support::config::Config;
+use crate::support::gateway::{Gateway, Launch};
+use crate::support::load::Load;
+use crate::support::operator::{Listener, ask, change};
+use crate::support::origins::{Behaviour, Origin};
+use crate::support::raw::Answer;
+use crate::support::{wait_for, wait_until};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A busy machine takes its time.
+const LONG: Duration = Duration::from_secs(30);
+const FREE: &str = "[rollout]\nrequired = false\n";
+
+/// One route whose answers carry a mark: of medium risk to change.
+fn marked(policy: &str, backend: SocketAddr, mark: &str) -> Config {
+    let edit = format!("timeout = \"200ms\"\nresponse_headers = {{ set = {{ \"x-gen\" = \"{mark}\" }} }}");
+    Config::under(policy).upstream("u", &[backend], "").route("r", "/", "u", &edit)
+}
+
+/// The mark of what serves; a machine that is too busy for the route's timeout is asked again.
+fn generation(gateway: &Gateway) -> String {
+    wait_for(LONG, "an answer", || gateway.get("/").get("x-gen").map(str::to_owned))
+}
+
+fn open(gateway: &Gateway, body: Value) -> Answer {
+    change(gateway.admin(), "POST", "/v1/incidents", &body)
+}
+
+fn put(gateway: &Gateway, id: u64, body: Value) -> Answer {
+    change(gateway.admin(), "PUT", &format!("/v1/incidents/{id}"), &body)
+}
+
+fn incidents(gateway: &Gateway) -> Vec<Value> {
+    gateway.admin_get("/v1/incidents").json()["items"].as_array().expect("a list").clone()
+}
+
+fn apply(gateway: &Gateway, query: &str, config: &Config) -> Answer {
+    let text = config.render(&gateway.folder().join("state"));
+    gateway.admin_post(&format!("/v1/versions{query}"), "", text)
+}
+
+fn run(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = gateway.cli(arguments);
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).expect("UTF-8"))
+}
+
+fn reasons(gateway: &Gateway) -> String {
+    gateway.admin_get("/readyz").json()["reasons"].to_string()
+}
+
+#[test]
+fn an_incident_is_opened_said_of_and_closed_and_everybody_hears() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let mut listener = Listener::open(gateway.admin(), "?kinds=incident", &[]).expect("a stream");
+    let answer = open(
+        &gateway,
+        json!({
+            "title": "Orders are slow", "severity": "major", "upstreams": ["u"], "text": "We look at it.", "public": true,
+        }),
+    );
+    assert_eq!(answer.status(), 201, "{}", answer.text());
+    let opened = answer.json();
+    assert_eq!(
+        (&opened["id"], &opened["state"], &opened["persisted"]),
+        (&1.into(), &"open".into(), &true.into())
+    );
+    assert_eq!((&opened["opened_by"], &opened["freeze"]), (&"loopback".into(), &false.into()));
+    assert_eq!(opened["updates"][0]["text"], "We look at it.");
+    let event = listener.until("it is told", |event| event["what"] == "opened");
+    assert_eq!((&event["kind"], &event["severity"]), (&"incident".into(), &"major".into()), "{event}");
+    assert_eq!(gateway.metrics().value("tidegate_incidents_open", &[("severity", "major")]), 1.0);
+    assert_eq!(gateway.status()["incidents"]["open"][0]["title"], "Orders are slow");
+
+    assert_eq!(put(&gateway, 1, json!({ "text": "It gets better.", "severity": "minor" })).status(), 200);
+    let stale = ["content-type: application/json", "if-match: \"1\""];
+    let answer = ask(gateway.admin(), "PUT", "/v1/incidents/1", &stale, "{\"state\": \"closed\"}");
+    assert_eq!((answer.status(), &answer.json()["reason"]), (412, &"stale".into()), "{}", answer.text());
+    assert_eq!(put(&gateway, 1, json!({ "state": "closed", "text": "Over." })).status(), 200);
+    let again = put(&gateway, 1, json!({ "state": "closed" }));
+    assert_eq!((again.status(), &again.json()["reason"]), (409, &"conflict".into()), "{}", again.text());
+    assert!(again.text().contains("closed by loopback"), "{}", again.text());
+    assert_eq!(put(&gateway, 9, json!({ "text": "x" })).status(), 404);
+    listener.until("its end is told", |event| event["what"] == "closed");
+    assert_eq!(gateway.metrics().value("tidegate_incidents_open", &[("severity", "minor")]), 0.0);
+    let audit = gateway.admin_get("/v1/audit?limit=20").text();
+    for word in ["incident.open", "incident.update", "incident.close"] {
+        assert!(audit.contains(word), "{word} in {audit}");
+    }
+}
+
+#[test]
+fn what_is_no_incident_is_refused_with_what_is_wrong() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    for (body, status) in [
+        (json!({ "title": "" }), 422),
+        (json!({ "title": "x".repeat(121) }), 422),
+        (json!({ "title": "a\nb" }), 422),
+        (json!({ "title": "x", "upstreams": ["nobody"] }), 422),
+        (json!({ "title": "x", "text": "y".repeat(1001) }), 422),
+        (json!({ "title": "x", "severity": "huge" }), 400),
+        (json!({ "title": "x", "opened_by": "someone else" }), 400),
+        (json!({ "title": "x", "freeze": true, "reason": "a\u{1b}[31m" }), 400),
+    ] {
+        let answer = open(&gateway, body.clone());
+        assert_eq!(answer.status(), status, "{body}: {}", answer.text());
+    }
+    assert!(open(&gateway, json!({ "title": "x", "upstreams": ["nobody"] })).text().contains("it has u"));
+    assert_eq!(incidents(&gateway), [] as [Value; 0]);
+}
+
+#[test]
+fn the_command_line_opens_shows_freezes_thaws_and_closes() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let opened =
+        ["incident", "open", "Orders are slow", "--severity", "critical", "--upstream", "u", "--freeze"];
+    let (code, said) = run(&gateway, &opened);
+    assert!(code == Some(0) && said.contains("incident 1 opened, frozen"), "{said}");
+    let (_, listed) = run(&gateway, &["incident", "list"]);
+    assert!(listed.contains("[freeze] Orders are slow"), "{listed}");
+    let (_, status) = run(&gateway, &["status"]);
+    assert!(status.contains("incident 1 (critical) Orders are slow"), "{status}");
+    assert!(status.contains("loopback froze changes of medium and high risk"), "{status}");
+    assert!(status.lines().all(|line| line.chars().count() <= 80), "{status}");
+    assert_eq!(run(&gateway, &["incident", "update", "1", "better", "--thaw"]).0, Some(0));
+    assert_eq!(gateway.metrics().value("tidegate_change_freeze", &[]), 0.0);
+    assert_eq!(run(&gateway, &["incident", "close", "1", "over"]).0, Some(0));
+    let (_, shown) = run(&gateway, &["incident", "show", "1"]);
+    assert!(shown.contains("closed by loopback") && shown.contains("  better"), "{shown}");
+    assert_eq!(run(&gateway, &["incident", "close", "1"]).0, Some(1));
+    assert_eq!(run(&gateway, &["incident", "close", "one"]).0, Some(2));
+    let (_, answer) = run(&gateway, &["incident", "list", "--json"]);
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    assert_eq!(answer["items"][0]["state"], "closed");
+}
+
+#[test]
+fn incidents_and_a_freeze_outlive_a_kill_and_numbers_are_never_given_twice() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(FREE, origin.address(), "one"));
+    for title in ["first", "second"] {
+        assert_eq!(open(&gateway, json!({ "title": title, "freeze": true })).json()["persisted"], true);
+    }
+    assert_eq!(put(&gateway, 2, json!({ "state": "closed" })).json()["persisted"], true);
+    let gateway = gateway.restart(Launch::default());
+    let states: Vec<Value> = incidents(&gateway).iter().map(|it| it["state"].clone()).collect();
+    assert_eq!(states, ["closed", "open"]);
+    let held = apply(&gateway, "", &marked(FREE, origin.address(), "two"));
+    assert_eq!((held.status(), &held.json()["reason"]), (422, &"frozen".into()), "{}", held.text());
+    assert_eq!(open(&gateway, json!({ "title": "third" })).json()["id"], 3);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_delays_no_incident_and_says_so() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    // A rename over it cannot succeed, nor a write beside it.
+    std::fs::create_dir_all(gateway.folder().join("state/incidents.new/x")).expect("made");
+    let answer = open(&gateway, json!({ "title": "slow", "freeze": true }));
+    assert_eq!((answer.status(), &answer.json()["persisted"]), (201, &false.into()), "{}", answer.text());
+    wait_until(LONG, "operators are told", || reasons(&gateway).contains("incidents are not stored"));
+    std::fs::remove_dir_all(gateway.folder().join("state/incidents.new")).expect("removed");
+    wait_until(LONG, "it is stored in the end", || !reasons(&gateway).contains("not stored"));
+    assert_eq!(incidents(&gateway.restart(Launch::default())).len(), 1);
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_no_incident_and_no_answer() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    // Opening it to write waits for a reader, and there is none.
+    let hangs = gateway.folder().join("state/incidents.new");
+    mknodat(CWD, &hangs, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    for n in 1..=3 {
+        let answer = open(&gateway, json!({ "title": "slow", "freeze": true }));
+        assert_eq!((answer.status(), &answer.json()["persisted"]), (201, &false.into()), "{}", answer.text());
+        assert_eq!(put(&gateway, n, json!({ "text": "still" })).json()["persisted"], false);
+    }
+    assert_eq!(incidents(&gateway).len(), 3);
+    assert_eq!(change(gateway.admin(), "POST", "/v1/rollback", &json!({ "version": 1 })).status(), 200);
+}
+
+#[test]
+fn a_file_of_garbage_is_set_aside_and_said_and_holds_up_nothing() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    assert_eq!(open(&gateway, json!({ "title": "slow" })).json()["persisted"], true);
+    let file = gateway.folder().join("state/incidents.json");
+    let gateway =
+        gateway.restart_after(Launch::default(), || std::fs::write(&file, "{ garbage").expect("written"));
+    assert!(reasons(&gateway).contains("set aside"), "{}", reasons(&gateway));
+    assert_eq!((gateway.get("/").status(), incidents(&gateway).len()), (200, 0));
+    assert!(gateway.folder().join("state/incidents.broken").exists());
+}
+
+#[test]
+fn a_freeze_holds_a_risky_change_and_nothing_that_helps() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(FREE, origin.address(), "one"));
+    let two = marked(FREE, origin.address(), "two");
+    assert_eq!(apply(&gateway, "", &two).status(), 200);
+    let frozen = json!({ "title": "Orders are slow", "freeze": true, "reason": "nobody moves" });
+    assert_eq!(open(&gateway, frozen).status(), 201);
+    let three = marked(FREE, origin.address(), "three");
+    let held = apply(&gateway, "", &three);
+    assert_eq!((held.status(), &held.json()["reason"]), (422, &"frozen".into()));
+    for words in ["loopback", "Orders are slow", "nobody moves", "--incident 1"] {
+        assert!(held.text().contains(words), "{words} in {}", held.text());
+    }
+    let text = three.render(&gateway.folder().join("state"));
+    let plan = gateway.admin_post("/v1/config:plan", "", text).json();
+    assert_eq!(plan["needs"]["frozen"]["incident"], 1, "{plan}");
+    assert_eq!(apply(&gateway, "?incident=9", &three).json()["reason"], "no_incident");
+
+    let harmless = marked(FREE, origin.address(), "two").text("[access_log]\ntarget = \"off\"\n");
+    assert_eq!(apply(&gateway, "", &harmless).status(), 200, "low risk goes on");
+    let lever = json!({ "percent": 50, "reason": "less" });
+    assert_eq!(change(gateway.admin(), "PUT", "/v1/upstreams/u/ramp", &lever).status(), 200);
+    let drain = json!({ "state": "drain" });
+    assert_eq!(change(gateway.admin(), "PUT", "/v1/upstreams/u/backends/u0/state", &drain).status(), 200);
+    let ready = json!({ "state": "ready" });
+    assert_eq!(change(gateway.admin(), "PUT", "/v1/upstreams/u/backends/u0/state", &ready).status(), 200);
+    assert_eq!(change(gateway.admin(), "POST", "/v1/rollback", &json!({ "version": 1 })).status(), 200);
+    assert_eq!(generation(&gateway), "one");
+    let named = apply(&gateway, "?incident=1", &three);
+    assert_eq!((named.status(), generation(&gateway).as_str()), (200, "three"), "{}", named.text());
+    let four = marked(FREE, origin.address(), "four");
+    assert_eq!(apply(&gateway, "?now=true&break_glass=true", &four).json()["reason"], "needs_reason");
+    let glass = apply(&gateway, "?now=true&break_glass=true&reason=it%20burns", &four);
+    assert_eq!((glass.status(), generation(&gateway).as_str()), (200, "four"), "{}", glass.text());
+    let draft = incidents(&gateway).into_iter().find(|it| it["cause"] == "break_glass").expect("a draft");
+    assert!(draft["drafted_because"].as_str().is_some_and(|why| why.contains("it burns")), "{draft}");
+    assert_eq!(
+        (&draft["state"], &draft["freeze"], &draft["public"]),
+        (&"draft".into(), &false.into(), &false.into())
+    );
+    assert_eq!(put(&gateway, 1, json!({ "freeze": false })).status(), 200);
+    assert_eq!(apply(&gateway, "", &three).status(), 200, "thawed");
+}
+
+#[test]
+fn a_frozen_file_waits_across_watch_signal_and_restart_and_comes_in_after_the_thaw() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(FREE, origin.address(), "one"));
+    assert_eq!(open(&gateway, json!({ "title": "slow", "freeze": true })).status(), 201);
+    gateway.write(&marked(FREE, origin.address(), "two"));
+    wait_until(LONG, "the file is told to be held", || reasons(&gateway).contains("apply FILE --incident 1"));
+    assert_eq!(gateway.status()["rollout"]["pending_file"]["held_by"], 1);
+    gateway.hup();
+    let gateway = gateway.restart(Launch::default());
+    wait_until(LONG, "it is held after a restart too", || {
+        gateway.status()["rollout"]["pending_file"]["held_by"] == 1
+    });
+    assert_eq!(generation(&gateway), "one");
+    assert_eq!(put(&gateway, 1, json!({ "state": "closed" })).status(), 200);
+    wait_until(LONG, "it comes in", || generation(&gateway) == "two");
+    assert_eq!(gateway.status()["rollout"]["pending_file"], Value::Null);
+}
+
+#[test]
+fn shedding_is_drafted_with_its_numbers_once_and_nobody_outside_sees_it() {
+    let hung = Origin::start(Behaviour::AcceptsAndNeverAnswers);
+    let thresholds = "[incidents]\nshed = \"5%\"\nshed_for = \"4s\"\nredraft_after = \"0s\"\n";
+    let limits = "max_in_flight = 1\nqueue = { max_waiting = 1, max_wait = \"10ms\" }\n";
+    let config = Config::under(FREE)
+        .text(thresholds)
+        .text("[status_page]\naddress = \"127.0.0.1:0\"\n")
+        .upstream("u", &[hung.address()], limits)
+        .route("r", "/", "u", "timeout = \"500ms\"");
+    let gateway = Gateway::start(&config);
+    let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(5));
+    let draft = wait_for(LONG, "an incident is drafted", || {
+        incidents(&gateway).into_iter().find(|it| it["cause"] == "shed")
+    });
+    assert_eq!((&draft["state"], &draft["opened_by"]), (&"draft".into(), &"gateway".into()));
+    assert_eq!((&draft["public"], &draft["freeze"]), (&false.into(), &false.into()));
+    assert_eq!(draft["upstreams"], json!(["u"]));
+    assert!(draft["drafted_because"].as_str().is_some_and(|why| why.contains('%')), "{draft}");
+    assert_eq!(gateway.metrics().value("tidegate_incidents_drafted_total", &[("cause", "shed")]), 1.0);
+    let id = draft["id"].as_u64().expect("a number");
+    assert_eq!(put(&gateway, id, json!({ "freeze": true })).status(), 409, "a draft freezes nothing");
+    assert_eq!(put(&gateway, id, json!({ "state": "closed" })).status(), 200);
+    let looks = gateway.status()["uptime_seconds"].as_f64().expect("a number");
+    wait_until(LONG, "five seconds of more shedding", || {
+        gateway.status()["uptime_seconds"].as_f64().is_some_and(|now| now > looks + 5.0)
+    });
+    let drafts = incidents(&gateway).iter().filter(|it| it["cause"] == "shed").count();
+    assert_eq!(drafts, 1, "not drafted again while it lasts");
+    load.stop();
+}
+
+#[test]
+fn a_change_that_waits_for_approval_begins_after_the_thaw_only() {
+    let origin = Origin::well_behaved();
+    let policy = "[rollout]\nrequired = true\nstages = [\"100%\"]\nbake = \"300ms\"\napprove = \"medium\"\n\
+                  guard = { min_requests = 1 }\n";
+    let gateway = Gateway::start(&marked(policy, origin.address(), "one"));
+    gateway.write(&marked(policy, origin.address(), "two"));
+    let waits = wait_for(LONG, "the file waits for a second person", || {
+        let view = gateway.admin_get("/v1/rollout").json();
+        (view["state"] == "approval").then(|| view["version"]["number"].clone())
+    });
+    assert_eq!(open(&gateway, json!({ "title": "slow", "freeze": true })).status(), 201);
+    let approve = || change(gateway.admin(), "POST", "/v1/rollout:approve", &json!({ "version": waits }));
+    let held = approve();
+    assert_eq!(held.status(), 409, "{}", held.text());
+    assert!(held.text().contains("incident update 1 --thaw"), "{}", held.text());
+    assert_eq!(put(&gateway, 1, json!({ "freeze": false })).status(), 200);
+    assert_eq!(approve().status(), 200);
+    wait_until(LONG, "it is active", || generation(&gateway) == "two");
+}
+
+#[test]
+fn what_is_under_way_when_somebody_freezes_can_be_aborted_and_nothing_else_begins() {
+    let origin = Origin::well_behaved();
+    let policy = "[rollout]\nrequired = true\nstages = [\"50%\", \"100%\"]\nbake = \"20s\"\n";
+    let gateway = Gateway::start(&marked(policy, origin.address(), "one"));
+    assert_eq!(apply(&gateway, "", &marked(policy, origin.address(), "two")).status(), 202);
+    assert_eq!(open(&gateway, json!({ "title": "slow", "freeze": true })).status(), 201);
+    let abort = change(gateway.admin(), "POST", "/v1/rollout:abort", &json!({ "reason": "it may be that" }));
+    assert_eq!(abort.status(), 200, "{}", abort.text());
+    let next = apply(&gateway, "", &marked(policy, origin.address(), "three"));
+    assert_eq!((next.status(), &next.json()["reason"]), (422, &"frozen".into()), "{}", next.text());
+    let named = apply(&gateway, "?incident=1", &marked(policy, origin.address(), "three"));
+    assert_eq!(named.status(), 202, "{}", named.text());
+}

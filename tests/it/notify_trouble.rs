@@ -1,0 +1,186 @@
+//! Sinks in trouble: whoever hangs, floods, refuses or is not there costs nothing but what was meant for it; that is
+//! counted, said and shown, and what waits outlives other settings and is told at the end.
+
+use crate::notify::{SECRET, drain, is, sink, telling, view};
+use crate::support::config::Config;
+use crate::support::gateway::{Gateway, Launch};
+use crate::support::load::Load;
+use crate::support::operator::Listener;
+use crate::support::origins::{Origin, refused};
+use crate::support::sink::{Manner, Sink};
+use crate::support::{PATIENCE, wait_until};
+use serde_json::Value;
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// For what takes a second failure, with a wait in between, on a busy machine.
+const LONG: Duration = Duration::from_secs(30);
+
+#[test]
+fn sinks_that_hang_break_or_are_gone_are_noticed_by_nobody_else() {
+    let (hangs, floods) = (Sink::with(Manner::Hangs), Sink::with(Manner::Floods));
+    let (drops, well) = (Sink::with(Manner::Drops), Sink::start());
+    let quick = "timeout = \"500ms\"";
+    let text = sink("hangs", "webhook", &hangs.url("/"), quick)
+        + &sink("floods", "slack", &floods.url("/"), quick)
+        + &sink("drops", "alertmanager", &drops.url("/"), quick)
+        + &sink("gone", "webhook", &format!("http://{}/", refused()), quick)
+        + &sink("nameless", "webhook", "http://no-such-name.invalid/", quick)
+        + &sink("well", "webhook", &well.url("/"), "");
+    let (origin, gateway) = telling(&text);
+    let load = Load::paced(gateway.edge(), "/", 2, Duration::from_millis(2));
+    drain(&gateway, "drain");
+    drain(&gateway, "ready");
+    well.told(PATIENCE, "whoever is well is told", |event| event["alert"] == "TidegateDrained");
+    for name in ["hangs", "floods", "drops", "gone", "nameless"] {
+        wait_until(LONG, name, || !view(&gateway, name)["last_error"].is_null());
+        assert_eq!(view(&gateway, name)["sent"], 0, "{name}");
+    }
+    for path in ["/readyz", "/metrics", "/v1/status", "/v1/notify"] {
+        let started = Instant::now();
+        assert_eq!(gateway.admin_get(path).status(), 200, "{path}");
+        assert!(started.elapsed() < Duration::from_secs(1), "{path} took {:?}", started.elapsed());
+    }
+    wait_until(LONG, "there was load", || origin.requests() > 200);
+    // The only backend was drained for a moment.
+    load.stop().only(&[200, 503]);
+    let metrics = gateway.metrics();
+    assert_eq!(metrics.value("tidegate_notification_failing", &[("sink", "hangs")]), 1.0);
+    wait_until(LONG, "whoever is well is", || view(&gateway, "well")["failing_since"].is_null());
+    let said =
+        |event: &Value| is(event, "TidegateNotificationsFail", "firing") && event["subject"] == "hangs";
+    well.told(LONG, "that another is not told is told", said);
+    let told = gateway.admin_get("/v1/events?follow=false&kinds=notification").text();
+    let of_hangs = told.matches("\"sink\":\"hangs\"").count();
+    assert_eq!(of_hangs, 1, "said once: {told}");
+    let screen = gateway.cli(&["status"]);
+    let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
+    let words = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("hangs FAILING") && words.contains("well ok"), "{screen}");
+    assert!(words.contains("! hangs fails for") && words.contains("no answer within 500ms"), "{screen}");
+}
+
+#[test]
+fn a_sink_that_asks_for_time_gets_it() {
+    let hears = Sink::start();
+    hears.script(&[Manner::Later(3)]);
+    let (_origin, gateway) = telling(&sink("oncall", "slack", &hears.url("/"), "events = [\"ramp\"]"));
+    drain(&gateway, "drain");
+    wait_until(LONG, "it is taken", || view(&gateway, "oncall")["sent"] == 1);
+    let received = hears.received();
+    assert_eq!(received.len(), 2);
+    assert!(received[1].at - received[0].at >= Duration::from_secs(3), "not before it said");
+}
+
+#[test]
+fn a_refusal_is_not_repeated_and_its_end_is_told() {
+    let (refuses, well) = (Sink::with(Manner::Status(403)), Sink::start());
+    let text = sink("oncall", "slack", &refuses.url("/services/hunter2"), "events = [\"ramp\"]")
+        + &sink("other", "webhook", &well.url("/"), "events = [\"notification\"]");
+    let (_origin, gateway) = telling(&text);
+    drain(&gateway, "drain");
+    let fails = |event: &Value| is(event, "TidegateNotificationsFail", "firing");
+    let told = well.told(PATIENCE, "the other is told", fails);
+    assert!(told["message"].as_str().is_some_and(|said| said.contains("403")), "{told}");
+    let failed = [("sink", "oncall"), ("outcome", "failed")];
+    assert_eq!(gateway.metrics().value("tidegate_notifications_total", &failed), 1.0);
+    assert_eq!(refuses.received().len(), 1, "not tried again");
+    refuses.switch(Manner::Status(200));
+    drain(&gateway, "ready");
+    well.told(PATIENCE, "its end is told", |event| is(event, "TidegateNotificationsFail", "resolved"));
+    assert!(view(&gateway, "oncall")["failing_since"].is_null());
+}
+
+#[test]
+fn what_waits_outlives_a_change_and_follows_its_sink_to_another_address() {
+    let (hangs, well) = (Sink::with(Manner::Status(503)), Sink::start());
+    let origin = Origin::well_behaved();
+    let config = |url: &str| {
+        Config::simple(origin.address()).text(&sink("oncall", "webhook", url, "events = [\"ramp\"]"))
+    };
+    let gateway = Gateway::start(&config(&hangs.url("/")));
+    drain(&gateway, "drain");
+    wait_until(PATIENCE, "it was tried", || !hangs.received().is_empty());
+    let first = hangs.received()[0].header("x-tidegate-delivery").to_owned();
+    gateway.change(&config(&hangs.url("/")).gateway("max_in_flight = 5000"));
+    wait_until(LONG, "it is tried on", || hangs.received().len() >= 2);
+    gateway.change(&config(&well.url("/")));
+    let told = well.hears(PATIENCE, "it is told elsewhere", |_| true);
+    assert_eq!(told.header("x-tidegate-delivery"), first, "the same message");
+    assert!(hangs.received().iter().all(|received| received.header("x-tidegate-delivery") == first));
+}
+
+#[test]
+fn the_last_of_what_happened_is_told_on_the_way_out_and_a_hung_sink_holds_nobody_up() {
+    let (well, hangs) = (Sink::start(), Sink::with(Manner::Hangs));
+    let slow = |name: &str, url: &str| sink(name, "webhook", url, "").replace("100ms", "60s");
+    let origin = Origin::well_behaved();
+    let config = Config::simple(origin.address())
+        .gateway("drain_delay = \"0s\"\ndrain_timeout = \"5s\"")
+        .text(&(slow("oncall", &well.url("/")) + &slow("hangs", &hangs.url("/"))));
+    let mut gateway = Gateway::start(&config);
+    drain(&gateway, "drain");
+    gateway.term();
+    assert!(gateway.exit(Duration::from_secs(20)).success());
+    let drained = |event: &Value| is(event, "TidegateDrained", "firing");
+    assert!(
+        well.events().iter().any(drained),
+        "though a minute was to be waited for more: {:?}",
+        well.events()
+    );
+    assert!(well.events().iter().any(|event| event["alert"] == "TidegateLeaving"));
+}
+
+#[test]
+fn nothing_of_a_url_but_its_host_and_nothing_of_a_secret_is_shown() {
+    let hears = Sink::with(Manner::Status(500));
+    let origin = Origin::well_behaved();
+    let text = "[[notify]]\nname = \"chat\"\nkind = \"slack\"\nurl = \"${CHAT}\"\nauthorization = \"Bearer ${ONCALL}\"\n\
+                group_wait = \"100ms\"\n";
+    let text = text.to_owned() + &sink("oncall", "webhook", &hears.url("/hook"), "secret = \"${ONCALL}\"");
+    let launch = Launch::default()
+        .variable("CHAT", hears.url("/services/T0/hunter2?token=hunter2"))
+        .variable("ONCALL", SECRET);
+    let gateway = Gateway::launch(&Config::simple(origin.address()).text(&text), launch);
+    let mut events = Listener::open(gateway.admin(), "?after=0&kinds=notification", &[]).expect("a stream");
+    drain(&gateway, "drain");
+    events.until("that it is not told is told", |event| event["sink"] == "chat");
+    let paths = [
+        "/v1/status",
+        "/v1/notify",
+        "/v1/notify/chat",
+        "/readyz",
+        "/metrics",
+        "/v1/events?follow=false",
+        "/v1/audit",
+    ];
+    let mut said: String = paths.iter().map(|path| gateway.admin_get(path).text()).collect();
+    said += &gateway.log();
+    said += &String::from_utf8_lossy(&gateway.cli(&["notify", "test"]).stdout);
+    said += &String::from_utf8_lossy(&gateway.cli(&["notify", "list"]).stdout);
+    assert!(said.contains(&hears.address().to_string()), "the host is shown");
+    assert!(!said.contains("hunter2") && !said.contains(SECRET) && !said.contains("/services"), "{said}");
+    assert!(hears.received().iter().any(|received| received.path.contains("hunter2")), "it was asked");
+}
+
+#[test]
+fn a_rollback_is_not_held_up_by_a_sink_whose_url_is_gone() {
+    let (hears, origin) = (Sink::start(), Origin::well_behaved());
+    let config = |n: u32| Config::simple(origin.address()).gateway(&format!("max_in_flight = {n}"));
+    let told = "[[notify]]\nname = \"oncall\"\nurl = \"${ONCALL_URL}\"\nsecret = \"${ONCALL}\"\n";
+    let launch = Launch::default().variable("ONCALL_URL", hears.url("/")).variable("ONCALL", SECRET);
+    let gateway = Gateway::launch(&config(5000).text(told), launch);
+    let good = gateway.hash();
+    gateway.change(&config(5001));
+    let secrets = gateway.folder().join("state/secrets");
+    let gateway = gateway.restart_after(Launch::default(), || {
+        fs::remove_dir_all(&secrets).expect("what was kept of secrets is gone");
+    });
+    // By its number: without what was kept of secrets, the start may take the same file for a change.
+    let rolled = gateway.cli(&["rollback", "1", "--json"]);
+    let rolled: Value = serde_json::from_slice(&rolled.stdout).expect("JSON");
+    assert_eq!(gateway.hash(), good, "{rolled}");
+    assert!(rolled["notices"].to_string().contains("told nothing"), "{rolled}");
+    wait_until(PATIENCE, "it serves", || gateway.serves("/"));
+    assert!(gateway.admin_get("/v1/notify").json()["items"].as_array().is_some_and(Vec::is_empty));
+}
