@@ -6,7 +6,7 @@ use crate::support::gateway::{BINARY, Gateway, Launch};
 use crate::support::load::Load;
 use crate::support::origins::Origin;
 use crate::support::terminal::Terminal;
-use crate::support::{PATIENCE, wait_until};
+use crate::support::{PATIENCE, wait_for, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -37,10 +37,13 @@ fn pid_file(gateway: &Gateway) -> PathBuf {
     gateway.folder().join("top.pid")
 }
 
-fn signal(gateway: &Gateway, signal: Signal) {
+fn process(gateway: &Gateway) -> Pid {
     let text = std::fs::read_to_string(pid_file(gateway)).expect("the process has said its id");
-    let id = Pid::from_raw(text.trim().parse().expect("a number")).expect("a process id");
-    kill_process(id, signal).expect("it is signalled");
+    Pid::from_raw(text.trim().parse().expect("a number")).expect("a process id")
+}
+
+fn signal(gateway: &Gateway, signal: Signal) {
+    kill_process(process(gateway), signal).expect("it is signalled");
 }
 
 /// The shell is back, on the screen that it had, and echoes what is typed.
@@ -60,7 +63,7 @@ fn top_shows_the_load_and_its_keys_move_a_ramp_and_roll_back() {
     let origin = Origin::well_behaved();
     let gateway = Gateway::start(&marked(origin.address(), "one"));
     gateway.change(&marked(origin.address(), "two"));
-    let generation = || gateway.get("/").get("x-gen").unwrap_or_default().to_owned();
+    let generation = || wait_for(PATIENCE, "an answer", || gateway.get("/").get("x-gen").map(str::to_owned));
     assert_eq!(generation(), "two");
     let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(20));
     let Some(terminal) = top(&gateway, (100, 30), &[]) else { return };
@@ -110,6 +113,18 @@ fn top_gives_the_terminal_back_when_it_is_told_to_end() {
     terminal.until("it has grown", |screen| screen.contains("p99"));
     signal(&gateway, Signal::TERM);
     is_given_back(&terminal, "left:0");
+}
+
+#[test]
+fn top_ends_with_its_terminal() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(origin.address(), "one"));
+    let Some(terminal) = top(&gateway, (80, 24), &[]) else { return };
+    terminal.until("the upstream is shown", |screen| screen.contains("orders"));
+    let status = format!("/proc/{}/stat", process(&gateway).as_raw_nonzero());
+    drop(terminal);
+    let ended = || std::fs::read_to_string(&status).map_or(true, |text| text.contains(") Z"));
+    wait_until(PATIENCE, "it has ended", ended);
 }
 
 #[test]

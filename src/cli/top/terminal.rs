@@ -10,6 +10,7 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use rustix::process::{Signal, getpid, kill_process};
 use std::io::{self, IsTerminal, Stdout};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
@@ -18,6 +19,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The terminal is ours, and has to be given back. There is one a process.
 static BORROWED: AtomicBool = AtomicBool::new(false);
+/// The place of its signal among those that are waited for.
+const HANGUP: usize = 0;
 
 /// The terminal while it is ours.
 #[derive(Debug)]
@@ -93,14 +96,15 @@ fn give_back_on_panic() {
     }));
 }
 
-/// Becomes true when somebody asks the process to end.
+/// Becomes true when somebody asks the process to end. When the terminal hangs up the process ends here and now: a read
+/// of keys that is under way then never returns.
 ///
 /// # Errors
 /// If the system gives no thread or no signals.
 pub(super) fn told_to_end() -> io::Result<Arc<AtomicBool>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (told, here) = (Arc::new(AtomicBool::new(false)), runtime.enter());
-    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()];
+    let kinds = [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()];
     let mut signals = kinds.map(signal).into_iter().collect::<io::Result<Vec<_>>>()?;
     drop(here);
     let tell = told.clone();
@@ -108,6 +112,10 @@ pub(super) fn told_to_end() -> io::Result<Arc<AtomicBool>> {
         let first = runtime.block_on(futures_util::future::select_all(
             signals.iter_mut().map(|signal| Box::pin(signal.recv())),
         ));
+        if first.1 == HANGUP {
+            give_back();
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
         drop(first);
         tell.store(true, Release);
     };
