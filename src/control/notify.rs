@@ -229,12 +229,19 @@ impl State {
         });
         let before = std::mem::replace(&mut self.backends, places.collect());
         self.upstreams = plan.upstreams.iter().map(|upstream| upstream.name.to_string()).collect();
+        let owns = |owner: &str| match owner.split_once(' ') {
+            Some(("listener", name)) => plan.listeners.iter().any(|listener| *listener.name == *name),
+            Some(("upstream", name)) => plan.upstreams.iter().any(|upstream| *upstream.name == *name),
+            _ => true,
+        };
         let State { lasting, backends, upstreams, .. } = self;
         let stayed: HashSet<_> =
             before.intersection(backends).map(|(u, b, _)| (u.as_str(), b.as_str())).collect();
         let names: HashSet<_> = backends.iter().map(|(u, b, _)| (u.as_str(), b.as_str())).collect();
         let is_there = |topic: &Topic, member: &str| {
-            use crate::telemetry::events::stream::Kind::{Ejection, Limit, Ramp, Shed};
+            use crate::telemetry::events::stream::Kind::{
+                Auth, Certificate, Ejection, Limit, Notification, Ramp, Shed,
+            };
             let subject = topic.subject.as_str();
             match topic.family.kind {
                 Ejection if !member.is_empty() => stayed.contains(&(subject, member)),
@@ -242,6 +249,13 @@ impl State {
                 Ramp if !member.is_empty() => names.contains(&(subject, member)),
                 Ejection | Ramp | Limit => upstreams.contains(subject),
                 Shed => *topic.family == family::CORE_BEHIND || subject == "-" || upstreams.contains(subject),
+                Certificate => owns(subject),
+                // The keys of an auth are named by where they come from; without an auth nobody fetches any.
+                Auth if *topic.family == family::KEYS_FAILED => !plan.auths.is_empty(),
+                Auth => plan.auths.iter().any(|auth| *auth.name == *subject),
+                Notification if *topic.family == family::SINK_FAILING => {
+                    plan.sinks.iter().any(|sink| *sink.name == *subject)
+                }
                 _ => true,
             }
         };

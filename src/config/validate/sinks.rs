@@ -34,7 +34,7 @@ fn sink(table: &Table, check: &mut Check<'_>) -> Option<Sink> {
         form,
         kinds: words.clone().filter_map(Kind::named).collect(),
         pages: words.clone().any(|word| word == PAGE),
-        url: url(table, check)?,
+        url: url(table, form, check)?,
         secret: secret?,
         authorization: authorization?,
         timeout: table.duration("timeout")?,
@@ -43,7 +43,7 @@ fn sink(table: &Table, check: &mut Check<'_>) -> Option<Sink> {
     })
 }
 
-fn url(table: &Table, check: &mut Check<'_>) -> Option<Url> {
+fn url(table: &Table, form: Form, check: &mut Check<'_>) -> Option<Url> {
     let value = table.get("url")?;
     let url = Url::parse(value.text()?);
     if url.is_none() && !(value.filled && check.env.stands_in()) {
@@ -54,6 +54,13 @@ fn url(table: &Table, check: &mut Check<'_>) -> Option<Url> {
     if url.as_ref().is_some_and(|url| url.uri().scheme_str() == Some("http") && !is_near(url)) {
         let hint = "use https: whoever is on the way reads what happens, and can say otherwise";
         check.warning(value.span.clone(), "people are told without TLS", hint);
+    }
+    // Whoever knows the path of a hook may speak there; an Alertmanager's is no secret.
+    let has_path =
+        url.as_ref().is_some_and(|url| url.uri().path_and_query().is_some_and(|path| path.as_str() != "/"));
+    if form != Form::Alertmanager && has_path && !value.filled {
+        let hint = "if its path is a secret, fill it in: url = \"${file:/run/secrets/oncall-url}\"";
+        check.warning(value.span.clone(), "the URL is kept in the history, which every viewer reads", hint);
     }
     url
 }

@@ -84,7 +84,13 @@ fn number(record: &Record, field: &str) -> String {
 
 fn shed(record: &Record) -> Vec<Meaning> {
     let Some(classes) = record.fields.get("classes").and_then(Value::as_array) else {
-        return vec![of(&SHEDDING, text(record, "upstream"), text(record, "reason"), Phase::Begins)];
+        // What a ramp sheds is wanted: its own event has told of it, with the forecast.
+        let reason = text(record, "reason");
+        let is_wanted = reason == "ramp";
+        return (!is_wanted)
+            .then(|| of(&SHEDDING, text(record, "upstream"), reason, Phase::Begins))
+            .into_iter()
+            .collect();
     };
     let phase = if classes.is_empty() { Phase::Ends } else { Phase::Begins };
     vec![of(&CORE_BEHIND, number(record, "core"), "", phase)]
@@ -260,6 +266,8 @@ fn incident(record: &Record, what: &str) -> Vec<Meaning> {
         }
         "closed" => vec![draft(Phase::Ends), of(&INCIDENT, id.clone(), "", Phase::Ends)],
         _ if text(record, "state") == "draft" => vec![draft(Phase::Goes)],
+        // The freeze that ends with it; its end was told.
+        _ if text(record, "state") == "closed" => Vec::new(),
         _ => vec![of(&INCIDENT, id.clone(), "", Phase::Goes)],
     }
 }

@@ -20,6 +20,19 @@ fn meant(kind: Kind, fields: Value) -> Vec<(&'static str, String, Phase)> {
 }
 
 #[test]
+fn an_incident_that_is_closed_with_its_freeze_is_over_and_stays_so() {
+    let closed = |what: &str| meant(Kind::Incident, json!({"what": what, "incident": 7, "state": "closed"}));
+    assert!(closed("closed").contains(&("TidegateIncident", "7".to_owned(), Phase::Ends)));
+    assert_eq!(closed("thawed"), []);
+}
+
+#[test]
+fn nobody_is_woken_for_what_a_ramp_sheds() {
+    assert_eq!(meant(Kind::Shed, json!({"reason": "ramp", "upstream": "u"})), []);
+    assert_eq!(meant(Kind::Shed, json!({"reason": "queue_full", "upstream": "u"})).len(), 1);
+}
+
+#[test]
 fn what_begins_and_ends_is_one_alert_of_one_subject() {
     let pairs = [
         (
