@@ -48,6 +48,8 @@ const SEND_BUFFER: usize = 64 * 1024;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Between accepts that fail.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long whoever asks too often waits for the answer that says so.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
 /// How often an address that could not be bound is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -292,7 +294,13 @@ async fn read(stream: TcpStream, seat: Seat, Desk { bodies, standing }: Desk) {
         }
         standing.answers.fetch_add(1, Relaxed);
         let response = answer(&request, &bodies.load(), too_many);
-        async move { Ok::<_, Infallible>(response) }
+        async move {
+            if too_many {
+                // On their own seat, or whoever asks faster than they may would keep the thread busy with refusals.
+                tokio::time::sleep(REFUSED_FOR).await;
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
