@@ -263,7 +263,7 @@ impl fmt::Display for Refusal {
                 )
             }
             Refusal::NoIncident(incident) => {
-                write!(f, "There is no open incident {incident}. hint: `tidegate incident list`")
+                write!(f, "There is no incident {incident} that a person opened. hint: `tidegate incident list`")
             }
             Refusal::Barred(why) => {
                 write!(f, "{why}. hint: change the file, or apply it by hand with `tidegate apply FILE`")

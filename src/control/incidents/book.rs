@@ -100,7 +100,7 @@ pub struct Book {
 impl Book {
     /// What an earlier process left.
     pub fn of(next: u64, items: Vec<Incident>) -> Self {
-        let above = items.iter().map(|incident| incident.id + 1).max().unwrap_or(1);
+        let above = items.iter().map(|incident| incident.id.saturating_add(1)).max().unwrap_or(1);
         let skip = items.len().saturating_sub(MAX_INCIDENTS);
         let items = items.into_iter().skip(skip).map(Arc::new).collect();
         Book { next: next.max(above), items }
@@ -238,7 +238,7 @@ impl Book {
 
     fn add(&mut self, incident: Incident) -> Arc<Incident> {
         let id = self.next.max(1);
-        self.next = id + 1;
+        self.next = id.saturating_add(1);
         let incident = Arc::new(Incident { id, revision: 1, ..incident });
         self.items.push_back(incident.clone());
         self.give_way();

@@ -4,7 +4,7 @@
 //! for it longer than they say. What cannot be read is set aside, not overwritten, and said.
 
 use super::Incidents;
-use super::book::{Book, MAX_INCIDENTS};
+use super::book::Book;
 use super::incident::{Frozen, Incident, State};
 use crate::control::store::Store;
 use crate::control::store::disk::Disk;
@@ -61,12 +61,8 @@ impl Kept {
             }
         };
         let all = items.len();
-        let items: Vec<Incident> = items
-            .into_iter()
-            .filter_map(|item| serde_json::from_value(item).ok())
-            .map(mended)
-            .take(MAX_INCIDENTS)
-            .collect();
+        let items: Vec<Incident> =
+            items.into_iter().filter_map(|item| serde_json::from_value(item).ok()).map(mended).collect();
         let lost = all - items.len();
         let trouble = (lost > 0).then(|| format!("{lost} incidents of {FILE} cannot be read"));
         Kept { book: Book::of(next, items), trouble }
