@@ -77,7 +77,7 @@ export function IncidentForm({ incident, close }: { incident: Incident | null; c
         <fieldset class="choices">
           <legend>Effects</legend>
           <label>
-            <input type="checkbox" name="public" defaultChecked={incident?.public ?? true} />
+            <input type="checkbox" name="public" defaultChecked={isDraft || (incident?.public ?? true)} />
             <span>Public: title and text appear on the status page</span>
           </label>
           <label>
