@@ -50,9 +50,14 @@ fn the_numbers_of_a_snapshot_move_with_the_traffic() {
     hung.holds(1);
     let mut live = watch(&gateway, "", &[]).expect("a stream");
     let _load = [Load::closed(gateway.edge(), "/well", 2), Load::closed(gateway.edge(), "/full", 2)];
+    // Cores that are slow to say who holds what are left out of a snapshot.
+    let held = |group: &Value| group["upstream"] == "full" && group["phase"] == "waiting_for_backend";
     let snapshot = seen(&mut live, "both move", |snapshot| {
         let rate = |name, rate: &str| row(snapshot, name)[rate].as_f64().unwrap_or(0.0);
-        rate("well", "requests_per_second") > 0.0 && rate("full", "shed_per_second") > 0.0
+        let holders = snapshot["permits"]["summary"].as_array();
+        rate("well", "requests_per_second") > 0.0
+            && rate("full", "shed_per_second") > 0.0
+            && holders.is_some_and(|all| all.iter().any(held))
     });
     let (well, full) = (row(&snapshot, "well"), row(&snapshot, "full"));
     assert_eq!((&well["shed_per_second"], &well["sheds"]), (&0.0.into(), &Value::Array(vec![])));
@@ -73,9 +78,6 @@ fn the_numbers_of_a_snapshot_move_with_the_traffic() {
     );
     let status = &snapshot["status"];
     assert_eq!((&status["ready"], &status["version"]["number"]), (&true.into(), &1.into()));
-    let held = |group: &Value| group["upstream"] == "full" && group["phase"] == "waiting_for_backend";
-    let summary = snapshot["permits"]["summary"].as_array().expect("groups");
-    assert!(summary.iter().any(held), "{summary:?}");
     assert!(snapshot["at"].as_str().is_some_and(|at| at.ends_with('Z')));
 }
 
@@ -183,6 +185,7 @@ fn a_large_fleet_is_watched_in_small_snapshots_and_others_are_answered_meanwhile
         assert_eq!(upstream["name"].as_str(), Some(&*format!("upstream-{:03}", n % 2)));
         assert_eq!(upstream["backends"].as_array().map(Vec::len), Some(50));
     }
-    let series = idle.answer(false).json();
-    assert_eq!(series["series"].as_array().map(Vec::len), Some(100 * 7 + 4), "its window stayed what it was");
+    drop(idle);
+    let series = gateway.admin_get("/v1/series").json();
+    assert_eq!(series["series"].as_array().map(Vec::len), Some(100 * 7 + 4));
 }

@@ -5,10 +5,12 @@ use crate::support::gateway::Gateway;
 use crate::support::load::Load;
 use crate::support::operator::{ask, change};
 use crate::support::origins::{Behaviour, Origin};
-use crate::support::{PATIENCE, wait_for};
+use crate::support::wait_for;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// The demand is a mean over some seconds.
+const SETTLES: Duration = Duration::from_secs(40);
 /// Two steps and what a busy machine adds.
 const STEPS: Duration = Duration::from_secs(25);
 
@@ -82,17 +84,17 @@ fn a_ramp_is_forecast_without_being_set_as_it_is_when_it_is() {
     for ramp in ["/v1/upstreams/u/ramp", "/v1/upstreams/u/backends/u0/ramp"] {
         let ahead = |query: &str| gateway.admin_get(&format!("{ramp}:forecast{query}")).json();
         // Once the demand is known and stands still, both are the same whichever is asked first.
-        let forecast = wait_for(PATIENCE, "the demand stands still", || {
+        let forecast = wait_for(SETTLES, "the demand stands still", || {
             let forecast = ahead("?percent=25&reference=8");
-            (forecast["demand_in_flight"].as_f64() >= Some(7.9)).then_some(forecast)
+            (forecast["demand_in_flight"].as_f64() >= Some(7.5)).then_some(forecast)
         });
         assert_eq!(forecast["room"], 2, "a quarter of eight: {forecast}");
         assert_eq!(ahead("?percent=0")["shed_percent"], 100.0);
         assert_eq!(gateway.admin_get(ramp).json()["set"], false, "nothing was set");
         let set = change(gateway.admin(), "PUT", ramp, &json!({ "percent": 25, "reference": 8 })).json();
-        for member in ["room", "shed_percent"] {
-            assert_eq!(set["forecast"][member], forecast[member], "{member}: {set}");
-        }
+        assert_eq!(set["forecast"]["room"], forecast["room"], "{set}");
+        let shed = |of: &Value| of["shed_percent"].as_f64().expect("a number");
+        assert!((shed(&set["forecast"]) - shed(&forecast)).abs() < 2.0, "{set}, {forecast}");
         let members = |of: &Value| of.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
         assert_eq!(members(&set["forecast"]), members(&forecast));
         assert_eq!(change(gateway.admin(), "DELETE", ramp, &Value::Null).status(), 200);

@@ -46,8 +46,7 @@ fn said(candidate: &Plan, active: Option<&Plan>, scope: Scope, dead: &[&str]) ->
     let policy = active.unwrap_or(candidate).rollout.probe;
     let survey = Survey::of(candidate, active, &policy, scope);
     let seen = survey.spots.iter().map(|spot| {
-        let address = spot.place.address.to_string();
-        match dead.iter().any(|dead| address.starts_with(dead)) {
+        match dead.iter().any(|dead| spot.place.address.host.starts_with(dead)) {
             true => Seen::Dead("connection refused".into()),
             false => Seen::Reached { dead: Vec::new(), of: 1 },
         }

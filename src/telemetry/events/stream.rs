@@ -219,7 +219,7 @@ mod tests {
         let _kept = receiver();
         let before = dropped();
         for _ in 0..=RECORDS_WAITING {
-            Record::new(Kind::Gap, "one too many").with("step", "start").hand_on();
+            Record::new(Kind::Gap, "one too many").with("lost", 1).hand_on();
         }
         assert!(dropped() > before);
     }
