@@ -352,8 +352,9 @@ fn a_hundred_renewals_leave_nothing_behind() {
         assert_eq!(raw.ask(get("/")).status(), 200);
     }
     assert!(origin.accepted() >= 100, "each is a new identity");
+    // Half of what one a renewal would be: threads that were still starting at `before` have opened theirs since.
     wait_until(PATIENCE, "pools of the past are closed", || {
-        origin.open() <= 2 && descriptors() <= before + 4.0
+        origin.open() <= 2 && descriptors() <= before + 50.0
     });
 }
 
