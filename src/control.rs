@@ -30,6 +30,7 @@ pub mod renew;
 pub mod rollout;
 pub mod rollback;
 pub mod sources;
+pub mod spells;
 pub mod steering;
 pub mod store;
 mod target;

@@ -34,7 +34,7 @@ pub use probes::TextProbed;
 pub use ramps::{CohortChosen, Comeback, RampChanged, RampConflict};
 pub use rollbacks::VersionRolledBack;
 pub use rollouts::{GlassBroken, RolloutEnded, RolloutStep};
-pub use sheds::{ClassesClosed, ShedNotices};
+pub use sheds::{ClassesClosed, ShedNotices, Shedding, Spell};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

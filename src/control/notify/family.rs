@@ -4,6 +4,7 @@
 use crate::config::sinks::Sink;
 use crate::telemetry::events::stream::Kind;
 use std::fmt;
+use std::time::Duration;
 
 /// How urgent it is. Fixed for a family: an alert whose severity moved would be another alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,8 +41,8 @@ pub struct Family {
     pub over: &'static str,
     /// What to type next; `{}` is what it is about.
     pub next: &'static str,
-    /// Nothing says that it is over but that nothing more is heard of it.
-    pub fades: bool,
+    /// It is over when nothing more is heard of it for so long, whether somebody says so or not.
+    pub fades: Option<Duration>,
     /// It may have begun in an earlier process: its end is news though its beginning was not heard.
     pub outlives: bool,
 }
@@ -86,11 +87,11 @@ const fn family(
     over: &'static str,
     next: &'static str,
 ) -> Family {
-    Family { name, kind, severity, over, next, fades: false, outlives: false }
+    Family { name, kind, severity, over, next, fades: None, outlives: false }
 }
 
-const fn fading(family: Family) -> Family {
-    Family { fades: true, ..family }
+const fn fading(after: Duration, family: Family) -> Family {
+    Family { fades: Some(after), ..family }
 }
 
 const fn outliving(family: Family) -> Family {
@@ -106,8 +107,11 @@ use Severity::{Info, Page, Ticket};
 const STATUS: &str = "tidegate status";
 const RAMPS: &str = "tidegate ramp show";
 
-pub static SHEDDING: Family =
-    fading(family(Shed, Page, "TidegateShedding", "{} sheds no more", "tidegate permits --upstream {}"));
+/// Its end is told; should that be lost on the way, it is over after three sums that did not come.
+pub static SHEDDING: Family = fading(
+    Duration::from_secs(90),
+    family(Shed, Page, "TidegateShedding", "{} sheds no more", "tidegate permits --upstream {}"),
+);
 pub static CORE_BEHIND: Family = family(Shed, Page, "TidegateCoreBehind", "core {} keeps up again", STATUS);
 pub static EJECTED: Family = family(
     Ejection,
@@ -160,8 +164,10 @@ pub static CERTIFICATE_EXPIRES: Family =
     family(Certificate, Ticket, "TidegateCertificateExpires", "{}: certificate files renewed", STATUS);
 pub static CERTIFICATE_EXPIRED: Family =
     family(Certificate, Page, "TidegateCertificateExpired", "{}: certificate files renewed", STATUS);
-pub static ACCEPT_FAILED: Family =
-    fading(family(Listener, Ticket, "TidegateAcceptFails", "{} accepts again", STATUS));
+pub static ACCEPT_FAILED: Family = fading(
+    Duration::from_secs(30),
+    family(Listener, Ticket, "TidegateAcceptFails", "{} accepts again", STATUS),
+);
 pub static LISTENER_CHANGED: Family = family(Listener, Info, "TidegateListenerChanged", "", STATUS);
 pub static ADDRESSES_CHANGED: Family = family(Name, Info, "TidegateAddressesChanged", "", STATUS);
 pub static AUTH_SILENT: Family = family(Auth, Page, "TidegateAuthSilent", "{} answers again", STATUS);
@@ -240,7 +246,7 @@ mod tests {
         assert_eq!(names.len(), all.len());
         for family in all {
             assert!(family.name.starts_with("Tidegate") && family.next.starts_with("tidegate "), "{family}");
-            assert!(!family.fades || !family.over.is_empty(), "{family}");
+            assert!(family.fades.is_none() || !family.over.is_empty(), "{family}");
         }
     }
 }

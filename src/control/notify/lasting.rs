@@ -9,7 +9,7 @@ use crate::telemetry::events::stream::Record;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Topics that are kept at most.
 pub const MAX_TOPICS: usize = 512;
@@ -17,8 +17,6 @@ pub const MAX_TOPICS: usize = 512;
 pub const MAX_MEMBERS: usize = 8192;
 /// Characters of a member's name.
 const MAX_NAME: usize = 120;
-/// What nobody ends is over when it was not heard of for so long.
-pub const FADES: Duration = Duration::from_secs(30);
 
 /// What lasts.
 #[derive(Debug, Default)]
@@ -148,13 +146,13 @@ impl Lasting {
 
     /// What faded by `now`: told as over.
     pub fn fade(&mut self, now: Instant, at: Timestamp) -> Vec<Notice> {
-        let faded = |topic: &Topic, state: &State| {
-            topic.family.fades && now.saturating_duration_since(state.heard) >= FADES
+        let faded = |(topic, state): (&Topic, &State)| {
+            let fades = topic.family.fades?;
+            let is_gone = now.saturating_duration_since(state.heard) >= fades;
+            is_gone.then(|| (topic.clone(), format!("nothing of it for {} s", fades.as_secs())))
         };
-        let gone = self.topics.iter().filter(|(topic, state)| faded(topic, state));
-        let gone: Vec<Topic> = gone.map(|(topic, _)| topic.clone()).collect();
-        let why = format!("nothing of it for {} s", FADES.as_secs());
-        gone.into_iter().filter_map(|topic| self.over(&topic, at, &why)).collect()
+        let gone: Vec<(Topic, String)> = self.topics.iter().filter_map(faded).collect();
+        gone.into_iter().filter_map(|(topic, why)| self.over(&topic, at, &why)).collect()
     }
 
     /// What is about something that is not there any more is over: `is_there` is asked for each subject and member.

@@ -47,7 +47,7 @@ pub enum Phase {
 pub fn meanings(record: &Record) -> Vec<Meaning> {
     let what = text(record, "what");
     match record.kind {
-        Kind::Shed => shed(record),
+        Kind::Shed => shed(record, what),
         Kind::Ejection => ejection(record, what),
         Kind::Ramp => ramp(record, what),
         Kind::Rollout => rollout(record, what),
@@ -82,18 +82,21 @@ fn number(record: &Record, field: &str) -> String {
     }
 }
 
-fn shed(record: &Record) -> Vec<Meaning> {
-    let Some(classes) = record.fields.get("classes").and_then(Value::as_array) else {
+fn shed(record: &Record, what: &str) -> Vec<Meaning> {
+    let (upstream, reason) = (text(record, "upstream"), text(record, "reason"));
+    let of_core = |phase| vec![of(&CORE_BEHIND, number(record, "core"), "", phase)];
+    match what {
         // What a ramp sheds is wanted: its own event has told of it, with the forecast.
-        let reason = text(record, "reason");
-        let is_wanted = reason == "ramp";
-        return (!is_wanted)
-            .then(|| of(&SHEDDING, text(record, "upstream"), reason, Phase::Begins))
-            .into_iter()
-            .collect();
-    };
-    let phase = if classes.is_empty() { Phase::Ends } else { Phase::Begins };
-    vec![of(&CORE_BEHIND, number(record, "core"), "", phase)]
+        _ if reason == "ramp" => Vec::new(),
+        "began" | "lasts" => vec![of(&SHEDDING, upstream, reason, Phase::Begins)],
+        "ended" => vec![of(&SHEDDING, upstream, reason, Phase::Ends)],
+        "classes" => {
+            let closed = record.fields.get("classes").and_then(Value::as_array);
+            let is_open = closed.is_none_or(Vec::is_empty);
+            of_core(if is_open { Phase::Ends } else { Phase::Begins })
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn ejection(record: &Record, what: &str) -> Vec<Meaning> {

@@ -7,6 +7,7 @@ use crate::control::notify::samples::record;
 use crate::telemetry::events::stream::Kind;
 use proptest::prelude::*;
 use serde_json::json;
+use std::time::Duration;
 
 struct Night {
     lasting: Lasting,
@@ -28,8 +29,9 @@ impl Night {
         meanings(&record).into_iter().filter_map(|meaning| self.lasting.take(meaning, &record, now)).collect()
     }
 
-    fn sheds(&mut self, second: u64, reason: &str) -> Vec<Notice> {
-        self.hears(second, Kind::Shed, &[("upstream", "orders".into()), ("reason", reason.into())])
+    fn sheds(&mut self, second: u64, what: &str, reason: &str) -> Vec<Notice> {
+        let fields = [("what", what.into()), ("upstream", "orders".into()), ("reason", reason.into())];
+        self.hears(second, Kind::Shed, &fields)
     }
 
     fn judges(&mut self, second: u64, what: &str, backend: &str) -> Vec<Notice> {
@@ -43,22 +45,32 @@ fn told(notices: &[Notice]) -> Vec<(&'static str, &'static str, bool)> {
 }
 
 #[test]
-fn a_shed_is_news_once_for_each_reason_and_over_when_nothing_more_is_heard() {
+fn an_overload_is_news_once_for_each_reason_and_over_with_the_last_of_them() {
     let mut night = Night::falls();
-    assert_eq!(told(&night.sheds(0, "queue_full")), [("TidegateShedding", "firing", false)]);
-    for second in 1..40 {
-        assert_eq!(told(&night.sheds(second, "queue_full")), [("TidegateShedding", "firing", true)]);
+    assert_eq!(told(&night.sheds(0, "began", "queue_full")), [("TidegateShedding", "firing", false)]);
+    for second in (30..300).step_by(30) {
+        let lasts = night.sheds(second, "lasts", "queue_full");
+        assert_eq!(told(&lasts), [("TidegateShedding", "firing", true)]);
+        assert!(night.lasting.fade(night.at(second + 29), Timestamp::now()).is_empty(), "{second}");
     }
-    assert_eq!(told(&night.sheds(40, "upstream_limit")), [("TidegateShedding", "firing", false)]);
-    assert!(night.lasting.fade(night.at(69), Timestamp::now()).is_empty(), "heard of 29 s ago");
-    let over = night.lasting.fade(night.at(70), Timestamp::now());
+    let another = night.sheds(300, "began", "upstream_limit");
+    assert_eq!(told(&another), [("TidegateShedding", "firing", false)]);
+    let one = night.sheds(310, "ended", "queue_full");
+    assert_eq!((told(&one), one[0].lasting), (vec![("TidegateShedding", "firing", false)], 1));
+    let over = night.sheds(320, "ended", "upstream_limit");
+    assert_eq!(told(&over), [("TidegateShedding", "resolved", false)]);
+    let again = night.sheds(321, "began", "queue_full");
+    assert_eq!(told(&again), [("TidegateShedding", "firing", false)], "it begins again");
+}
+
+#[test]
+fn an_overload_whose_end_was_lost_fades() {
+    let mut night = Night::falls();
+    night.sheds(0, "began", "queue_full");
+    assert!(night.lasting.fade(night.at(89), Timestamp::now()).is_empty(), "heard of 89 s ago");
+    let over = night.lasting.fade(night.at(90), Timestamp::now());
     assert_eq!(told(&over), [("TidegateShedding", "resolved", false)]);
     assert!(over[0].record.message.starts_with("orders sheds no more"), "{}", over[0].record.message);
-    assert_eq!(
-        told(&night.sheds(71, "queue_full")),
-        [("TidegateShedding", "firing", false)],
-        "it begins again"
-    );
 }
 
 #[test]
@@ -122,7 +134,7 @@ fn what_is_about_a_backend_that_is_gone_is_over() {
 fn what_lasts_is_told_again_to_whoever_forgets() {
     let mut night = Night::falls();
     night.judges(0, "down", "a");
-    night.sheds(0, "queue_full");
+    night.sheds(0, "began", "queue_full");
     let ejections = night.lasting.firing(|family| family.kind == Kind::Ejection);
     assert_eq!(told(&ejections), [("TidegateBackendDown", "firing", true)]);
     assert_eq!(night.lasting.firing(|_| true).len(), 2);
@@ -138,7 +150,8 @@ fn what_is_more_than_is_kept_is_told_and_not_kept() {
     assert_eq!(night.lasting.members, MAX_MEMBERS);
     assert_eq!(night.judges(1, "ejected", "one more")[0].stands, Stands::Happened);
     for n in 0..MAX_TOPICS + 10 {
-        let fields = [("upstream", json!(format!("u{n}"))), ("reason", "queue_full".into())];
+        let fields =
+            [("what", "began".into()), ("upstream", json!(format!("u{n}"))), ("reason", "queue_full".into())];
         night.hears(0, Kind::Shed, &fields);
     }
     assert!(night.lasting.len() <= MAX_TOPICS);
@@ -156,7 +169,9 @@ proptest! {
                 ("backend", json!(format!("b{backend}"))),
             ];
             night.hears(second, Kind::Ejection, &fields);
-            night.hears(second, Kind::Shed, &[("upstream", json!(format!("u{upstream}"))), ("reason", json!("ramp"))]);
+            let what = ["began", "lasts", "ended"][usize::from(backend % 3)];
+            let fields = [("what", json!(what)), ("upstream", json!(format!("u{upstream}"))), ("reason", json!("memory"))];
+            night.hears(second, Kind::Shed, &fields);
             night.lasting.fade(night.at(second), Timestamp::now());
             let members: usize = night.lasting.topics.values().map(|state| state.members.len()).sum();
             prop_assert_eq!(members, night.lasting.members);

@@ -28,8 +28,11 @@ fn an_incident_that_is_closed_with_its_freeze_is_over_and_stays_so() {
 
 #[test]
 fn nobody_is_woken_for_what_a_ramp_sheds() {
-    assert_eq!(meant(Kind::Shed, json!({"reason": "ramp", "upstream": "u"})), []);
-    assert_eq!(meant(Kind::Shed, json!({"reason": "queue_full", "upstream": "u"})).len(), 1);
+    for what in ["began", "lasts", "ended"] {
+        let meant =
+            |reason: &str| meant(Kind::Shed, json!({"what": what, "reason": reason, "upstream": "u"}));
+        assert_eq!((meant("ramp").len(), meant("queue_full").len()), (0, 1));
+    }
 }
 
 #[test]
@@ -52,8 +55,13 @@ fn what_begins_and_ends_is_one_alert_of_one_subject() {
         ),
         (
             Kind::Shed,
-            json!({"reason": "cpu", "core": 1, "classes": ["batch"]}),
-            json!({"reason": "cpu", "core": 1, "classes": []}),
+            json!({"what": "classes", "reason": "cpu", "core": 1, "classes": ["batch"]}),
+            json!({"what": "classes", "reason": "cpu", "core": 1, "classes": []}),
+        ),
+        (
+            Kind::Shed,
+            json!({"what": "began", "upstream": "u", "reason": "queue_full"}),
+            json!({"what": "ended", "upstream": "u", "reason": "queue_full"}),
         ),
         (
             Kind::Ramp,

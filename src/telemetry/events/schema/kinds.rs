@@ -25,6 +25,8 @@ const INCIDENT_NOW: &[&str] = &[
     "text",
     "drafted_because",
 ];
+/// A spell of sheds.
+const SPELL: &[&str] = &["upstream", "reason", "count", "total", "since", "seconds"];
 /// A limit that moved.
 const MOVED: &[&str] = &["upstream", "mode", "from", "to", "reason", "because", "objective_seconds"];
 /// A limit at its floor, or no more.
@@ -85,14 +87,27 @@ pub static ROLLOUT: Shape = Shape {
     ],
 };
 
-/// Requests that were refused for want of room.
+/// Requests that were refused for want of room, by upstream and reason; and cores that refuse classes.
 pub static SHED: Shape = Shape {
-    by: None,
-    steps: &[step(
-        "",
-        "Requests are refused, or held against a client, at most once a second for each upstream and reason; as `cpu` with core, classes and late_ms, when a core refuses other classes than before.",
-        &["upstream", "reason", "core", "classes", "late_ms"],
-    )],
+    by: Some("what"),
+    steps: &[
+        step(
+            "began",
+            "An upstream refuses requests, or holds them against a client, for this reason.",
+            SPELL,
+        ),
+        step(
+            "lasts",
+            "It goes on: count is since it was last told, 30 seconds ago; total since it began.",
+            SPELL,
+        ),
+        step("ended", "There was none for ten seconds, or the upstream is gone: how many there were.", SPELL),
+        step(
+            "classes",
+            "A core refuses other classes than before, for reason cpu.",
+            &["reason", "core", "classes", "late_ms"],
+        ),
+    ],
 };
 
 /// Ramps and drains: first what operators do, then what happens to backends that restart.
