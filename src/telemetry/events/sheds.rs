@@ -124,7 +124,7 @@ impl Shedding<'_> {
         match what {
             Spell::Began => format!("{upstream} is shedding: {reason}"),
             Spell::Lasts => {
-                format!("{upstream} sheds {count} in {told_seconds} s, {total} in {lasted}: {reason}")
+                format!("{upstream} sheds {count} in {told_seconds}s, {total} in {lasted}: {reason}")
             }
             Spell::Ended => format!("{upstream} sheds no more as {reason}: {total} in {lasted}"),
         }
@@ -140,10 +140,10 @@ fn few(number: u64) -> String {
     }
 }
 
-/// A time in few letters: `42 s`, `9m 42s`, `2h 5m`.
+/// A time in few letters: `42s`, `9m 42s`, `2h 5m`.
 fn lasted(seconds: u64) -> String {
     match seconds {
-        0..60 => format!("{} s", seconds.max(1)),
+        0..60 => format!("{}s", seconds.max(1)),
         60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
         _ => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
     }
@@ -221,11 +221,11 @@ mod tests {
             told_seconds: 30,
         };
         let lasts = spell.message();
-        assert_eq!(lasts, "orders sheds 123k in 30 s, 7.6M in 9m 42s: upstream_limit");
+        assert_eq!(lasts, "orders sheds 123k in 30s, 7.6M in 9m 42s: upstream_limit");
         let ended = Shedding { what: Spell::Ended, ..spell }.message();
         assert_eq!(ended, "orders sheds no more as upstream_limit: 7.6M in 9m 42s");
         let times = [0, 59, 60, 7_500].map(lasted);
         assert_eq!([7, 99_999, 100_000, 1_000_000].map(few), ["7", "99999", "100k", "1.0M"]);
-        assert_eq!(times, ["1 s", "59 s", "1m 0s", "2h 5m"]);
+        assert_eq!(times, ["1s", "59s", "1m 0s", "2h 5m"]);
     }
 }
