@@ -163,7 +163,7 @@ async fn check(
 
 /// `GET /v1/status`: the whole view, so that its numbers are of one moment.
 async fn status(State(state): State<Arc<AdminState>>) -> Json<GatewayView> {
-    Json(state.view())
+    Json(state.view_with_rates())
 }
 
 /// `GET /v1/auths`: who may pass, and how that goes.
