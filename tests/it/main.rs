@@ -77,6 +77,7 @@ mod series;
 mod sick;
 mod slow;
 mod starts;
+mod status;
 mod status_page;
 mod strain;
 mod streams;
