@@ -112,11 +112,11 @@ fn rollout(out: &mut String, view: &RolloutView) -> std::fmt::Result {
         writeln!(out, "! version {number} goes back in {left} unless you `tidegate confirm`")?;
     }
     match &view.pending_file {
-        Some(PendingView { held_by: Some(incident), .. }) => {
-            writeln!(out, "the file has changed and waits for the end of the freeze of incident {incident}")
+        // What is held by a freeze is among the reasons, with what to do.
+        Some(PendingView { held_by: None, .. }) => {
+            writeln!(out, "the file has changed again and waits for its turn")
         }
-        Some(_) => writeln!(out, "the file has changed again and waits for its turn"),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 

@@ -263,6 +263,10 @@ fn a_frozen_file_waits_across_watch_signal_and_restart_and_comes_in_after_the_th
     gateway.write(&marked(FREE, origin.address(), "two"));
     wait_until(LONG, "the file is told to be held", || reasons(&gateway).contains("apply FILE --incident 1"));
     assert_eq!(gateway.status()["rollout"]["pending_file"]["held_by"], 1);
+    let told = reasons(&gateway);
+    assert!(!told.contains("refused"), "what waits is not said to be refused: {told}");
+    let (_, screen) = run(&gateway, &["status"]);
+    assert_eq!(screen.matches("the file has changed").count(), 1, "one truth: {screen}");
     gateway.hup();
     let gateway = gateway.restart(Launch::default());
     wait_until(LONG, "it is held after a restart too", || {

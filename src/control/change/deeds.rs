@@ -221,7 +221,7 @@ impl Conductor {
         let told =
             format!("version {number} must not stay and serves on, because it cannot be taken back: {why}");
         tracing::error!("{told}");
-        self.control.refused(told.clone());
+        self.control.refused(Some(told.clone()));
         told
     }
 

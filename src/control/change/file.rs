@@ -45,10 +45,11 @@ impl Conductor {
         });
         let outcome = outcome.unwrap_or_else(|Kept { why, waits }| {
             ConfigRefused { cause: cause.as_str(), error: &why }.emit();
+            self.means.audit.refuse(Entry::new("file", "apply").refused(why.clone()), false);
+            // What waits is not refused: it comes in by itself.
+            self.control.refused(waits.is_none().then_some(why));
             // Of whatever waited before, this is the newest.
             self.state().file = waits;
-            self.means.audit.refuse(Entry::new("file", "apply").refused(why.clone()), false);
-            self.control.refused(why);
             Outcome::Refused
         });
         self.count(outcome);
@@ -59,7 +60,6 @@ impl Conductor {
         // The background thread does one thing at a time; this tells others what it is at.
         let _turn = self.turns.take("the file", Some(cause.as_str()));
         let hash = active.plan.hash.clone();
-        let was_held = self.state().file.as_ref().is_some_and(|file| file.held_by.is_some());
         let receipt = self.control.receipt_beside_file();
         match self.propose(Proposal { active, wish: Wish::of_file(cause), confirm: None, receipt }) {
             Ok(Accepted::Active(receipt)) => {
@@ -67,9 +67,6 @@ impl Conductor {
                 Ok(Outcome::Applied)
             }
             Ok(Accepted::UnderWay(begun)) => {
-                if was_held {
-                    self.control.goes_on();
-                }
                 let entry = Entry::new("file", "apply").version(begun.number).risk(begun.risk.as_str());
                 self.means.audit.append(entry);
                 Ok(Outcome::Unchanged)
