@@ -3,8 +3,8 @@
 //! Everything is legible without colours, which `NO_COLOR` takes away, and in plain ASCII where the locale knows
 //! no more. Widths are those of a terminal: a wide character takes two columns and is never cut in half.
 
-use crate::cli::table::plain;
 pub(super) use crate::cli::table::time;
+use crate::cli::table::{latency, plain};
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
@@ -92,6 +92,12 @@ impl Ink {
         let level = |value: &f64| levels[((value / top * 8.0).ceil() as usize).min(8)];
         let drawn: String = shown.iter().map(|value| value.as_ref().map_or(' ', level)).collect();
         format!("{drawn:>width$}")
+    }
+
+    /// A latency, or the edge that it is beyond.
+    pub fn latency(self, seconds: Option<f64>, at_least: bool) -> String {
+        let text = latency(seconds, at_least);
+        if self.unicode { text } else { text.replace('≥', ">") }
     }
 
     /// Stands where something was cut off.

@@ -43,8 +43,16 @@ pub(in crate::cli::top) struct Row {
     pub shed_per_second: Option<f64>,
     /// Half of the answers take at most this.
     pub latency_p50_seconds: Option<f64>,
+    /// It is that at least.
+    pub latency_p50_at_least: bool,
     /// 99 % of the answers take at most this.
     pub latency_p99_seconds: Option<f64>,
+    /// It is that at least.
+    pub latency_p99_at_least: bool,
+    /// Of those in flight: given up, maybe still running at the backend.
+    pub zombies: f64,
+    /// For how long it has answered nothing, though it should have.
+    pub silent_seconds: Option<f64>,
     /// 100 when unset.
     pub ramp_percent: f64,
     /// Its backends.
@@ -105,7 +113,11 @@ impl Default for Row {
             requests_per_second: None,
             shed_per_second: None,
             latency_p50_seconds: None,
+            latency_p50_at_least: false,
             latency_p99_seconds: None,
+            latency_p99_at_least: false,
+            zombies: 0.0,
+            silent_seconds: None,
             ramp_percent: 100.0,
             backends_total: 0.0,
             backends_ready: 0.0,
@@ -183,6 +195,7 @@ impl Row {
             limit: upstream.limit.into(),
             queue: upstream.queue_depth.into(),
             max_waiting: upstream.max_waiting.into(),
+            zombies: upstream.zombies.into(),
             ramp_percent: upstream.ramp_percent,
             backends_total: upstream.backends.len() as f64,
             backends_ready: ready as f64,
@@ -196,11 +209,12 @@ impl Row {
         if self.limit > 0.0 { self.in_flight / self.limit } else { 0.0 }
     }
 
-    /// How much it needs to be looked at: 3 nobody serves it, 2 it sheds, 1 something is not as it should be.
+    /// How much it needs to be looked at: 3 nobody serves it, or it hangs, 2 it sheds, 1 something is not as it should be.
     pub fn trouble(&self) -> u8 {
         let lame = self.backends_ready < self.backends_total;
         match () {
             () if self.backends_total > 0.0 && self.backends_ready == 0.0 => 3,
+            () if self.silent_seconds.is_some() => 3,
             () if self.shed_per_second.is_some_and(|rate| rate > 0.0) => 2,
             () if lame || self.queue > 0.0 || self.ramp_percent < 100.0 || self.fill() >= 0.9 => 1,
             () => 0,

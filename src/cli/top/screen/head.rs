@@ -42,8 +42,11 @@ impl View<'_> {
         };
         let hash: String = status.version.hash.chars().take(8).collect();
         let lag = snapshot.lag().map_or("-".to_owned(), |(_, lag)| time(lag));
+        // What nobody waits for any more holds a place of its upstream, and none of the process.
+        let zombies: f64 = snapshot.rows.iter().map(|row| row.zombies).sum();
+        let zombies = if zombies > 0.0 { format!("  and zombies {zombies:.0}") } else { String::new() };
         let parts = [
-            format!("in flight {}/{}", status.in_flight, status.max_in_flight),
+            format!("in flight {}/{}{zombies}", status.in_flight, status.max_in_flight),
             format!("shed/s {}", sum(|row| row.shed_per_second)),
             format!("req/s {}", sum(|row| row.requests_per_second)),
             format!("version {} {hash}", status.version.number),

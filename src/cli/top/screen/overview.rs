@@ -1,8 +1,9 @@
 //! All upstreams, the worst first, and more of the chosen one.
 
 use super::View;
+use crate::cli::table::seconds;
 use crate::cli::top::grid::{self, Column, Line, numbers, words};
-use crate::cli::top::ink::{below, first, percent, short, time};
+use crate::cli::top::ink::{below, first, percent, short};
 use crate::cli::top::picture::Row;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -102,8 +103,8 @@ impl View<'_> {
             Kind::Sheds => {
                 (known(row.shed_per_second, short), when(row.shed_per_second > Some(0.0), ink.bad()))
             }
-            Kind::Half => (known(row.latency_p50_seconds, time), Style::new()),
-            Kind::Most => (known(row.latency_p99_seconds, time), Style::new()),
+            Kind::Half => (ink.latency(row.latency_p50_seconds, row.latency_p50_at_least), Style::new()),
+            Kind::Most => (ink.latency(row.latency_p99_seconds, row.latency_p99_at_least), Style::new()),
             Kind::Ramp => (percent(row.ramp_percent), when(row.ramp_percent < 100.0, ink.warning())),
             Kind::Ready => {
                 let style = match (row.backends_ready, row.backends_total) {
@@ -130,7 +131,13 @@ impl View<'_> {
             none if none.is_empty() => String::new(),
             sheds => format!("  sheds {sheds}"),
         };
-        let line = format!("{}{sheds}{state}", row.name);
+        let silent = row.silent_seconds.map(|silent| format!("  nothing came back for {}", seconds(silent)));
+        let silent = silent.unwrap_or_default();
+        let zombies = match row.zombies {
+            zombies if zombies > 0.0 => format!("  {zombies:.0} of those in flight are zombies"),
+            _ => String::new(),
+        };
+        let line = format!("{}{silent}{sheds}{zombies}{state}", row.name);
         self.ink.put(buffer, first(area, 1), &line, self.ink.strong());
         let lines = [("in flight", "upstream.in_flight"), ("shed/s", "upstream.shed_per_second")];
         for (at, (title, series)) in below(area, 1).rows().zip(lines) {

@@ -29,6 +29,7 @@ fn row(name: &str, sheds: f64) -> Row {
         backends_ready: 2.0,
         worst: Some("ejected".into()),
         sheds: vec![Shed { class: "batch".into(), reason: "class_limit".into(), per_second: sheds }],
+        ..Row::default()
     }
 }
 
@@ -163,6 +164,19 @@ fn the_overview_of_80_columns_has_the_numbers_and_the_worst_first() {
     let line = screen.lines().nth(orders).expect("its line");
     assert_shows(line, &["64/256", "3/512", "1204", "12", "120ms", "25%", "2/3"]);
     assert_shows(&screen, &["class_limit 12/s (batch)", "worst backend: ejected"]);
+}
+
+#[test]
+fn what_is_silent_is_worst_zombies_are_counted_and_an_edge_is_no_latency() {
+    let mut hung = snapshot();
+    let users = &mut hung.rows[0];
+    (users.silent_seconds, users.zombies) = (Some(12.0), 3.0);
+    (users.latency_p99_seconds, users.latency_p99_at_least) = (Some(10.0), true);
+    let screen = text(hung, "", 80, 24);
+    let place = |name: &str| screen.lines().position(|line| line.starts_with(name)).expect(name);
+    assert!(place("!users") < place("!orders"), "{screen}");
+    assert_shows(&screen, &["in flight 76/8192  and zombies 3", "≥10s"]);
+    assert_shows(&screen, &["users  nothing came back for 12 s  3 of those in flight are zombies"]);
 }
 
 #[test]
