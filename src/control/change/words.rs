@@ -126,7 +126,7 @@ impl Conductor {
     pub fn acknowledge(&self, meant: Option<u64>, by: &str, reason: Option<&str>) -> Result<Said, Not> {
         let mut state = self.state();
         is_meant(meant, state.glass.as_ref().map(|glass| glass.number))?;
-        let glass = state.glass.take().ok_or(Not::Nothing)?;
+        let glass = state.glass.take().ok_or(Not::NothingToAcknowledge)?;
         drop(state);
         self.control.keep_glass(None);
         let reason = reason.unwrap_or(&glass.reason);
