@@ -234,7 +234,7 @@ fn first(view: &GatewayView) -> String {
 #[test]
 fn an_upstream_that_sheds_or_hangs_stands_on_top_with_since_when_and_one_command() {
     let told = first(&troubled(Some(123.0), None));
-    let expected = "! orders sheds 312/s (upstream_limit): 256 of 256 held, oldest 9.8 s; since ";
+    let expected = "! orders sheds 312/s (upstream_limit): 256 of 256 held, oldest 9.8 s; since about ";
     assert!(told.starts_with(expected), "{told}");
     assert!(told.ends_with("UTC, 2m 3s: `tidegate permits --upstream orders` says who holds them"), "{told}");
     let told = first(&troubled(None, Some(12.2)));
@@ -271,6 +271,12 @@ fn the_command_is_for_what_holds_the_upstream_back() {
     let lever = LeverView { percent: 25.0, by: "kim".into(), ..LeverView::default() };
     view.upstreams[0].ramp = Some(lever);
     assert!(first(&view).ends_with("kim lets orders carry 25%: `tidegate ramp clear orders`"));
+    view.upstreams[0].ramp = None;
+    let drain = LeverView { kind: "drain".into(), backend: Some("a".into()), ..LeverView::default() };
+    view.upstreams[0].backends[0].drain = Some(drain);
+    view.upstreams[0].limit = 0;
+    assert!(first(&view).contains("(ramp): nothing may be in flight"), "{}", first(&view));
+    assert!(first(&view).ends_with("drained orders/a: `tidegate ready orders/a`"), "{}", first(&view));
     view.lately.shedding_seconds = Some(3.0);
     let shed = ShedView { reason: "process_limit".into(), per_second: 7.0, ..ShedView::default() };
     view.lately.sheds = vec![shed];

@@ -71,8 +71,12 @@ fn of_upstream(view: &GatewayView, upstream: &UpstreamView, permits: &PermitsVie
     });
     let hangs =
         lately.silent_seconds.map(|silent| format!("hangs: nothing came back for {}", seconds(silent)));
-    let held = format!("{} of {} held", upstream.in_flight, upstream.limit);
-    let oldest = oldest(&upstream.name, permits);
+    let held = match upstream.limit {
+        0 => "nothing may be in flight".to_owned(),
+        limit => format!("{} of {limit} held", upstream.in_flight),
+    };
+    // Younger ones say nothing but that it goes on.
+    let oldest = oldest(&upstream.name, permits).filter(|age| *age >= 0.1);
     let oldest = oldest.map(|age| format!(", oldest {}", seconds(age))).unwrap_or_default();
     let what: Vec<String> = [hangs, sheds].into_iter().flatten().collect();
     let longest = [lately.silent_seconds, lately.shedding_seconds].into_iter().flatten().fold(0.0, f64::max);
@@ -102,7 +106,8 @@ fn oldest(upstream: &str, permits: &PermitsView) -> Option<f64> {
 fn since(ago: f64, now: Timestamp) -> String {
     let at = SignedDuration::try_from_secs_f64(ago).ok().and_then(|ago| now.checked_sub(ago).ok());
     let clock = at.map(|at| at.strftime("%H:%M:%S UTC, ").to_string()).unwrap_or_default();
-    format!("since {clock}{}", span(ago))
+    // Rates are of some seconds, so is this.
+    format!("since about {clock}{}", span(ago))
 }
 
 /// One command: what changed just before goes back first; then what holds it; then who.
@@ -115,15 +120,8 @@ fn to_do(view: &GatewayView, upstream: &UpstreamView, ago: f64, now: Timestamp) 
         let (number, before) = (view.version.number, span(before));
         return format!("version {number} became active {before} before that: `tidegate rollback`");
     }
-    let by_ramp = || upstream.ramp.iter().chain(upstream.backends.iter().flat_map(|it| &it.ramp)).next();
     match reason(&upstream.lately) {
-        Some("ramp") => match by_ramp() {
-            Some(LeverView { backend, by, percent, .. }) => {
-                let backend = backend.as_ref().map(|backend| format!("/{backend}")).unwrap_or_default();
-                format!("{by} lets {name}{backend} carry {percent}%: `tidegate ramp clear {name}{backend}`")
-            }
-            None => "`tidegate ramp show` says what holds it and what comes next".to_owned(),
-        },
+        Some("ramp") => by_lever(upstream),
         Some("no_backend") => {
             "no backend can be used; why stands below; `tidegate events --kind ejection` has the past"
                 .to_owned()
@@ -132,6 +130,22 @@ fn to_do(view: &GatewayView, upstream: &UpstreamView, ago: f64, now: Timestamp) 
             Some(backend) => format!("{backend} is the one that is full: `tidegate drain {name}/{backend}`"),
             None => format!("`tidegate permits --upstream {name}` says who holds them"),
         },
+    }
+}
+
+/// What takes back the lever that holds an upstream: its own ramp, else a drain, else a backend's ramp.
+fn by_lever(upstream: &UpstreamView) -> String {
+    let name = &upstream.name;
+    let drains = upstream.backends.iter().filter_map(|backend| backend.drain.as_ref());
+    let ramps = upstream.backends.iter().filter_map(|backend| backend.ramp.as_ref());
+    let Some(lever) = upstream.ramp.iter().chain(drains).chain(ramps).next() else {
+        return "`tidegate ramp show` says what holds it and what comes next".to_owned();
+    };
+    let LeverView { kind, backend, by, percent, .. } = lever;
+    let backend = backend.as_ref().map(|backend| format!("/{backend}")).unwrap_or_default();
+    match kind.as_str() {
+        "drain" => format!("{by} drained {name}{backend}: `tidegate ready {name}{backend}`"),
+        _ => format!("{by} lets {name}{backend} carry {percent}%: `tidegate ramp clear {name}{backend}`"),
     }
 }
 
