@@ -174,6 +174,44 @@ fn a_rollout_is_shown_with_its_guard_and_aborted_by_two_keys() {
 }
 
 #[test]
+fn a_backend_that_is_drained_by_keys_gets_no_new_requests_until_it_is_ready_again() {
+    let (one, other) = (Origin::well_behaved(), Origin::well_behaved());
+    let config = Config::new().upstream("orders", &[one.address(), other.address()], "");
+    let gateway = Gateway::start(&config.route("r", "/", "orders", ""));
+    let load = Load::paced(gateway.edge(), "/", 2, Duration::from_millis(10));
+    let Some(terminal) = top(&gateway, (100, 30), &[]) else { return };
+    terminal.until("the upstream is shown", |screen| screen.contains("orders") && screen.contains("2/2"));
+    let state = || gateway.upstream("orders")["backends"][0]["state"].clone();
+    let both_serve = || {
+        let (before, others) = (one.requests(), other.requests());
+        wait_until(PATIENCE, "both serve", || one.requests() > before && other.requests() > others);
+    };
+    both_serve();
+    terminal.press(&["Enter"]);
+    terminal.until("its backends are shown", |screen| screen.contains("orders0"));
+    terminal.press(&["Down", "d"]);
+    terminal.until("it asks before it drains", |screen| screen.contains("Drain orders/orders0"));
+    assert_eq!(state(), "ready", "two keys do nothing");
+    terminal.types("kernel update");
+    terminal.press(&["Enter"]);
+    wait_until(PATIENCE, "it is drained", || state() == "drained");
+    terminal.until("it is shown with its reason", |screen| {
+        screen.contains("drained") && screen.contains("kernel update")
+    });
+    let (before, others) = (one.requests(), other.requests());
+    wait_until(PATIENCE, "the other one serves on", || other.requests() > others + 20);
+    assert_eq!(one.requests(), before, "it gets nothing new");
+    terminal.press(&["d"]);
+    terminal.until("it asks before it brings it back", |screen| screen.contains("orders/orders0 back"));
+    terminal.press(&["Enter"]);
+    wait_until(PATIENCE, "it is ready", || state() == "ready");
+    both_serve();
+    terminal.press(&["q"]);
+    is_given_back(&terminal, "left:0");
+    assert!(load.stop().count(200) > 0);
+}
+
+#[test]
 fn a_gateway_that_stands_still_is_said_to_be_silent_and_is_heard_again() {
     let origin = Origin::well_behaved();
     let gateway = Gateway::start(&marked(origin.address(), "one"));
