@@ -6,6 +6,9 @@ use std::io::{self, IsTerminal};
 /// Columns of a table.
 pub(super) const WIDTH: usize = 80;
 
+/// Columns that a name takes at most, wherever it is shown: a longer one is no name, and no line can be that wide.
+pub(super) const WIDEST: usize = 1_000;
+
 /// Columns that whoever reads standard output has: those of the terminal; no end where it is none, so that nothing is
 /// cut there.
 pub(super) fn columns() -> usize {
@@ -33,6 +36,12 @@ pub(super) fn fit_middle(text: &str, width: usize) -> String {
     let kept = width.saturating_sub(1);
     let (head, tail) = (kept / 2, kept - kept / 2);
     text.chars().take(head).chain(['…']).chain(text.chars().skip(count - tail)).collect()
+}
+
+/// Columns for names that have `least` on a screen of [`WIDTH`]: as many as the widest takes, as far as `spare` goes.
+pub(super) fn column<'a>(names: impl Iterator<Item = &'a str>, least: usize, spare: usize) -> usize {
+    let widest = names.map(|name| plain(name).chars().count()).max().unwrap_or_default();
+    widest.clamp(least, least.saturating_add(spare).min(WIDEST))
 }
 
 /// Without what a terminal would obey: control characters, and those that turn the direction of writing.

@@ -2,7 +2,7 @@
 //! names that do not fit are cut in their middle, because both of their ends tell them from others.
 
 use super::percent;
-use crate::cli::table::{fit, fit_middle, latency, plain};
+use crate::cli::table::{WIDEST, fit, fit_middle, latency, plain};
 use crate::control::view::{BackendView, UpstreamView};
 use std::fmt::Write;
 
@@ -28,7 +28,7 @@ pub(super) fn upstreams(out: &mut String, upstreams: &[UpstreamView], width: usi
     upstreams.iter().for_each(|upstream| add(&mut lines, upstream));
     let widest = |of: fn(&Line) -> usize| lines.iter().map(of).max().unwrap_or_default();
     let state = widest(|line| if let Line::Row { state, .. } = line { state.chars().count() } else { 0 });
-    let room = width.saturating_sub(NUMBERS + state.min(STATE)).max(LEAST_NAME);
+    let room = width.saturating_sub(NUMBERS + state.min(STATE)).clamp(LEAST_NAME, WIDEST);
     let names = widest(|line| if let Line::Row { name, .. } = line { name.chars().count() } else { 0 });
     out.write_char('\n')?;
     lines.iter().try_for_each(|line| writeln!(out, "{}", fit(&line.told(names.min(room)), width)))

@@ -197,6 +197,8 @@ fn nothing_is_cut_where_no_terminal_has_an_end() {
         assert!(text.contains(&whole), "{text}");
     }
     assert!(!text.contains('…'), "{text}");
+    view.upstreams[0].name = "u".repeat(100_000);
+    super::render(&view, &PermitsView::default(), usize::MAX);
 }
 
 /// Orders, that sheds and hangs for as long as said.
