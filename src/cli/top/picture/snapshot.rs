@@ -169,7 +169,6 @@ impl Row {
             backends_total: upstream.backends.len() as f64,
             backends_ready: ready as f64,
             worst: worst.map(|backend| backend.state.clone()),
-            ..Row::default()
         }
     }
 
