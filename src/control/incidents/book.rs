@@ -3,12 +3,15 @@
 //! Bounded: at most `MAX_INCIDENTS`, of which the oldest closed one gives way; open ones never do, so there are at most
 //! `MAX_OPEN`. A draft is read and opened by a person, or closed; nothing else becomes of it, and it freezes nothing.
 
-use super::incident::{Cause, Frozen, GATEWAY, Incident, Severity, State, Update, written};
+mod noticed;
+
+pub use noticed::{Notice, Noticed};
+
+use super::incident::{Frozen, Incident, State, Update, written};
 use super::wish::{Amendment, Opening, Refusal};
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Incidents that are kept.
 pub const MAX_INCIDENTS: usize = 200;
@@ -60,34 +63,6 @@ pub struct Done {
     pub incident: Arc<Incident>,
     /// What was done, in order.
     pub deeds: Vec<Deed>,
-}
-
-/// What the gateway noticed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Notice {
-    /// Of which upstream, if of one.
-    pub upstream: Option<Arc<str>>,
-    /// What for.
-    pub cause: Cause,
-    /// With the numbers.
-    pub because: String,
-    /// How bad.
-    pub severity: Severity,
-}
-
-/// What became of a notice.
-#[derive(Clone, Debug)]
-pub enum Noticed {
-    /// A draft.
-    Drafted(Done),
-    /// An update of the draft that there is already.
-    Added(Done),
-    /// Somebody is at it already.
-    Known,
-    /// One like it was closed a moment ago.
-    TooSoon,
-    /// There is no room for it.
-    Full,
 }
 
 /// All incidents, the oldest first.
@@ -175,63 +150,6 @@ impl Book {
         Ok(Done { incident, deeds })
     }
 
-    /// The gateway noticed something: one draft for each upstream and cause, and none where somebody is at it, or closed
-    /// one like it less than `quiet` ago.
-    pub fn notice(&mut self, notice: &Notice, quiet: Duration, now: Timestamp) -> Noticed {
-        let alike = self.items.iter().rev().filter(|item| is_of(item, notice));
-        let mut closed = None;
-        for item in alike {
-            match item.state {
-                State::Open => return Noticed::Known,
-                State::Draft => {
-                    let id = item.id;
-                    return self.add_to(id, &notice.because, now).map_or(Noticed::Known, Noticed::Added);
-                }
-                State::Closed => closed = closed.or(item.closed_at.as_deref().and_then(|at| at.parse().ok())),
-            }
-        }
-        // A clock that was set back makes it no later than that.
-        let recent = |closed: Timestamp| now >= closed && now.duration_since(closed).unsigned_abs() < quiet;
-        if closed.is_some_and(recent) {
-            return Noticed::TooSoon;
-        }
-        if self.items.len() >= MAX_INCIDENTS && !self.items.iter().any(|item| item.state == State::Closed) {
-            return Noticed::Full;
-        }
-        let incident = Incident {
-            state: State::Draft,
-            title: notice.cause.title().to_owned(),
-            severity: notice.severity,
-            upstreams: notice.upstream.iter().map(ToString::to_string).collect(),
-            drafted_because: Some(notice.because.clone()),
-            cause: Some(notice.cause),
-            opened_at: written(now),
-            opened_by: GATEWAY.to_owned(),
-            ..Incident::default()
-        };
-        Noticed::Drafted(Done { incident: self.add(incident), deeds: vec![Deed::Drafted] })
-    }
-
-    /// What a draft was for is over: whoever reads it should know. Incidents of people are theirs to close.
-    pub fn over(&mut self, notice: &Notice, now: Timestamp) -> Option<Done> {
-        let id = self.items.iter().rev().find(|it| it.state == State::Draft && is_of(it, notice))?.id;
-        self.add_to(id, &notice.because, now)
-    }
-
-    /// The gateway's own words on a draft; never shown. Nothing when it said enough.
-    fn add_to(&mut self, id: u64, text: &str, now: Timestamp) -> Option<Done> {
-        let item = self.items.iter_mut().find(|item| item.id == id)?;
-        // Half of the room is left to people.
-        if item.updates.len() >= MAX_UPDATES / 2 {
-            return None;
-        }
-        let incident = Arc::make_mut(item);
-        let (at, by) = (written(now), GATEWAY.to_owned());
-        incident.updates.push(Update { at, by, text: text.to_owned(), public: false });
-        incident.revision += 1;
-        Some(Done { incident: item.clone(), deeds: vec![Deed::Updated] })
-    }
-
     fn open_ones(&self) -> usize {
         self.items.iter().filter(|incident| incident.is_open()).count()
     }
@@ -263,12 +181,6 @@ fn full() -> Refusal {
     Refusal::Conflict(format!(
         "{MAX_OPEN} incidents are open; that is as many as there may be. hint: close some"
     ))
-}
-
-/// Drafted, or opened from a draft, for the same; an event of no upstream is one for its cause.
-fn is_of(incident: &Incident, notice: &Notice) -> bool {
-    incident.cause == Some(notice.cause)
-        && incident.upstreams.first().map(String::as_str) == notice.upstream.as_deref()
 }
 
 fn amended(

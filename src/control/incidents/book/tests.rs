@@ -1,7 +1,9 @@
 //! What may become of an incident, and what may not.
 
 use super::*;
+use crate::control::incidents::incident::{Cause, Severity};
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).expect("a time")
