@@ -16,6 +16,8 @@ pub mod wish;
 
 use crate::config::fields::Risk;
 use crate::config::public::Incidents as Thresholds;
+use crate::control::change::course::{Ended, Outcome};
+use crate::control::change::view::GlassView;
 use crate::control::view::{FreezeView, IncidentsView, OpenView};
 use crate::routing::table::Live;
 use crate::routing::trial::Tables;
@@ -114,23 +116,38 @@ impl Incidents {
         Ok(self.done(done, by))
     }
 
-    /// The guard took a version back.
-    pub fn reverted(&self, version: u64, why: &str, thresholds: &Thresholds) {
-        if thresholds.drafts && thresholds.reverts {
-            self.happened(Cause::Revert, format!("Version {version} was taken back by its guard: {why}"));
+    /// A change came to nothing. A draft, if its guard took it back; of one for incidents that are open, these know.
+    pub fn failed(&self, ended: &Ended, thresholds: &Thresholds) {
+        let Ended { number, outcome, why, incidents: named, .. } = ended;
+        let what = match outcome {
+            Outcome::Reverted => "was taken back by its guard",
+            Outcome::Lapsed => "was taken back",
+            Outcome::Refused => "did not begin",
+            // Somebody did that, and knows.
+            _ => return,
+        };
+        let is_known = || named.iter().any(|id| self.get(*id).is_some_and(|it| it.is_open()));
+        if thresholds.drafts && thresholds.reverts && (*outcome == Outcome::Reverted || is_known()) {
+            self.happened(Cause::Revert, format!("Version {number} {what}: {why}"), named);
         }
     }
 
-    /// Somebody went around the stages, or a freeze.
-    pub fn glass_broken(&self, version: u64, (by, reason): (&str, &str), thresholds: &Thresholds) {
+    /// Somebody went around the stages, or a freeze; with the incidents that it is for.
+    pub fn glass_broken(&self, glass: &GlassView, named: &[u64], thresholds: &Thresholds) {
         if thresholds.drafts && thresholds.break_glass {
-            self.happened(Cause::BreakGlass, format!("{by} broke the glass for version {version}: {reason}"));
+            let GlassView { number, by, reason, .. } = glass;
+            self.happened(
+                Cause::BreakGlass,
+                format!("{by} broke the glass for version {number}: {reason}"),
+                named,
+            );
         }
     }
 
     /// Something that does not last: each is news.
-    fn happened(&self, cause: Cause, because: String) {
-        let notice = Notice { upstream: None, cause, because, severity: Severity::Minor };
+    fn happened(&self, cause: Cause, because: String, named: &[u64]) {
+        let notice =
+            Notice { upstream: None, cause, because, severity: Severity::Minor, named: named.to_vec() };
         let noticed = self.state().book.notice(&notice, Duration::ZERO, Timestamp::now());
         self.noticed(noticed, cause);
     }
@@ -142,6 +159,7 @@ impl Incidents {
                 self.done(done, GATEWAY);
             }
             Noticed::Added(done) => drop(self.done(done, GATEWAY)),
+            Noticed::Noted(all) => all.into_iter().for_each(|done| drop(self.done(done, GATEWAY))),
             // Where there is no room there are two hundred that nobody has read, which is said.
             Noticed::Known | Noticed::TooSoon | Noticed::Full => {}
         }

@@ -1,11 +1,10 @@
-//! Incidents by API and command line: opened, said of, closed, kept across a kill; drafted by the gateway when it sheds;
-//! and a freeze, which holds risky changes however they come, and nothing that helps.
+//! Incidents by API and command line: opened, said of, closed, kept across a kill; and a freeze, which holds risky
+//! changes however they come, and nothing that helps.
 
 use crate::support::config::Config;
 use crate::support::gateway::{Gateway, Launch};
-use crate::support::load::Load;
 use crate::support::operator::{Listener, ask, change};
-use crate::support::origins::{Behaviour, Origin};
+use crate::support::origins::Origin;
 use crate::support::raw::Answer;
 use crate::support::{wait_for, wait_until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -14,11 +13,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A busy machine takes its time.
-const LONG: Duration = Duration::from_secs(30);
-const FREE: &str = "[rollout]\nrequired = false\n";
+pub const LONG: Duration = Duration::from_secs(30);
+pub const FREE: &str = "[rollout]\nrequired = false\n";
 
 /// One route whose answers carry a mark: of medium risk to change.
-fn marked(policy: &str, backend: SocketAddr, mark: &str) -> Config {
+pub fn marked(policy: &str, backend: SocketAddr, mark: &str) -> Config {
     let edit = format!("timeout = \"200ms\"\nresponse_headers = {{ set = {{ \"x-gen\" = \"{mark}\" }} }}");
     Config::under(policy).upstream("u", &[backend], "").route("r", "/", "u", &edit)
 }
@@ -28,24 +27,24 @@ fn generation(gateway: &Gateway) -> String {
     wait_for(LONG, "an answer", || gateway.get("/").get("x-gen").map(str::to_owned))
 }
 
-fn open(gateway: &Gateway, body: Value) -> Answer {
+pub fn open(gateway: &Gateway, body: Value) -> Answer {
     change(gateway.admin(), "POST", "/v1/incidents", &body)
 }
 
-fn put(gateway: &Gateway, id: u64, body: Value) -> Answer {
+pub fn put(gateway: &Gateway, id: u64, body: Value) -> Answer {
     change(gateway.admin(), "PUT", &format!("/v1/incidents/{id}"), &body)
 }
 
-fn incidents(gateway: &Gateway) -> Vec<Value> {
+pub fn incidents(gateway: &Gateway) -> Vec<Value> {
     gateway.admin_get("/v1/incidents").json()["items"].as_array().expect("a list").clone()
 }
 
-fn apply(gateway: &Gateway, query: &str, config: &Config) -> Answer {
+pub fn apply(gateway: &Gateway, query: &str, config: &Config) -> Answer {
     let text = config.render(&gateway.folder().join("state"));
     gateway.admin_post(&format!("/v1/versions{query}"), "", text)
 }
 
-fn run(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String) {
+pub fn run(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String) {
     let output = gateway.cli(arguments);
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).expect("UTF-8"))
@@ -272,38 +271,6 @@ fn a_frozen_file_waits_across_watch_signal_and_restart_and_comes_in_after_the_th
     assert_eq!(put(&gateway, 1, json!({ "state": "closed" })).status(), 200);
     wait_until(LONG, "it comes in", || generation(&gateway) == "two");
     assert_eq!(gateway.status()["rollout"]["pending_file"], Value::Null);
-}
-
-#[test]
-fn shedding_is_drafted_with_its_numbers_once_and_nobody_outside_sees_it() {
-    let hung = Origin::start(Behaviour::AcceptsAndNeverAnswers);
-    let thresholds = "[incidents]\nshed = \"5%\"\nshed_for = \"4s\"\nredraft_after = \"0s\"\n";
-    let limits = "max_in_flight = 1\nqueue = { max_waiting = 1, max_wait = \"10ms\" }\n";
-    let config = Config::under(FREE)
-        .text(thresholds)
-        .text("[status_page]\naddress = \"127.0.0.1:0\"\n")
-        .upstream("u", &[hung.address()], limits)
-        .route("r", "/", "u", "timeout = \"500ms\"");
-    let gateway = Gateway::start(&config);
-    let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(5));
-    let draft = wait_for(LONG, "an incident is drafted", || {
-        incidents(&gateway).into_iter().find(|it| it["cause"] == "shed")
-    });
-    assert_eq!((&draft["state"], &draft["opened_by"]), (&"draft".into(), &"gateway".into()));
-    assert_eq!((&draft["public"], &draft["freeze"]), (&false.into(), &false.into()));
-    assert_eq!(draft["upstreams"], json!(["u"]));
-    assert!(draft["drafted_because"].as_str().is_some_and(|why| why.contains('%')), "{draft}");
-    assert_eq!(gateway.metrics().value("tidegate_incidents_drafted_total", &[("cause", "shed")]), 1.0);
-    let id = draft["id"].as_u64().expect("a number");
-    assert_eq!(put(&gateway, id, json!({ "freeze": true })).status(), 409, "a draft freezes nothing");
-    assert_eq!(put(&gateway, id, json!({ "state": "closed" })).status(), 200);
-    let looks = gateway.status()["uptime_seconds"].as_f64().expect("a number");
-    wait_until(LONG, "five seconds of more shedding", || {
-        gateway.status()["uptime_seconds"].as_f64().is_some_and(|now| now > looks + 5.0)
-    });
-    let drafts = incidents(&gateway).iter().filter(|it| it["cause"] == "shed").count();
-    assert_eq!(drafts, 1, "not drafted again while it lasts");
-    load.stop();
 }
 
 #[test]

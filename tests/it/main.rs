@@ -34,6 +34,7 @@ mod crashes;
 mod deadlines;
 mod disks;
 mod door;
+mod drafts;
 mod drain;
 mod events;
 mod examples;

@@ -109,7 +109,7 @@ impl Conductor {
             RolloutStep { version: number, hash: &hash, step: "begun", percent: 0.0, by, told: &told }.emit();
         }
         if over_freeze || matches!(way, Way::BrokenGlass { .. }) {
-            self.break_glass(&whole);
+            self.break_glass(&whole, named.as_slice());
         }
         let begun = || {
             let notices = whole.active.plan.notices.clone();
@@ -137,7 +137,7 @@ impl Conductor {
     }
 
     /// Loudly, and until somebody has seen it.
-    fn break_glass(&self, whole: &Whole) {
+    fn break_glass(&self, whole: &Whole, named: &[u64]) {
         let origin = &whole.active.origin;
         let glass = GlassView {
             number: whole.number,
@@ -149,7 +149,7 @@ impl Conductor {
             .emit();
         self.control.keep_glass(Some(&glass));
         let thresholds = self.control.thresholds();
-        self.control.incidents().glass_broken(glass.number, (&glass.by, &glass.reason), &thresholds);
+        self.control.incidents().glass_broken(&glass, named, &thresholds);
         self.state().glass = Some(glass);
     }
 

@@ -152,6 +152,11 @@ impl Cause {
         }
     }
 
+    /// Whether it goes on until it is over; the others happen.
+    pub const fn lasts(self) -> bool {
+        matches!(self, Cause::Shed | Cause::Backends)
+    }
+
     /// What a draft is called. Without names: whoever opens it may show it to everyone.
     pub const fn title(self) -> &'static str {
         match self {

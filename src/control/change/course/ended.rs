@@ -13,6 +13,8 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Why, with the numbers.
     pub why: String,
+    /// The incidents that it was for.
+    pub incidents: Vec<u64>,
 }
 
 /// The ends of a change.

@@ -1,10 +1,19 @@
-//! What the gateway notices, and what becomes of that in the book: a draft, or words on one that there is.
+//! What the gateway notices, and what becomes of that in the book: a draft, or words on what there is already.
+//!
+//! Where a person is at it, a draft would only double what they opened: then the gateway notes on that incident what it
+//! would have drafted, so that they have the numbers and everybody who follows the incident hears of them. Such words are
+//! never public, and few: `MAX_NOTES` of an incident, of which the last says so.
 
 use super::{Book, Deed, Done, MAX_INCIDENTS, MAX_UPDATES};
 use crate::control::incidents::incident::{Cause, GATEWAY, Incident, Severity, State, Update, written};
+use crate::control::incidents::wish::MAX_TEXT;
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Words of the gateway on one incident or draft: the rest of its room is left to people.
+pub const MAX_NOTES: usize = 10;
+pub(super) const LAST: &str = " (The gateway notes nothing more here.)";
 
 /// What the gateway noticed.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +26,8 @@ pub struct Notice {
     pub because: String,
     /// How bad.
     pub severity: Severity,
+    /// The incidents that it came of: a change may name some.
+    pub named: Vec<u64>,
 }
 
 /// What became of a notice.
@@ -26,7 +37,9 @@ pub enum Noticed {
     Drafted(Done),
     /// An update of the draft that there is already.
     Added(Done),
-    /// Somebody is at it already.
+    /// Somebody is at it already: an update of their incidents, while these have room for it.
+    Noted(Vec<Done>),
+    /// The draft that there is says enough.
     Known,
     /// One like it was closed a moment ago.
     TooSoon,
@@ -35,21 +48,20 @@ pub enum Noticed {
 }
 
 impl Book {
-    /// The gateway noticed something: one draft for each upstream and cause, and none where somebody is at it, or closed
-    /// one like it less than `quiet` ago.
+    /// The gateway noticed something: a note where somebody is at it, else one draft for each upstream and cause; none if
+    /// one like it was closed less than `quiet` ago.
     pub fn notice(&mut self, notice: &Notice, quiet: Duration, now: Timestamp) -> Noticed {
-        let alike = self.items.iter().rev().filter(|item| is_of(item, notice));
-        let mut closed = None;
-        for item in alike {
-            match item.state {
-                State::Open => return Noticed::Known,
-                State::Draft => {
-                    let id = item.id;
-                    return self.add_to(id, &notice.because, now).map_or(Noticed::Known, Noticed::Added);
-                }
-                State::Closed => closed = closed.or(item.closed_at.as_deref().and_then(|at| at.parse().ok())),
-            }
+        let at_it = self.at_it(notice);
+        if !at_it.is_empty() {
+            let text = notice.as_note();
+            let noted = at_it.into_iter().filter_map(|id| self.add_to(id, &text, now));
+            return Noticed::Noted(noted.collect());
         }
+        if let Some(id) = self.draft_of(notice) {
+            return self.add_to(id, &notice.because, now).map_or(Noticed::Known, Noticed::Added);
+        }
+        let mut closed = self.items.iter().rev().filter(|item| is_of(item, notice));
+        let closed = closed.find_map(|item| item.closed_at.as_deref()?.parse().ok());
         // A clock that was set back makes it no later than that.
         let recent = |closed: Timestamp| now >= closed && now.duration_since(closed).unsigned_abs() < quiet;
         if closed.is_some_and(recent) {
@@ -72,24 +84,69 @@ impl Book {
         Noticed::Drafted(Done { incident: self.add(incident), deeds: vec![Deed::Drafted] })
     }
 
-    /// What a draft was for is over: whoever reads it should know. Incidents of people are theirs to close.
+    /// What a draft or a note was for is over: whoever reads it should know. Incidents of people are theirs to close.
     pub fn over(&mut self, notice: &Notice, now: Timestamp) -> Option<Done> {
-        let id = self.items.iter().rev().find(|it| it.state == State::Draft && is_of(it, notice))?.id;
-        self.add_to(id, &notice.because, now)
+        if let Some(id) = self.draft_of(notice) {
+            return self.add_to(id, &notice.because, now);
+        }
+        let id = *self.at_it(notice).first()?;
+        self.add_to(id, &format!("{}: {}", notice.whom(), notice.because), now)
     }
 
-    /// The gateway's own words on a draft; never shown. Nothing when it said enough.
+    /// The draft that nobody has read yet.
+    fn draft_of(&self, notice: &Notice) -> Option<u64> {
+        self.items.iter().rev().find(|it| it.state == State::Draft && is_of(it, notice)).map(|it| it.id)
+    }
+
+    /// The open incidents at which somebody is busy with this: those that it came of; the one that was opened from a
+    /// draft of it; of what lasts also the newest about its upstream, or else about the whole gateway.
+    fn at_it(&self, notice: &Notice) -> Vec<u64> {
+        let open = || self.items.iter().rev().filter(|item| item.is_open());
+        let named: Vec<u64> = open().map(|item| item.id).filter(|id| notice.named.contains(id)).collect();
+        if !named.is_empty() {
+            return named;
+        }
+        let about_all = |item: &&Arc<Incident>| item.upstreams.is_empty();
+        let about_it = |item: &&Arc<Incident>| {
+            let name = notice.upstream.as_deref();
+            name.is_some_and(|name| item.upstreams.iter().any(|upstream| upstream == name))
+        };
+        let lasting = || notice.cause.lasts().then(open).into_iter().flatten();
+        let one = open().find(|item| is_of(item, notice)).or_else(|| lasting().find(about_it));
+        one.or_else(|| lasting().find(about_all)).map(|item| item.id).into_iter().collect()
+    }
+
+    /// The gateway's own words on one; never shown. Nothing when it said enough.
     fn add_to(&mut self, id: u64, text: &str, now: Timestamp) -> Option<Done> {
         let item = self.items.iter_mut().find(|item| item.id == id)?;
-        // Half of the room is left to people.
-        if item.updates.len() >= MAX_UPDATES / 2 {
+        let notes = item.updates.iter().filter(|update| update.by == GATEWAY).count();
+        if notes >= MAX_NOTES || item.updates.len() >= MAX_UPDATES {
             return None;
         }
         let incident = Arc::make_mut(item);
-        let (at, by) = (written(now), GATEWAY.to_owned());
-        incident.updates.push(Update { at, by, text: text.to_owned(), public: false });
+        let mut text: String = text.chars().take(MAX_TEXT - LAST.len()).collect();
+        if notes + 1 == MAX_NOTES {
+            text += LAST;
+        }
+        incident.updates.push(Update { at: written(now), by: GATEWAY.to_owned(), text, public: false });
         incident.revision += 1;
         Some(Done { incident: item.clone(), deeds: vec![Deed::Updated] })
+    }
+}
+
+impl Notice {
+    fn whom(&self) -> &str {
+        self.upstream.as_deref().unwrap_or("the whole gateway")
+    }
+
+    /// On an incident of people.
+    fn as_note(&self) -> String {
+        let Notice { cause, because, severity, .. } = self;
+        if !self.named.is_empty() {
+            return because.clone();
+        }
+        let of = if cause.lasts() { format!(" of {}", self.whom()) } else { String::new() };
+        format!("The gateway would have drafted a {severity} incident{of}, \"{}\": {because}", cause.title())
     }
 }
 
