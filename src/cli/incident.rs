@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::table::{WIDTH, fit, plain, wrapped};
 use super::{Failure, print};
-use crate::control::incidents::incident::Incident;
+use crate::control::incidents::incident::{GATEWAY, Incident};
 use crate::control::view::{IncidentsView, OpenView};
 use http::Method;
 use serde_json::{Value, json};
@@ -180,7 +180,11 @@ fn table(items: &[Incident]) -> String {
     for incident in items {
         let since: String = plain(&incident.opened_at).replace('T', " ").chars().take(16).collect();
         let freeze = if incident.freeze { "[freeze] " } else { "" };
-        let private = if incident.is_open() && !incident.public { "[private] " } else { "" };
+        let private = match () {
+            () if incident.is_dismissed() => "[dismissed] ",
+            () if incident.is_open() && !incident.public => "[private] ",
+            () => "",
+        };
         let (state, severity) = (incident.state.as_str(), incident.severity.as_str());
         let title = plain(&incident.title);
         let line =
@@ -211,13 +215,15 @@ fn show(client: &Client, id: u64, json: bool) -> Result<ExitCode, Failure> {
 fn told(incident: &Incident) -> String {
     let Incident { id, state, severity, title, opened_by, opened_at, .. } = incident;
     let mut lines = wrapped(&format!("incident {id}, {}, {severity}: {title}", state.as_str()), "");
-    let word = if incident.cause.is_some() { "drafted" } else { "opened" };
-    lines.push(format!("{word} by {} at {opened_at}", plain(opened_by)));
-    if let Some(by) = &incident.published_by {
-        lines.push(format!("opened by {}", plain(by)));
+    if incident.cause.is_some() {
+        lines.push(format!("drafted by {GATEWAY} at {}", plain(opened_at)));
+        lines.extend(incident.published_by.iter().map(|by| format!("opened by {}", plain(by))));
+    } else {
+        lines.push(format!("opened by {} at {}", plain(opened_by), plain(opened_at)));
     }
     if let (Some(by), Some(at)) = (&incident.closed_by, &incident.closed_at) {
-        lines.push(format!("closed by {} at {}", plain(by), plain(at)));
+        let word = if incident.is_dismissed() { "dismissed" } else { "closed" };
+        lines.push(format!("{word} by {} at {}", plain(by), plain(at)));
     }
     if !incident.upstreams.is_empty() {
         lines.extend(wrapped(&format!("about {}", incident.upstreams.join(", ")), ""));

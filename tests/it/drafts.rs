@@ -1,11 +1,13 @@
 //! Drafts of the gateway: when it sheds, when backends are out, when a change is taken back; with their numbers, once,
 //! and not where a person has opened an incident for it.
 
-use crate::incidents::{FREE, LONG, incidents, open, put};
+use crate::incidents::{FREE, LONG, incidents, open, put, run};
+use crate::notify::{is, sink};
 use crate::support::config::Config;
 use crate::support::gateway::Gateway;
 use crate::support::load::Load;
 use crate::support::origins::{Behaviour, Origin, refused};
+use crate::support::sink::Sink;
 use crate::support::{wait_for, wait_until};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -19,6 +21,12 @@ fn drafted(gateway: &Gateway, cause: &str) -> Value {
     wait_for(LONG, &format!("an incident is drafted for {cause}"), || {
         incidents(gateway).into_iter().find(|it| it["cause"] == cause)
     })
+}
+
+/// The number of the newest draft.
+fn drafted_last(gateway: &Gateway) -> u64 {
+    let draft = incidents(gateway).into_iter().find(|it| it["state"] == "draft");
+    draft.and_then(|it| it["id"].as_u64()).expect("a draft")
 }
 
 /// Drafts for this since the start.
@@ -148,4 +156,49 @@ fn a_change_that_its_guard_takes_back_is_drafted_unless_it_is_for_an_incident_wh
     load.stop();
     assert_eq!((incidents(&gateway).len(), drafts(&gateway, "revert")), (2, 1.0), "and not drafted");
     assert_eq!(notes(&gateway, 1), [] as [Value; 0]);
+}
+
+#[test]
+fn a_draft_that_is_dropped_wakes_nobody_and_one_that_is_opened_is_whose_it_is() {
+    let (origin, hears) = (Origin::well_behaved(), Sink::start());
+    let config = |timeout: &str| {
+        Config::under("[rollout]\nrequired = true\nbake = \"500ms\"\n")
+            .upstream("u", &[origin.address()], "")
+            .route("r", "/", "u", &format!("timeout = \"{timeout}\""))
+            .text(&sink("oncall", "webhook", &hears.url("/"), "events = [\"incident\"]"))
+    };
+    let gateway = Gateway::start(&config("100ms"));
+    let break_glass = |timeout: &str| {
+        let text = config(timeout).render(&gateway.folder().join("state"));
+        let query = "?now=true&break_glass=true&ack_risk=high&reason=it%20burns";
+        wait_until(LONG, "the change before it has ended, and it is active", || {
+            gateway.admin_post(&format!("/v1/versions{query}"), "", text.clone()).status() == 200
+        });
+        drafted_last(&gateway)
+    };
+    let id = break_glass("200ms");
+    let drafted = |event: &Value| is(event, "TidegateIncidentDrafted", "firing");
+    let told = hears.told(LONG, "the draft is told", drafted);
+    assert_eq!(told["severity"], "ticket", "{told}");
+    let told = told["message"].as_str().expect("words");
+    assert!(told.contains("drafted by gateway") && told.contains("it burns"), "{told}");
+    let dropped = put(&gateway, id, json!({ "state": "closed" }));
+    assert_eq!((dropped.status(), &dropped.json()["done"]), (200, &json!(["dismissed"])));
+    let over = |event: &Value| is(event, "TidegateIncidentDrafted", "resolved");
+    let told = hears.told(LONG, "its end is told to whom it was told", over);
+    assert!(told["message"].as_str().is_some_and(|it| it.contains("dismissed by loopback")), "{told}");
+    let (_, listed) = run(&gateway, &["incident", "list"]);
+    assert!(listed.contains("[dismissed]"), "{listed}");
+
+    let id = break_glass("300ms");
+    let opened = put(&gateway, id, json!({ "state": "open" })).json();
+    assert_eq!((&opened["opened_by"], &opened["published_by"]), (&"loopback".into(), &"loopback".into()));
+    let begins = hears.told(LONG, "an incident is told", |event| is(event, "TidegateIncident", "firing"));
+    let told = begins["message"].as_str().expect("words");
+    assert!(told.contains("opened from its draft by loopback"), "{told}");
+    let (_, status) = run(&gateway, &["status"]);
+    assert!(status.contains("by loopback since"), "{status}");
+    let pages: Vec<Value> =
+        hears.events().into_iter().filter(|event| event["alert"] == "TidegateIncident").collect();
+    assert!(pages.iter().all(|event| event["subject"] == id.to_string()), "{pages:?}");
 }

@@ -35,6 +35,8 @@ pub enum Deed {
     Updated,
     /// It is over.
     Closed,
+    /// A person dropped a draft: it never was an incident, and nobody outside had heard of one.
+    Dismissed,
     /// It holds risky changes from now on.
     Frozen,
     /// It holds them no more.
@@ -50,6 +52,7 @@ impl Deed {
             Deed::Published => "published",
             Deed::Updated => "updated",
             Deed::Closed => "closed",
+            Deed::Dismissed => "dismissed",
             Deed::Frozen => "frozen",
             Deed::Thawed => "thawed",
         }
@@ -213,7 +216,8 @@ fn amended(
     match (before.state, wish.state) {
         (State::Draft, Some(State::Open)) => {
             after.state = State::Open;
-            after.published_by = Some(by.to_owned());
+            // The gateway drafts, and never opens.
+            (after.opened_by, after.published_by) = (by.to_owned(), Some(by.to_owned()));
             after.public = wish.public.unwrap_or(true);
             deeds.push(Deed::Published);
         }
@@ -242,7 +246,7 @@ fn amended(
     if wish.state == Some(State::Closed) {
         after.state = State::Closed;
         (after.closed_at, after.closed_by) = (Some(at.clone()), Some(by.to_owned()));
-        deeds.push(Deed::Closed);
+        deeds.push(if before.state == State::Draft { Deed::Dismissed } else { Deed::Closed });
     } else if deeds.is_empty() && after != *before {
         deeds.push(Deed::Updated);
     }

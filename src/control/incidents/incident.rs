@@ -33,7 +33,7 @@ pub struct Incident {
     pub cause: Option<Cause>,
     /// When it was opened or drafted: UTC, RFC 3339.
     pub opened_at: String,
-    /// Who opened it; `gateway` for what was drafted.
+    /// Who opened it; `gateway` while nobody has opened what it drafted.
     pub opened_by: String,
     /// Who read a draft and opened it.
     pub published_by: Option<String>,
@@ -178,6 +178,11 @@ impl Incident {
     /// Somebody is at it.
     pub fn is_open(&self) -> bool {
         self.state == State::Open
+    }
+
+    /// A draft that somebody dropped: it never was an incident.
+    pub fn is_dismissed(&self) -> bool {
+        self.state == State::Closed && self.cause.is_some() && self.published_by.is_none()
     }
 
     /// The status page may show it.

@@ -264,7 +264,9 @@ fn incident(record: &Record, what: &str) -> Vec<Meaning> {
         "opened" | "published" => {
             vec![draft(Phase::Clears), of(&INCIDENT, id.clone(), "", Phase::Begins)]
         }
-        "closed" => vec![draft(Phase::Ends), of(&INCIDENT, id.clone(), "", Phase::Ends)],
+        "closed" => vec![of(&INCIDENT, id.clone(), "", Phase::Ends)],
+        // It never was an incident: whoever is paged for those has not heard of it.
+        "dismissed" => vec![draft(Phase::Ends)],
         _ if text(record, "state") == "draft" => vec![draft(Phase::Goes)],
         // The freeze that ends with it; its end was told.
         _ if text(record, "state") == "closed" => Vec::new(),

@@ -86,10 +86,24 @@ fn a_draft_is_not_shown_and_holds_nothing_until_a_person_opens_it() {
         Amendment { freeze: Some(true), text: Some("We look at it".into()), ..becomes(State::Open) };
     let done = book.amend(1, publish, "ops", at(3)).expect("published");
     assert_eq!(done.deeds, [Deed::Published, Deed::Frozen]);
-    assert_eq!((done.incident.published_by.as_deref(), done.incident.is_shown()), (Some("ops"), true));
-    let shown: Vec<_> =
-        done.incident.updates.iter().filter(|it| it.public).map(|it| it.text.as_str()).collect();
+    let opened = done.incident;
+    assert_eq!((opened.published_by.as_deref(), opened.opened_by.as_str()), (Some("ops"), "ops"));
+    assert!(opened.is_shown());
+    let shown: Vec<_> = opened.updates.iter().filter(|it| it.public).map(|it| it.text.as_str()).collect();
     assert_eq!(shown, ["We look at it"], "what was said before is not");
+}
+
+#[test]
+fn a_draft_that_is_dropped_was_never_an_incident() {
+    let mut book = Book::default();
+    book.notice(&notice("orders"), QUIET, at(0));
+    let done = book.amend(1, becomes(State::Closed), "ops", at(1)).expect("dropped");
+    assert_eq!(done.deeds, [Deed::Dismissed]);
+    assert!(done.incident.is_dismissed() && done.incident.opened_by == GATEWAY);
+    book.notice(&notice("users"), QUIET, at(2));
+    book.amend(2, becomes(State::Open), "ops", at(3)).expect("opened");
+    let done = book.amend(2, becomes(State::Closed), "ops", at(4)).expect("closed");
+    assert_eq!((done.deeds, done.incident.is_dismissed()), (vec![Deed::Closed], false));
 }
 
 #[test]

@@ -116,7 +116,11 @@ fn what_begins_and_ends_is_one_alert_of_one_subject() {
             json!({"what": "expires", "owner": "listener edge", "certificate": "c"}),
             json!({"what": "renewed", "owner": "listener edge"}),
         ),
-        (Kind::Incident, json!({"what": "drafted", "incident": 3}), json!({"what": "closed", "incident": 3})),
+        (
+            Kind::Incident,
+            json!({"what": "drafted", "incident": 3}),
+            json!({"what": "dismissed", "incident": 3}),
+        ),
         (Kind::Incident, json!({"what": "opened", "incident": 3}), json!({"what": "closed", "incident": 3})),
         (
             Kind::Notification,
@@ -161,6 +165,8 @@ fn a_draft_is_no_incident_until_somebody_opens_it() {
     let published = meant(Kind::Incident, json!({"what": "published", "incident": 3, "state": "open"}));
     assert_eq!(published[0], ("TidegateIncidentDrafted", "3".to_owned(), Phase::Clears));
     assert_eq!(published[1], ("TidegateIncident", "3".to_owned(), Phase::Begins));
+    let dismissed = meant(Kind::Incident, json!({"what": "dismissed", "incident": 3, "state": "closed"}));
+    assert_eq!(dismissed, [("TidegateIncidentDrafted", "3".to_owned(), Phase::Ends)]);
 }
 
 #[test]

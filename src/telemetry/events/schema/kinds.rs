@@ -252,7 +252,8 @@ pub static INCIDENT: Shape = Shape {
         step("updated", "Something was said of it, or changed in it.", INCIDENT_NOW),
         step("frozen", "It holds risky changes from here on.", INCIDENT_NOW),
         step("thawed", "It holds them no more.", INCIDENT_NOW),
-        step("closed", "It is over, or the draft was dropped.", INCIDENT_NOW),
+        step("closed", "It is over.", INCIDENT_NOW),
+        step("dismissed", "A person dropped a draft: it never was an incident.", INCIDENT_NOW),
     ],
 };
 
