@@ -167,10 +167,12 @@ impl Incidents {
 
     /// Tells of it, and has it kept.
     fn done(&self, done: Done, by: &str) -> Receipt {
-        let Done { incident, deeds } = done;
+        let Done { incident, deeds, said } = done;
         let change = self.changes.fetch_add(1, Relaxed) + 1;
         self.changed.notify_one();
-        deeds.iter().for_each(|deed| tell(&incident, *deed, by));
+        // Words are told once, with the first thing that was done with them.
+        let mut said = said.as_deref();
+        deeds.iter().for_each(|deed| tell(&incident, (*deed, said.take()), by));
         if deeds.contains(&Deed::Thawed) {
             self.thawed.notify_one();
         }
@@ -261,7 +263,7 @@ impl Known for Names {
     }
 }
 
-fn tell(incident: &Incident, deed: Deed, by: &str) {
+fn tell(incident: &Incident, (deed, said): (Deed, Option<&str>), by: &str) {
     IncidentChanged {
         what: deed.as_str(),
         id: incident.id,
@@ -272,7 +274,7 @@ fn tell(incident: &Incident, deed: Deed, by: &str) {
         public: incident.public,
         freeze: incident.freeze,
         by,
-        text: incident.updates.last().map(|update| update.text.as_str()),
+        text: said,
         drafted_because: incident.drafted_because.as_deref(),
     }
     .emit();

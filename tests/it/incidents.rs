@@ -76,7 +76,14 @@ fn an_incident_is_opened_said_of_and_closed_and_everybody_hears() {
     assert_eq!(gateway.metrics().value("tidegate_incidents_open", &[("severity", "major")]), 1.0);
     assert_eq!(gateway.status()["incidents"]["open"][0]["title"], "Orders are slow");
 
-    assert_eq!(put(&gateway, 1, json!({ "text": "It gets better.", "severity": "minor" })).status(), 200);
+    assert_eq!(put(&gateway, 1, json!({ "severity": "minor" })).status(), 200);
+    let event = listener.until("it is less bad", |event| event["severity"] == "minor");
+    assert_eq!(event["text"], Value::Null, "nothing was said: {event}");
+    assert_eq!(put(&gateway, 1, json!({ "text": "It gets better.", "freeze": true })).status(), 200);
+    let event = listener.until("it is told", |event| event["what"] == "updated");
+    assert_eq!(event["text"], "It gets better.");
+    let event = listener.until("it freezes", |event| event["what"] == "frozen");
+    assert_eq!(event["text"], Value::Null, "it was told: {event}");
     let stale = ["content-type: application/json", "if-match: \"1\""];
     let answer = ask(gateway.admin(), "PUT", "/v1/incidents/1", &stale, "{\"state\": \"closed\"}");
     assert_eq!((answer.status(), &answer.json()["reason"]), (412, &"stale".into()), "{}", answer.text());

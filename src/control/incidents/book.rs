@@ -66,6 +66,8 @@ pub struct Done {
     pub incident: Arc<Incident>,
     /// What was done, in order.
     pub deeds: Vec<Deed>,
+    /// What was said with it.
+    pub said: Option<String>,
 }
 
 /// All incidents, the oldest first.
@@ -113,8 +115,12 @@ impl Book {
             return Err(full());
         }
         let at = written(now);
-        let said =
-            wish.text.map(|text| Update { at: at.clone(), by: by.to_owned(), text, public: wish.public });
+        let said = wish.text.clone().map(|text| Update {
+            at: at.clone(),
+            by: by.to_owned(),
+            text,
+            public: wish.public,
+        });
         let reason = wish.reason.unwrap_or_else(|| wish.title.clone());
         let incident = Incident {
             title: wish.title,
@@ -129,7 +135,11 @@ impl Book {
             ..Incident::default()
         };
         let deeds = [Some(Deed::Opened), wish.freeze.then_some(Deed::Frozen)];
-        Ok(Done { incident: self.add(incident), deeds: deeds.into_iter().flatten().collect() })
+        Ok(Done {
+            incident: self.add(incident),
+            deeds: deeds.into_iter().flatten().collect(),
+            said: wish.text,
+        })
     }
 
     /// Somebody changes one, or says something of it.
@@ -144,13 +154,14 @@ impl Book {
         if before.state == State::Draft && wish.state == Some(State::Open) && self.open_ones() >= MAX_OPEN {
             return Err(full());
         }
+        let said = wish.text.clone();
         let (incident, deeds) = amended(&before, wish, by, now)?;
         let incident = Arc::new(Incident { revision: before.revision + 1, ..incident });
         if let Some(place) = self.items.iter_mut().find(|item| item.id == id) {
             *place = incident.clone();
         }
         self.give_way();
-        Ok(Done { incident, deeds })
+        Ok(Done { incident, deeds, said })
     }
 
     fn open_ones(&self) -> usize {

@@ -26,7 +26,7 @@ pub struct IncidentChanged<'a> {
     pub freeze: bool,
     /// Who; `gateway` for what nobody asked for.
     pub by: &'a str,
-    /// What was said last, if something was.
+    /// What was said with it, if something was.
     pub text: Option<&'a str>,
     /// Why the gateway drafted it.
     pub drafted_because: Option<&'a str>,

@@ -81,7 +81,7 @@ impl Book {
             opened_by: GATEWAY.to_owned(),
             ..Incident::default()
         };
-        Noticed::Drafted(Done { incident: self.add(incident), deeds: vec![Deed::Drafted] })
+        Noticed::Drafted(Done { incident: self.add(incident), deeds: vec![Deed::Drafted], said: None })
     }
 
     /// What a draft or a note was for is over: whoever reads it should know. Incidents of people are theirs to close.
@@ -128,9 +128,10 @@ impl Book {
         if notes + 1 == MAX_NOTES {
             text += LAST;
         }
+        let said = Some(text.clone());
         incident.updates.push(Update { at: written(now), by: GATEWAY.to_owned(), text, public: false });
         incident.revision += 1;
-        Some(Done { incident: item.clone(), deeds: vec![Deed::Updated] })
+        Some(Done { incident: item.clone(), deeds: vec![Deed::Updated], said })
     }
 }
 

@@ -61,7 +61,7 @@ pub const FIELDS: &[(&str, Holds, &str)] = &[
     ("state", Holds::Text, "`draft`, `open` or `closed`, from here on."),
     ("step", Holds::Text, "Which step."),
     ("target", Holds::Text, "What it was done to."),
-    ("text", Holds::Text, "What was said last."),
+    ("text", Holds::Text, "What was said with it."),
     ("timeout_ms", Holds::Number, "How long was waited in vain."),
     ("timeout_s", Holds::Number, "Seconds that requests may still take."),
     ("times", Holds::Number, "How often, for refusals that came again and again."),
