@@ -226,7 +226,9 @@ impl Incidents {
     /// What a person should know, a sentence each.
     pub fn reasons(&self, thresholds: &Thresholds) -> Vec<String> {
         let state = self.state();
-        let freezes = state.book.freezes().map(|incident| freeze(incident, thresholds.freeze_from).told());
+        let freezes: Vec<FreezeView> =
+            state.book.freezes().map(|incident| freeze(incident, thresholds.freeze_from)).collect();
+        let freezes = freezes.iter().map(|freeze| freeze.told(&freezes));
         let drafts = state.book.items().filter(|incident| incident.state == Standing::Draft).count();
         let drafts = (drafts > 0).then(|| {
             format!("{drafts} drafted incidents wait for somebody to read them: `tidegate incident list`")

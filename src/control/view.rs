@@ -9,7 +9,7 @@ mod upstreams;
 
 pub use auths::{AuthView, KeptView, KeysView};
 pub use backends::{BackendView, LookupView, LookupsView, ReferenceView};
-pub use incidents::{FreezeView, IncidentsView, OpenView, StatusPageView};
+pub use incidents::{FreezeView, IncidentsView, OpenView, StatusPageView, by_name};
 pub use levers::{LeverView, ThenView};
 pub use upstreams::{AdaptiveView, ClassView, CohortView, MoveView, RetriesView, UpstreamView};
 

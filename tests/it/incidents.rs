@@ -232,7 +232,7 @@ fn a_freeze_holds_a_risky_change_and_nothing_that_helps() {
     }
     let text = three.render(&gateway.folder().join("state"));
     let plan = gateway.admin_post("/v1/config:plan", "", text).json();
-    assert_eq!(plan["needs"]["frozen"]["incident"], 1, "{plan}");
+    assert_eq!(plan["needs"]["freezes"][0]["incident"], 1, "{plan}");
     assert_eq!(apply(&gateway, "?incident=9", &three).json()["reason"], "no_incident");
 
     let harmless = marked(FREE, origin.address(), "two").text("[access_log]\ntarget = \"off\"\n");
@@ -259,6 +259,40 @@ fn a_freeze_holds_a_risky_change_and_nothing_that_helps() {
     );
     assert_eq!(put(&gateway, 1, json!({ "freeze": false })).status(), 200);
     assert_eq!(apply(&gateway, "", &three).status(), 200, "thawed");
+}
+
+#[test]
+fn a_change_under_two_freezes_is_for_both_of_their_incidents_or_waits() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(FREE, origin.address(), "one"));
+    for title in ["orders are slow", "users are slow"] {
+        assert_eq!(open(&gateway, json!({ "title": title, "freeze": true })).status(), 201);
+    }
+    let two = marked(FREE, origin.address(), "two");
+    for (query, not_asked) in
+        [("", "orders are slow"), ("?incident=1", "users are slow"), ("?incident=2", "orders")]
+    {
+        let held = apply(&gateway, query, &two);
+        assert_eq!(
+            (held.status(), &held.json()["reason"]),
+            (422, &"frozen".into()),
+            "{query}: {}",
+            held.text()
+        );
+        assert!(held.text().contains(not_asked), "{query}: {}", held.text());
+        assert!(held.text().contains("--incident 1 --incident 2"), "{query}: {}", held.text());
+    }
+    for (query, status) in [("?incident=1,9", 422), ("?incident=one", 400), ("?incident=", 400)] {
+        assert_eq!(apply(&gateway, query, &two).status(), status, "{query}");
+    }
+    let text = two.render(&gateway.folder().join("state"));
+    let file = gateway.folder().join("next.toml");
+    std::fs::write(&file, text).expect("written");
+    let (_, planned) = run(&gateway, &["plan", &file.to_string_lossy()]);
+    assert!(planned.replace('\n', " ").contains("--incident 1 --incident 2"), "{planned}");
+    let (code, said) =
+        run(&gateway, &["apply", &file.to_string_lossy(), "--incident", "1", "--incident", "2"]);
+    assert_eq!((code, generation(&gateway).as_str()), (Some(0), "two"), "{said}");
 }
 
 #[test]

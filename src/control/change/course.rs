@@ -303,8 +303,8 @@ impl Course {
 
     fn end(&mut self, outcome: Outcome, why: String) -> Option<Ended> {
         let Current { change, .. } = self.current.take()?;
-        let incidents = change.incident.into_iter().collect();
-        Some(self.keep(Ended { number: change.number, hash: change.hash, outcome, why, incidents }))
+        let Change { number, hash, incidents, .. } = change;
+        Some(self.keep(Ended { number, hash, outcome, why, incidents }))
     }
 
     /// The same for a version whose change had ended before.

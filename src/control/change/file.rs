@@ -2,6 +2,7 @@
 
 use super::Conductor;
 use super::course::Outcome as End;
+use super::held::Held;
 use super::proposal::Proposal;
 use super::rules::{Refusal, Wish};
 use super::view::PendingView;
@@ -9,7 +10,6 @@ use crate::control::apply::{Accepted, Job, Order, Receipt, Unapplied, is_named};
 use crate::control::audit::Entry;
 use crate::control::file::FileLook;
 use crate::control::origin::Origin;
-use crate::control::view::FreezeView;
 use crate::control::{Active, Cause, Outcome};
 use crate::telemetry::events::ConfigRefused;
 use crate::telemetry::metrics::ApplyOutcome;
@@ -85,7 +85,7 @@ impl Conductor {
                 self.state().file = waits.then(pending);
                 Ok(Outcome::Unchanged)
             }
-            Err(Unapplied::Refused(Refusal::Frozen(freeze))) => self.held(hash, cause, freeze),
+            Err(Unapplied::Refused(Refusal::Frozen(held))) => self.held(hash, cause, held),
             Err(Unapplied::Refused(refusal)) => Err(Kept::out(refusal.to_string())),
             Err(Unapplied::Failed(why)) => {
                 // What failed for want of an address or a certificate may pass.
@@ -99,16 +99,16 @@ impl Conductor {
     }
 
     /// It waits for the end of a freeze, and is told once: a look every half minute is no news. A signal is a question.
-    fn held(&self, hash: String, cause: Cause, freeze: Box<FreezeView>) -> Result<Outcome, Kept> {
+    fn held(&self, hash: String, cause: Cause, held: Held) -> Result<Outcome, Kept> {
         // It is a change again at the next look, which comes as soon as the freeze is over.
         self.control.forget_read();
-        let held_by = Some(freeze.incident);
+        let held_by = held.first();
         let known = |file: &PendingView| file.hash == hash && file.held_by == held_by;
         if cause == Cause::Watch && self.state().file.as_ref().is_some_and(known) {
             return Ok(Outcome::Unchanged);
         }
         let waits = Some(PendingView { hash, cause: cause.as_str().to_owned(), held_by });
-        Err(Kept { why: Refusal::Frozen(freeze).to_string(), waits })
+        Err(Kept { why: Refusal::Frozen(held).to_string(), waits })
     }
 
     /// The file says what is active: a change that came from it is not wanted any more.
