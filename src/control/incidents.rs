@@ -179,9 +179,9 @@ impl Incidents {
         Receipt { incident, deeds, change }
     }
 
-    /// All, the newest first.
+    /// All, in the order of [`Incident::place`].
     pub fn all(&self) -> Vec<Arc<Incident>> {
-        self.state().book.items().rev().cloned().collect()
+        self.state().all()
     }
 
     /// One.
@@ -210,9 +210,9 @@ impl Incidents {
     /// Beside everything else.
     pub fn view(&self, thresholds: &Thresholds) -> IncidentsView {
         let state = self.state();
+        let all = state.all();
         let of = |standing: Standing| {
-            let items = state.book.items().rev().filter(move |incident| incident.state == standing);
-            items.map(|incident| line(incident)).collect()
+            all.iter().filter(|incident| incident.state == standing).map(|incident| line(incident)).collect()
         };
         let drafted = |cause: Cause| (cause.as_str().to_owned(), self.drafted[cause as usize].load(Relaxed));
         IncidentsView {
@@ -248,6 +248,14 @@ impl Incidents {
     /// Nothing that holds it panics half way through a change.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn all(&self) -> Vec<Arc<Incident>> {
+        let mut all: Vec<_> = self.book.items().cloned().collect();
+        all.sort_by_key(|incident| incident.place());
+        all
     }
 }
 

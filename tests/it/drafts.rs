@@ -1,7 +1,7 @@
 //! Drafts of the gateway: when it sheds, when backends are out, when a change is taken back; with their numbers, once,
 //! and not where a person has opened an incident for it.
 
-use crate::incidents::{FREE, LONG, incidents, open, put, run};
+use crate::incidents::{FREE, LONG, apply, incidents, marked, open, put, run};
 use crate::notify::{is, sink};
 use crate::support::config::Config;
 use crate::support::gateway::Gateway;
@@ -201,4 +201,29 @@ fn a_draft_that_is_dropped_wakes_nobody_and_one_that_is_opened_is_whose_it_is() 
     let pages: Vec<Value> =
         hears.events().into_iter().filter(|event| event["alert"] == "TidegateIncident").collect();
     assert!(pages.iter().all(|event| event["subject"] == id.to_string()), "{pages:?}");
+}
+
+#[test]
+fn what_is_open_stands_before_drafts_and_the_worst_of_it_first_wherever_it_is_listed() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(FREE, origin.address(), "one"));
+    let opens = |severity: &str, freeze: bool| {
+        let wish = json!({ "title": severity, "severity": severity, "freeze": freeze });
+        open(&gateway, wish).json()["id"].as_u64().expect("a number")
+    };
+    let (minor, critical, closed) = (opens("minor", true), opens("critical", false), opens("major", false));
+    let glass = "?now=true&break_glass=true&reason=it%20burns";
+    assert_eq!(apply(&gateway, glass, &marked(FREE, origin.address(), "two")).status(), 200);
+    let (draft, newest) = (drafted_last(&gateway), opens("minor", false));
+    assert_eq!(put(&gateway, closed, json!({ "state": "closed" })).status(), 200);
+    let ids = |items: &Value| -> Vec<u64> {
+        items.as_array().expect("a list").iter().filter_map(|it| it["id"].as_u64()).collect()
+    };
+    let order = [critical, newest, minor, draft, closed];
+    assert_eq!(ids(&gateway.admin_get("/v1/incidents").json()["items"]), order);
+    let status = &gateway.status()["incidents"];
+    assert_eq!([ids(&status["open"]), ids(&status["drafts"])].concat(), order[..4]);
+    let (_, listed) = run(&gateway, &["incident", "list"]);
+    let first = |line: &str| line.get(..5).and_then(|id| id.trim().parse::<u64>().ok());
+    assert_eq!(listed.lines().filter_map(first).collect::<Vec<_>>(), order, "{listed}");
 }

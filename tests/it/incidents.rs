@@ -166,7 +166,7 @@ fn incidents_and_a_freeze_outlive_a_kill_and_numbers_are_never_given_twice() {
     kept(&gateway, "closed");
     let gateway = gateway.restart(Launch::default());
     let states: Vec<Value> = incidents(&gateway).iter().map(|it| it["state"].clone()).collect();
-    assert_eq!(states, ["closed", "open"]);
+    assert_eq!(states, ["open", "closed"]);
     let held = apply(&gateway, "", &marked(FREE, origin.address(), "two"));
     assert_eq!((held.status(), &held.json()["reason"]), (422, &"frozen".into()), "{}", held.text());
     assert_eq!(open(&gateway, json!({ "title": "third" })).json()["id"], 3);

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::fmt;
 
 /// Whoever acts where no person does.
@@ -178,6 +179,16 @@ impl Incident {
     /// Somebody is at it.
     pub fn is_open(&self) -> bool {
         self.state == State::Open
+    }
+
+    /// Where it stands in every list, the least first: what is open, then drafts, then what is closed; of the first two
+    /// the worst first. Among equals the newest is first.
+    pub fn place(&self) -> (u8, Reverse<Severity>, Reverse<u64>) {
+        match self.state {
+            State::Open => (0, Reverse(self.severity), Reverse(self.id)),
+            State::Draft => (1, Reverse(self.severity), Reverse(self.id)),
+            State::Closed => (2, Reverse(Severity::Critical), Reverse(self.id)),
+        }
     }
 
     /// A draft that somebody dropped: it never was an incident.

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What is open, what waits to be read, and what is held.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct IncidentsView {
-    /// Those that are open, the newest first.
+    /// Those that are open, the worst first, then the newest.
     pub open: Vec<OpenView>,
-    /// Drafts of the gateway that nobody has read, the newest first.
+    /// Drafts of the gateway that nobody has read, in the same order.
     pub drafts: Vec<OpenView>,
     /// What holds risky changes.
     pub freezes: Vec<FreezeView>,
