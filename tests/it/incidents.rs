@@ -147,6 +147,34 @@ fn the_command_line_opens_shows_freezes_thaws_and_closes() {
     assert_eq!(answer["items"][0]["state"], "closed");
 }
 
+#[test]
+fn every_verb_of_an_incident_says_what_it_needs_and_answers_in_json() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let answers = |arguments: &[&str]| -> Value {
+        let (code, said) = run(&gateway, &[&["incident"], arguments, &["--json"]].concat());
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        serde_json::from_str(&said).expect("JSON")
+    };
+    assert_eq!(answers(&["open", "slow", "--private"])["done"], json!(["opened"]));
+    for nothing in [&["update", "1"][..], &["update", "1", "--reason", "why"]] {
+        let (code, said) = run(&gateway, &[&["incident"], nothing].concat());
+        assert!(code == Some(2) && said.contains("TEXT") && said.contains("--severity"), "{said}");
+    }
+    let shown = answers(&["update", "1", "--public", "--upstream", "u"]);
+    assert_eq!((&shown["public"], &shown["upstreams"]), (&true.into(), &json!(["u"])));
+    assert_eq!(answers(&["publish", "1"])["done"], json!([]), "it is open and public");
+    assert_eq!(answers(&["update", "1", "--private"])["public"], false);
+    assert_eq!(answers(&["show", "1"])["title"], "slow");
+    assert_eq!(answers(&["list"])["items"][0]["id"], 1);
+    assert_eq!(answers(&["close", "1"])["state"], "closed");
+    for gone in [&["close", "1"][..], &["publish", "1"], &["update", "9", "x"], &["show", "9"]] {
+        let (code, said) = run(&gateway, &[&["incident"], gone, &["--json"]].concat());
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        assert!(code == Some(1) && said["error"].is_string() && said["hint"].is_string(), "{gone:?}: {said}");
+    }
+}
+
 /// An answer waits for a slow disk no longer than half a second; who restarts waits longer.
 fn kept(gateway: &Gateway, words: &str) {
     let file = gateway.folder().join("state/incidents.json");
