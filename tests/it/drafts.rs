@@ -200,7 +200,8 @@ fn a_draft_that_is_dropped_wakes_nobody_and_one_that_is_opened_is_whose_it_is() 
     assert!(status.contains("by loopback since"), "{status}");
     let pages: Vec<Value> =
         hears.events().into_iter().filter(|event| event["alert"] == "TidegateIncident").collect();
-    assert!(pages.iter().all(|event| event["subject"] == id.to_string()), "{pages:?}");
+    let id = id.to_string();
+    assert!(pages.iter().all(|event| event["subject"] == id.as_str()), "{pages:?}");
 }
 
 #[test]
