@@ -21,6 +21,7 @@ mod spool;
 mod view;
 mod webhook;
 
+pub use family::ALL as ALERTS;
 pub use view::{NotifyView, SinkView};
 
 use crate::config::plan::Plan;
@@ -251,7 +252,9 @@ impl State {
                 Shed => *topic.family == family::CORE_BEHIND || subject == "-" || upstreams.contains(subject),
                 Certificate => owns(subject),
                 // The keys of an auth are named by where they come from; without an auth nobody fetches any.
-                Auth if *topic.family == family::KEYS_FAILED => !plan.auths.is_empty(),
+                Auth if [&family::KEYS_OLD, &family::KEYS_MISSING].contains(&topic.family) => {
+                    !plan.auths.is_empty()
+                }
                 Auth => plan.auths.iter().any(|auth| *auth.name == *subject),
                 Notification if *topic.family == family::SINK_FAILING => {
                     plan.sinks.iter().any(|sink| *sink.name == *subject)

@@ -2,8 +2,9 @@
 //! be tested here.
 
 use super::{DOCUMENTS, quoted, read, root, section, texts};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
+use tidegate::control::notify::ALERTS;
 
 /// What each chapter of an alert says.
 const PARTS: [&str; 4] = ["**Means.**", "**Look.**", "**Do.**", "**Worry**"];
@@ -15,12 +16,49 @@ fn rules() -> Vec<String> {
     rules.map(|(_, text)| text).collect()
 }
 
-/// The alerts by their names.
-fn alerts() -> BTreeSet<String> {
+/// The alerts of Prometheus by their names, with the severity of each.
+fn rules_by_name() -> BTreeMap<String, String> {
     let rules = rules();
-    let lines = rules.iter().flat_map(|text| text.lines());
-    let names = lines.filter_map(|line| line.trim().strip_prefix("- alert: "));
-    names.map(|name| name.trim_matches('"').to_owned()).collect()
+    let parts = rules.iter().flat_map(|text| text.split("- alert: ").skip(1));
+    let alert = |part: &str| {
+        let name = part.lines().next().expect("a name").trim_matches('"').to_owned();
+        let (_, severity) = part.split_once("severity: ").unwrap_or_else(|| panic!("{name} has no severity"));
+        let word = severity.split(|c: char| !c.is_ascii_lowercase()).next();
+        (name, word.expect("a word").to_owned())
+    };
+    parts.map(alert).collect()
+}
+
+/// Every alert that somebody may be told, by Prometheus or by a notification.
+fn alerts() -> BTreeSet<String> {
+    let told = ALERTS.iter().map(|alert| alert.name.to_owned());
+    rules_by_name().into_keys().chain(told).collect()
+}
+
+#[test]
+fn an_alert_is_as_urgent_in_a_notification_as_it_is_to_prometheus() {
+    let rules = rules_by_name();
+    assert!(rules.len() > 50 && ALERTS.len() > 30, "{} and {}", rules.len(), ALERTS.len());
+    for alert in ALERTS {
+        let Some(severity) = rules.get(alert.name) else { continue };
+        let told = alert.severity.as_str();
+        assert_eq!(told, severity, "{} of notifications and of deploy/prometheus", alert.name);
+    }
+}
+
+/// What Prometheus does not know stands apart, so that a name that is nearly one of its names is seen.
+#[test]
+fn what_only_notifications_say_stands_apart_and_wakes_nobody() {
+    let runbook = read("deploy/RUNBOOK.md");
+    let apart = section(&runbook, "\n## What only notifications say\n");
+    let chapters = apart.split("\n### ").skip(1).filter_map(|chapter| chapter.lines().next());
+    let rules = rules_by_name();
+    let only: Vec<_> = ALERTS.iter().filter(|alert| !rules.contains_key(alert.name)).collect();
+    let names: BTreeSet<_> = only.iter().map(|alert| alert.name).collect();
+    assert_eq!(chapters.collect::<BTreeSet<_>>(), names, "the chapters below that heading");
+    for alert in only {
+        assert_ne!(alert.severity.as_str(), "page", "{} pages, and Prometheus cannot say it", alert.name);
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn sinks_that_hang_break_or_are_gone_are_noticed_by_nobody_else() {
     assert_eq!(metrics.value("tidegate_notification_failing", &[("sink", "hangs")]), 1.0);
     wait_until(LONG, "whoever is well is", || view(&gateway, "well")["failing_since"].is_null());
     let said =
-        |event: &Value| is(event, "TidegateNotificationsFail", "firing") && event["subject"] == "hangs";
+        |event: &Value| is(event, "TidegateNotificationsFailing", "firing") && event["subject"] == "hangs";
     well.told(LONG, "that another is not told is told", said);
     let told = gateway.admin_get("/v1/events?follow=false&kinds=notification").text();
     let of_hangs = told.matches("\"sink\":\"hangs\"").count();
@@ -79,7 +79,7 @@ fn a_refusal_is_not_repeated_and_its_end_is_told() {
         + &sink("other", "webhook", &well.url("/"), "events = [\"notification\"]");
     let (_origin, gateway) = telling(&text);
     drain(&gateway, "drain");
-    let fails = |event: &Value| is(event, "TidegateNotificationsFail", "firing");
+    let fails = |event: &Value| is(event, "TidegateNotificationsFailing", "firing");
     let told = well.told(PATIENCE, "the other is told", fails);
     assert!(told["message"].as_str().is_some_and(|said| said.contains("403")), "{told}");
     let failed = [("sink", "oncall"), ("outcome", "failed")];
@@ -87,7 +87,7 @@ fn a_refusal_is_not_repeated_and_its_end_is_told() {
     assert_eq!(refuses.received().len(), 1, "not tried again");
     refuses.switch(Manner::Status(200));
     drain(&gateway, "ready");
-    well.told(PATIENCE, "its end is told", |event| is(event, "TidegateNotificationsFail", "resolved"));
+    well.told(PATIENCE, "its end is told", |event| is(event, "TidegateNotificationsFailing", "resolved"));
     assert!(view(&gateway, "oncall")["failing_since"].is_null());
 }
 
@@ -118,7 +118,7 @@ fn what_is_taken_out_of_the_configuration_is_no_alert_any_more() {
     let ramps = "events = [\"ramp\"]";
     let gateway = Gateway::start(&base().text(&sink("refuses", "webhook", &refuses.url("/"), ramps)));
     drain(&gateway, "drain");
-    let told = |state: &'static str| move |event: &Value| is(event, "TidegateNotificationsFail", state);
+    let told = |state: &'static str| move |event: &Value| is(event, "TidegateNotificationsFailing", state);
     well.told(LONG, "that another refuses is told", told("firing"));
     gateway.change(&base());
     well.told(LONG, "and is over with it", told("resolved"));

@@ -1,7 +1,7 @@
 //! What is news, what is over, what fades.
 
 use super::*;
-use crate::control::notify::family::{CONFIG_REFUSED, EJECTED, SHEDDING};
+use crate::control::notify::family::{CONFIG_REFUSED, DOWN, SHEDDING};
 use crate::control::notify::meaning::meanings;
 use crate::control::notify::samples::record;
 use crate::telemetry::events::stream::Kind;
@@ -62,19 +62,32 @@ fn a_shed_is_news_once_for_each_reason_and_over_when_nothing_more_is_heard() {
 }
 
 #[test]
+fn a_backend_that_is_out_for_two_reasons_is_back_when_both_are_over() {
+    let mut night = Night::falls();
+    assert_eq!(told(&night.judges(0, "ejected", "a")), [("TidegateBackendDown", "firing", false)]);
+    assert_eq!(
+        told(&night.judges(1, "down", "a")),
+        [("TidegateBackendDown", "firing", true)],
+        "known already"
+    );
+    assert!(night.judges(2, "returned", "a").is_empty(), "its checks still fail");
+    assert_eq!(told(&night.judges(3, "up", "a")), [("TidegateBackendDown", "resolved", false)]);
+}
+
+#[test]
 fn a_topic_is_over_with_the_last_of_its_members() {
     let mut night = Night::falls();
     for backend in ["a", "b", "c"] {
-        assert_eq!(told(&night.judges(0, "ejected", backend)), [("TidegateBackendEjected", "firing", false)]);
+        assert_eq!(told(&night.judges(0, "ejected", backend)), [("TidegateBackendDown", "firing", false)]);
     }
-    assert_eq!(told(&night.judges(1, "ejected", "a")), [("TidegateBackendEjected", "firing", true)]);
+    assert_eq!(told(&night.judges(1, "ejected", "a")), [("TidegateBackendDown", "firing", true)]);
     assert!(night.judges(2, "probing", "a").is_empty(), "neither in nor out");
     let back = night.judges(3, "returned", "a");
-    assert_eq!((told(&back), back[0].lasting), (vec![("TidegateBackendEjected", "firing", false)], 2));
+    assert_eq!((told(&back), back[0].lasting), (vec![("TidegateBackendDown", "firing", false)], 2));
     assert!(night.judges(4, "returned", "a").is_empty(), "it is back already");
     night.judges(5, "returned", "b");
     let over = night.judges(6, "returned", "c");
-    assert_eq!(told(&over), [("TidegateBackendEjected", "resolved", false)]);
+    assert_eq!(told(&over), [("TidegateBackendDown", "resolved", false)]);
     assert_eq!(over[0].since.as_second(), crate::control::notify::samples::night().as_second());
 }
 
@@ -84,7 +97,7 @@ fn the_end_of_what_began_in_an_earlier_process_is_news() {
     let ready = [("what", "ready".into()), ("upstream", "orders".into()), ("backend", "a".into())];
     assert_eq!(told(&night.hears(0, Kind::Ramp, &ready)), [("TidegateDrained", "resolved", false)]);
     let closed = [("what", "closed".into()), ("incident", 3.into())];
-    assert_eq!(told(&night.hears(0, Kind::Incident, &closed)), [("TidegateIncident", "resolved", false)]);
+    assert_eq!(told(&night.hears(0, Kind::Incident, &closed)), [("TidegateIncidentOpen", "resolved", false)]);
     assert!(night.judges(0, "returned", "a").is_empty());
 }
 
@@ -94,13 +107,13 @@ fn another_mistake_is_news_and_a_good_configuration_ends_all_of_them() {
     let refused = |night: &mut Night, error: &str| {
         told(&night.hears(0, Kind::Config, &[("outcome", "refused".into()), ("error", error.into())]))
     };
-    assert_eq!(refused(&mut night, "line 3"), [("TidegateConfigRefused", "firing", false)]);
-    assert_eq!(refused(&mut night, "line 3"), [("TidegateConfigRefused", "firing", true)]);
-    assert_eq!(refused(&mut night, "line 7"), [("TidegateConfigRefused", "firing", false)]);
+    assert_eq!(refused(&mut night, "line 3"), [("TidegateApplyFailed", "firing", false)]);
+    assert_eq!(refused(&mut night, "line 3"), [("TidegateApplyFailed", "firing", true)]);
+    assert_eq!(refused(&mut night, "line 7"), [("TidegateApplyFailed", "firing", false)]);
     let applied = told(&night.hears(1, Kind::Config, &[("outcome", "applied".into())]));
     assert_eq!(
         applied,
-        [("TidegateConfigRefused", "resolved", false), ("TidegateConfigApplied", "happened", false)]
+        [("TidegateApplyFailed", "resolved", false), ("TidegateConfigApplied", "happened", false)]
     );
     assert_eq!(CONFIG_REFUSED.kind, Kind::Config);
 }
@@ -113,7 +126,7 @@ fn what_is_about_a_backend_that_is_gone_is_over() {
     let over = night.lasting.keep(Timestamp::now(), |_, member| member == "b");
     assert!(over.is_empty(), "one is still out");
     let over = night.lasting.keep(Timestamp::now(), |_, _| false);
-    assert_eq!(told(&over), [("TidegateBackendEjected", "resolved", false)]);
+    assert_eq!(told(&over), [("TidegateBackendDown", "resolved", false)]);
     assert!(over[0].record.message.contains("not in the configuration"), "{}", over[0].record.message);
     assert_eq!(night.lasting.len(), 0);
 }
@@ -163,6 +176,6 @@ proptest! {
             prop_assert!(night.lasting.topics.values().all(|state| !state.members.is_empty()));
             prop_assert!(night.lasting.topics.keys().all(|topic| topic.family != &SHEDDING || !topic.subject.is_empty()));
         }
-        prop_assert_eq!(EJECTED.kind, Kind::Ejection);
+        prop_assert_eq!(DOWN.kind, Kind::Ejection);
     }
 }
