@@ -60,6 +60,8 @@ pub struct Notifier {
     /// Names the messages of this process.
     id: u64,
     lost: AtomicU64,
+    /// Events that waited for a sink that was taken out.
+    orphaned: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +95,7 @@ impl Notifier {
             changed: Notify::new(),
             id: fastrand::u64(..),
             lost: AtomicU64::new(0),
+            orphaned: AtomicU64::new(0),
         }
     }
 
@@ -115,7 +118,11 @@ impl Notifier {
         (state.sender, state.desks) = (Arc::new(Sender::of(plan, number)), desks);
         let over = state.follow(plan);
         state.tell(&over);
+        let gone = before.into_iter().filter(|desk| !state.desks.iter().any(|it| Arc::ptr_eq(it, desk)));
+        let gone: Vec<_> = gone.collect();
         drop(state);
+        let orphaned = gone.iter().map(|desk| desk.close()).sum();
+        self.orphaned.fetch_add(orphaned, Relaxed);
         self.changed.notify_one();
     }
 
@@ -186,6 +193,7 @@ impl Notifier {
             sinks: desks.iter().map(|desk| desk.view()).collect(),
             lasting,
             lost: stream::untapped(),
+            orphaned: self.orphaned.load(Relaxed),
         }
     }
 

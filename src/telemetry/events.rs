@@ -29,7 +29,7 @@ pub use incidents::IncidentChanged;
 pub use keys::KeysFetched;
 pub use limits::{LimitAtFloor, LimitMoved};
 pub use names::AddressesChanged;
-pub use notifications::{NoticesLost, SinkHeard};
+pub use notifications::{NoticesLost, SinkGone, SinkHeard};
 pub use probes::TextProbed;
 pub use ramps::{CohortChosen, Comeback, RampChanged, RampConflict};
 pub use rollbacks::VersionRolledBack;

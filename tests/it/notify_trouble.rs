@@ -111,6 +111,30 @@ fn what_waits_outlives_a_change_and_follows_its_sink_to_another_address() {
 }
 
 #[test]
+fn what_waited_for_a_sink_that_is_taken_out_or_renamed_is_counted_and_told() {
+    let (hangs, well) = (Sink::with(Manner::Status(503)), Sink::start());
+    let origin = Origin::well_behaved();
+    let config = |name: &str| {
+        let ramps = sink(name, "webhook", &hangs.url("/"), "events = [\"ramp\"]");
+        Config::simple(origin.address()).text(&(ramps + &sink("well", "webhook", &well.url("/"), "")))
+    };
+    let gateway = Gateway::start(&config("before"));
+    let gone =
+        || gateway.metrics().value("tidegate_notifications_total", &[("sink", "-"), ("outcome", "dropped")]);
+    assert_eq!(gone(), 0.0, "it is there before it counts");
+    drain(&gateway, "drain");
+    wait_until(PATIENCE, "one waits", || view(&gateway, "before")["queue_depth"] == 1);
+    gateway.change(&config("after"));
+    let told = well.told(PATIENCE, "that it is lost is told", |event| {
+        is(event, "TidegateNotificationsFailing", "happened") && event["subject"] == "before"
+    });
+    assert_eq!((&told["fields"]["what"], &told["fields"]["lost"]), (&"dropped".into(), &1.into()), "{told}");
+    assert_eq!(gone(), 1.0);
+    let text = gateway.admin_get("/metrics").text();
+    assert!(!text.contains("sink=\"before\""), "its own series went with it");
+}
+
+#[test]
 fn what_is_taken_out_of_the_configuration_is_no_alert_any_more() {
     let (well, refuses) = (Sink::start(), Sink::with(Manner::Status(400)));
     let origin = Origin::well_behaved();

@@ -291,6 +291,7 @@ fn notification(record: &Record, what: &str) -> Vec<Meaning> {
     let (family, phase) = match what {
         "failed" => (&SINK_FAILING, Phase::Begins),
         "recovered" => (&SINK_FAILING, Phase::Ends),
+        "dropped" => (&SINK_FAILING, Phase::Once),
         _ => (&EVENTS_LOST, Phase::Once),
     };
     vec![of(family, text(record, "sink"), "", phase)]

@@ -9,8 +9,8 @@ use super::spool::{Due, Moment, Spool, Turn};
 use super::view::SinkView;
 use super::{Item, Message, Tried, Verdict};
 use crate::config::sinks::Form;
-use crate::telemetry::events::SinkHeard;
 use crate::telemetry::events::stream::{Kind, Record};
+use crate::telemetry::events::{SinkGone, SinkHeard};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use std::collections::VecDeque;
@@ -133,6 +133,15 @@ impl Desk {
             self.bell.notify_one();
         }
         Tried { host: line.settings.url.host(), took: started.elapsed(), failure }
+    }
+
+    /// It is not in the configuration any more: what waits for it is dropped, which is said. How many events that were.
+    pub(super) fn close(&self) -> u64 {
+        let lost = self.spool().close();
+        if lost > 0 {
+            SinkGone { sink: &self.name, host: &self.line.load().settings.url.host(), lost }.emit();
+        }
+        lost
     }
 
     pub(super) fn hurry(&self) {

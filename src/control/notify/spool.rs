@@ -325,8 +325,15 @@ impl Spool {
         self.waiting.len() + self.flight.as_ref().map_or(0, |flight| flight.message.items.len())
     }
 
+    /// Nobody is told any more: what waits and what is under way is dropped. How many events that were.
+    pub fn close(&mut self) -> u64 {
+        let lost = self.events();
+        self.waiting.clear();
+        (self.flight, self.due) = (None, None);
+        lost
+    }
+
     /// Events that wait or are under way.
-    #[cfg(test)]
     pub fn events(&self) -> u64 {
         let waiting: u64 = self.waiting.iter().map(|item| item.count).sum();
         waiting + self.flight.as_ref().map_or(0, |flight| flight.message.events())

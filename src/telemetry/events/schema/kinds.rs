@@ -266,6 +266,11 @@ pub static NOTIFICATION: Shape = Shape {
             &["sink", "host", "why", "given_up"],
         ),
         step("recovered", "It is told again.", &["sink", "host"]),
+        step(
+            "dropped",
+            "It was taken out of the configuration while so many events waited for it; they are not told.",
+            &["sink", "host", "lost"],
+        ),
         step("test", "Somebody tries it; told to that sink alone.", &["sink", "by"]),
         step("lost", "Events came faster than they could be looked at.", &["lost"]),
     ],
