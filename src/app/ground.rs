@@ -14,6 +14,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logs::Logs;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::discovery::Directory;
+use crate::upstream::tls::roots;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,8 @@ impl Ground {
         let metrics = Arc::new(Metrics::new(cores));
         metrics.process().watch_log(logs.dropped());
         let access_log = AccessLog::start(plan.access_log.target.clone(), metrics.clone())?;
+        // Long before a rollback needs them: their disk may hang.
+        roots::read_ahead();
         let directory = Arc::new(Directory::default());
         let keyrings = Arc::new(Keyrings::new(Some(boot.books.store().clone()), directory.clone()));
         let notifier = Arc::new(Notifier::new(directory.clone()));

@@ -6,11 +6,13 @@ use crate::support::config::Config;
 use crate::support::gateway::{Gateway, Launch};
 use crate::support::load::Load;
 use crate::support::operator::Listener;
-use crate::support::origins::{Origin, refused};
+use crate::support::origins::{Behaviour, Origin, refused};
 use crate::support::sink::{Manner, Sink};
+use crate::support::tls::Authority;
 use crate::support::{PATIENCE, wait_until};
 use serde_json::Value;
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// For what takes a second failure, with a wait in between, on a busy machine.
@@ -199,6 +201,35 @@ fn nothing_of_a_url_but_its_host_and_nothing_of_a_secret_is_shown() {
     assert!(said.contains(&hears.address().to_string()), "the host is shown");
     assert!(!said.contains("hunter2") && !said.contains(SECRET) && !said.contains("/services"), "{said}");
     assert!(hears.received().iter().any(|received| received.path.contains("hunter2")), "it was asked");
+}
+
+#[test]
+fn a_disk_with_the_systems_authorities_that_hangs_holds_up_neither_start_nor_rollback() {
+    let authority = Authority::new();
+    let server = authority.server(&["localhost"]);
+    let receiver = Origin::tls(Behaviour::WellBehaved, authority.server_config(&server, false));
+    // Whoever opens it waits until somebody writes.
+    let hung = authority.ca().with_file_name("hung.pem");
+    assert!(Command::new("mkfifo").arg(&hung).status().expect("it runs").success());
+    let origin = Origin::well_behaved();
+    let url = format!("https://localhost:{}/", receiver.address().port());
+    let config = |n: u32| {
+        let told = sink("oncall", "webhook", &url, "events = [\"ramp\"]");
+        Config::simple(origin.address()).gateway(&format!("max_in_flight = {n}")).text(&told)
+    };
+    let launch = Launch::default().variable("SSL_CERT_FILE", hung.display().to_string());
+    let gateway = Gateway::launch(&config(5000), launch);
+    let good = gateway.hash();
+    gateway.change(&config(5001));
+    let rolled = gateway.cli(&["rollback", "--json"]);
+    assert_eq!((rolled.status.code(), gateway.hash()), (Some(0), good), "{rolled:?}");
+    drain(&gateway, "drain");
+    wait_until(LONG, "it is said why nobody is told", || {
+        view(&gateway, "oncall")["last_error"].as_str().is_some_and(|why| why.contains("trusted roots"))
+    });
+    let pem = fs::read(authority.ca()).expect("its own certificate");
+    fs::write(&hung, pem).expect("the disk answers");
+    wait_until(LONG, "and it is told", || view(&gateway, "oncall")["sent"].as_u64() >= Some(1));
 }
 
 #[test]
