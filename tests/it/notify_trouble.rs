@@ -2,6 +2,7 @@
 //! counted, said and shown, and what waits outlives other settings and is told at the end.
 
 use crate::notify::{SECRET, drain, is, sink, telling, view};
+use crate::rig::name_server::{Manner as NameManner, NameServer};
 use crate::support::config::Config;
 use crate::support::gateway::{Gateway, Launch};
 use crate::support::load::Load;
@@ -171,6 +172,44 @@ fn the_last_of_what_happened_is_told_on_the_way_out_and_a_hung_sink_holds_nobody
     assert!(well.events().iter().any(|event| event["alert"] == "TidegateLeaving"));
 }
 
+/// Nobody answers for its name; how every other sink is told all the same.
+#[test]
+fn sinks_that_drip_break_off_lead_elsewhere_or_have_no_name_cost_nothing_but_their_own() {
+    let elsewhere = Sink::start();
+    let manners = [
+        ("drips", Manner::Drips, "no answer within"),
+        ("breaks", Manner::Breaks, "the connection broke"),
+        ("heads", Manner::FloodsHead, "the connection broke"),
+        ("leads", Manner::Leads(elsewhere.address()), "redirects are not followed"),
+    ];
+    let sinks: Vec<Sink> = manners.iter().map(|(_, manner, _)| Sink::with(*manner)).collect();
+    let (well, silent) = (Sink::start(), NameServer::start(NameManner::Silent));
+    let quick = "timeout = \"1s\"\nevents = [\"ramp\"]";
+    let mut text = sink("well", "webhook", &well.url("/"), "")
+        + &sink("nameless", "webhook", "http://hooks.test/hunter2", quick);
+    for ((name, ..), sink_of) in manners.iter().zip(&sinks) {
+        text += &sink(name, "webhook", &sink_of.url("/hunter2"), quick);
+    }
+    let origin = Origin::well_behaved();
+    let config = Config::simple(origin.address()).gateway(&format!("resolver = [\"{}\"]", silent.address()));
+    let gateway = Gateway::start(&config.text(&text));
+    drain(&gateway, "drain");
+    well.told(PATIENCE, "whoever is well is told", |event| event["alert"] == "TidegateDrained");
+    let said = |name: &str, why: &str| {
+        wait_until(LONG, name, || {
+            view(&gateway, name)["last_error"].as_str().is_some_and(|it| it.contains(why))
+        });
+        let seen = view(&gateway, name);
+        assert_eq!(seen["sent"], 0, "{seen}");
+        assert!(!seen.to_string().contains("hunter2"), "{seen}");
+    };
+    manners.iter().for_each(|(name, _, why)| said(name, why));
+    said("nameless", "");
+    assert!(elsewhere.received().is_empty(), "a redirect is not followed: {:?}", elsewhere.received());
+    assert_eq!(sinks[3].received().len(), 1, "and not tried again");
+    assert!(!sinks[1].received().is_empty() && !gateway.log().contains("hunter2"), "{}", gateway.log());
+}
+
 #[test]
 fn nothing_of_a_url_but_its_host_and_nothing_of_a_secret_is_shown() {
     let hears = Sink::with(Manner::Status(500));
@@ -193,6 +232,10 @@ fn nothing_of_a_url_but_its_host_and_nothing_of_a_secret_is_shown() {
         "/metrics",
         "/v1/events?follow=false",
         "/v1/audit",
+        "/v1/versions",
+        "/v1/versions/1",
+        "/v1/openapi.json",
+        "/",
     ];
     let mut said: String = paths.iter().map(|path| gateway.admin_get(path).text()).collect();
     said += &gateway.log();
