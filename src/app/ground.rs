@@ -4,7 +4,7 @@ use crate::app::boot::Boot;
 use crate::app::threads::Outside;
 use crate::control::build::Builder;
 use crate::control::keyrings::Keyrings;
-use crate::control::notify::Notifier;
+use crate::control::notify::{Kept, Notifier};
 use crate::control::rollback::within;
 use crate::control::sources::{self, Shelf};
 use crate::control::trust::Supply;
@@ -61,6 +61,9 @@ impl Ground {
         let directory = Arc::new(Directory::default());
         let keyrings = Arc::new(Keyrings::new(Some(boot.books.store().clone()), directory.clone()));
         let notifier = Arc::new(Notifier::new(directory.clone()));
+        let store = boot.books.store().clone();
+        let left = within(Instant::now() + FILES, move || Kept::read(&store));
+        notifier.inherit(left.unwrap_or_else(|| Kept::lost("the disk does not answer")));
         Ok(Ground { cores, descriptors, metrics, access_log, directory, keyrings, notifier })
     }
 

@@ -242,7 +242,7 @@ pub fn run_status_page(
 /// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither
 /// names nor changes.
 pub fn run_keeper(
-    (steering, incidents): (Arc<Steering>, Arc<Incidents>),
+    (steering, incidents, notifier): (Arc<Steering>, Arc<Incidents>, Arc<Notifier>),
     store: Store,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
@@ -251,11 +251,14 @@ pub fn run_keeper(
         tokio::select! {
             () = keep(steering.clone(), store.clone()) => {}
             () = incidents::keep::keep(incidents.clone(), store.clone()) => {}
+            () = notifier.clone().keep_owed(store.clone()) => {}
             () = stop.cancelled() => {}
         }
         // What was learned since it was last kept.
         steering.keep_now(&store);
         incidents.keep_now(&store);
+        // Nobody is left to hear that it failed.
+        let _ = notifier.keep_owed_now(&store);
     };
     runtime::spawn("keeper", main).map(|(_, thread)| thread)
 }

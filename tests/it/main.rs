@@ -54,6 +54,7 @@ mod lossless;
 mod matching;
 mod names;
 mod notify;
+mod notify_restart;
 mod notify_trouble;
 mod openapi;
 mod overload;

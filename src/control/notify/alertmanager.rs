@@ -31,6 +31,9 @@ fn alert(item: &Item, sender: &Sender, now: Timestamp) -> Value {
     if !item.members.is_empty() {
         annotations.insert("members".into(), item.members.join(", ").into());
     }
+    if item.late {
+        annotations.insert("late".into(), "the process ended before it was told".into());
+    }
     if item.lasting > 1 {
         annotations.insert("lasting".into(), item.lasting.to_string().into());
     }

@@ -45,6 +45,8 @@ pub struct Family {
     pub fades: bool,
     /// It may have begun in an earlier process: its end is news though its beginning was not heard.
     pub outlives: bool,
+    /// It is told though the process ends before it was: late, by the next one.
+    pub keeps: bool,
 }
 
 impl Family {
@@ -92,7 +94,7 @@ const fn family(
     over: &'static str,
     next: &'static str,
 ) -> Family {
-    Family { name, kind, severity, over, next, fades: false, outlives: false }
+    Family { name, kind, severity, over, next, fades: false, outlives: false, keeps: false }
 }
 
 const fn fading(family: Family) -> Family {
@@ -101,6 +103,10 @@ const fn fading(family: Family) -> Family {
 
 const fn outliving(family: Family) -> Family {
     Family { outlives: true, ..family }
+}
+
+const fn kept(family: Family) -> Family {
+    Family { keeps: true, ..family }
 }
 
 use Kind::{
@@ -135,15 +141,15 @@ families! {
     RAMP_STUCK = family(Ramp, Ticket, "TidegateRampHeld", "what restarted of {} is back", RAMPS);
     RAMP_CONFLICT = family(Ramp, Ticket, "TidegateRampConflict", "", RAMPS);
     ROLLOUT = family(Rollout, Info, "TidegateRollout", "the rollout of version {} is over", "tidegate show {}");
-    ROLLOUT_FAILED = family(Rollout, Ticket, "TidegateRolloutFailed", "", "tidegate show {}");
-    GLASS_BROKEN = outliving(family(
+    ROLLOUT_FAILED = kept(family(Rollout, Ticket, "TidegateRolloutFailed", "", "tidegate show {}"));
+    GLASS_BROKEN = kept(outliving(family(
         Rollout,
         Page,
         "TidegateGlassBroken",
         "somebody has seen that version {} went around the stages",
         "tidegate acknowledge",
-    ));
-    ROLLED_BACK = family(Rollback, Ticket, "TidegateRolledBack", "", "tidegate show {}");
+    )));
+    ROLLED_BACK = kept(family(Rollback, Ticket, "TidegateRolledBack", "", "tidegate show {}"));
     CONFIG_APPLIED = family(Config, Info, "TidegateConfigApplied", "", "tidegate history");
     CONFIG_REFUSED = family(Config, Ticket, "TidegateApplyFailed", "a configuration was applied", STATUS);
     DEGRADED = family(Config, Page, "TidegateConfigDegraded", "a configuration was applied", STATUS);
@@ -179,20 +185,20 @@ families! {
         "history and audit are recorded again",
         STATUS,
     );
-    INCIDENT = outliving(family(
+    INCIDENT = kept(outliving(family(
         Incident,
         Ticket,
         "TidegateIncidentOpen",
         "incident {} is closed",
         "tidegate incident show {}",
-    ));
-    INCIDENT_DRAFTED = family(
+    )));
+    INCIDENT_DRAFTED = kept(family(
         Incident,
         Ticket,
         "TidegateIncidentDrafted",
         "the draft of incident {} was taken up or closed",
         "tidegate incident show {}",
-    );
+    ));
     SINK_FAILING = family(
         Notification,
         Ticket,

@@ -67,6 +67,11 @@ pub enum Stands {
 }
 
 impl Stands {
+    /// By its word.
+    pub fn named(word: &str) -> Option<Stands> {
+        [Stands::Firing, Stands::Resolved, Stands::Happened].into_iter().find(|it| it.as_str() == word)
+    }
+
     /// The word in messages.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -43,6 +43,9 @@ fn lines(item: &Item, sender: &Sender) -> String {
     if item.stands != Stands::Happened {
         more.push(since(item));
     }
+    if item.late {
+        more.push("late: the process ended before it was told".to_owned());
+    }
     if item.lasting > 1 {
         more.push(format!("{} now", item.lasting));
     }

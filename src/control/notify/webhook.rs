@@ -79,6 +79,7 @@ fn event((message, sender): (&Message, &Sender), place: usize, item: &Item, deta
         "count": item.count,
         "lasting": item.lasting,
         "samples": samples.map(sample).collect::<Vec<_>>(),
+        "late": item.late,
         "next": item.next(),
         "runbook": sender.chapter(family),
     })
@@ -143,6 +144,7 @@ mod tests {
                 "count": 1,
                 "lasting": 1,
                 "samples": [],
+                "late": false,
                 "next": "tidegate permits --upstream orders",
                 "runbook": "https://wiki.example/RUNBOOK.md#tidegateshedding",
             }],
