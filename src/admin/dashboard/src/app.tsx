@@ -1,5 +1,5 @@
 // The one screen: what is happening, to whom, since when, and what may be done.
-import { useEffect } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Alarms } from "./alarms";
 import { Events } from "./events";
 import { Incidents } from "./incidents";
@@ -19,11 +19,16 @@ import { Workers } from "./workers";
 
 export function App() {
   const locked = useStore(session, ({ locked }) => locked);
+  const [isAsked, setAsked] = useState(false);
   useEffect(() => {
-    // A refusal shows the question for a token; everything else shows in the bar of the streams.
-    if (!locked && session.value.caller === null) void signIn(session.value.token).catch(() => undefined);
-  }, [locked]);
-  return locked ? <SignIn /> : <Screen />;
+    // One question before all others: who has no token that is known is refused once, and not by each stream. Any
+    // other trouble shows in the bar of the streams.
+    void signIn(session.value.token)
+      .catch(() => undefined)
+      .finally(() => setAsked(true));
+  }, []);
+  if (locked) return <SignIn />;
+  return isAsked ? <Screen /> : <p class="hint">Waiting for the gateway…</p>;
 }
 
 function Screen() {
