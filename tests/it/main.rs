@@ -59,6 +59,7 @@ mod openapi;
 mod overload;
 mod page;
 mod page_files;
+mod page_night;
 mod parking;
 mod permits;
 mod plan;

@@ -4,15 +4,15 @@ import { Alarms } from "./alarms";
 import { Events } from "./events";
 import { Incidents } from "./incidents";
 import { lost, snapshot, start, stop } from "./live";
+import { Notes } from "./notes";
 import { Notices } from "./notices";
 import { Permits } from "./permits";
-import { Reasons } from "./reasons";
 import { RolloutPanel } from "./rollout";
 import { session, signIn } from "./session";
 import { judge, judgeGateway } from "./severity";
 import type { Snapshot } from "./shapes";
 import { SignIn } from "./signin";
-import { ConnectionLost, StatusBar } from "./statusbar";
+import { About, ConnectionLost, StatusBar } from "./statusbar";
 import { useStore } from "./store";
 import { Upstreams } from "./upstreams";
 import { Workers } from "./workers";
@@ -57,15 +57,17 @@ function Panels() {
   return (
     <>
       <div class="wide">
-        <Reasons />
-        <Incidents />
+        <Notes grave />
         <Upstreams />
+        <Notes />
+        <Incidents />
       </div>
       <div class="side">
         <RolloutPanel />
         <Events />
         <Permits />
         <Workers />
+        <About />
       </div>
     </>
   );
