@@ -43,6 +43,7 @@ use status_page::Standing;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// How the gateway is seen; must not block.
 pub type ViewSource = Arc<dyn Fn() -> GatewayView + Send + Sync>;
@@ -170,6 +171,15 @@ impl AdminState {
         let mut view = (self.sources.view)();
         view.reasons.extend(self.sources.audit.get().and_then(|audit| audit.view().complaint()));
         self.sources.page_into(&mut view);
+        view
+    }
+
+    /// The same with what the last seconds brought.
+    fn view_with_rates(&self) -> GatewayView {
+        let mut view = self.view();
+        if let Ok(reach) = self.reach() {
+            self.series.rates(&reach.observatory.pulse(), Instant::now()).tell(&mut view);
+        }
         view
     }
 }

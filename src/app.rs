@@ -154,7 +154,11 @@ fn start(
     let socket_home = boot.active.plan.admin.socket.then(|| boot.books.store().directory().to_owned());
     let beats = Arc::new(AtomicU64::new(0));
     let beating = supervisor.beat().map(|every| (every, beats.clone()));
-    let keeper = run_keeper((steering.clone(), incidents), boot.books.store().clone(), stop.clone())?;
+    let keeper = run_keeper(
+        (steering.clone(), incidents, control.notifier().clone()),
+        boot.books.store().clone(),
+        stop.clone(),
+    )?;
     let live = run_live(state.clone(), stop.clone())?;
     let admin_thread =
         serve_admin(admin_socket, socket_home, (state, steering, control.clone()), beating, stop.clone())?;

@@ -308,7 +308,9 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Failure::refused(format!("{error:#}"))
+        let message = format!("{error:#}");
+        // What `check` shows of a file begins with the word already, and ends with an empty line.
+        Failure::refused(message.strip_prefix("error: ").unwrap_or(&message).trim_end())
     }
 }
 
@@ -360,6 +362,12 @@ mod tests {
         let failure = status::status(&client, false).expect_err("nobody is there");
         assert_eq!(failure.code, 3);
         assert!(failure.message.contains(&admin) && failure.hint.is_some(), "{failure:?}");
+    }
+
+    #[test]
+    fn an_error_is_called_one_once() {
+        let shown = anyhow::anyhow!("error: \"x\" is not an address\n --> a.toml:3:11\n\n");
+        assert_eq!(Failure::from(shown).message, "\"x\" is not an address\n --> a.toml:3:11");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub mod renew;
 pub mod rollout;
 pub mod rollback;
 pub mod sources;
+pub mod spells;
 pub mod steering;
 pub mod store;
 mod target;
@@ -56,6 +57,7 @@ use crate::control::store::Store;
 use crate::control::store::books::Books;
 use crate::control::store::materials::Materials;
 use crate::control::trial::Trials;
+use crate::filters::forwarded::TrustedProxies;
 use crate::listener::Listeners;
 use crate::routing::table::{Live, Table};
 use crate::routing::trial::Tables;
@@ -361,6 +363,11 @@ impl Control {
     /// The page for everyone, if the active version has one.
     pub fn status_page(&self) -> Option<StatusPage> {
         self.state().active.plan.status_page.clone()
+    }
+
+    /// Whose forwarding headers the active version believes.
+    pub fn trusted_proxies(&self) -> TrustedProxies {
+        TrustedProxies::new(self.state().active.plan.gateway.trusted_proxies.clone())
     }
 
     /// What the active version says.

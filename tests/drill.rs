@@ -247,6 +247,7 @@ fn the_report_has_the_shape_that_the_readme_describes() {
         keys(scene),
         [
             "advice",
+            "doubt",
             "late_p99_ms",
             "measured",
             "routes",

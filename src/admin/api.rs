@@ -51,6 +51,11 @@ use tower_http::timeout::TimeoutLayer;
 /// From a request's head to its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
+const _: () = assert!(
+    scrape::PATIENCE.as_millis() < REQUEST_TIMEOUT.as_millis(),
+    "whoever waits is told why before the request is over"
+);
+
 /// The largest body.
 const MAX_BODY: usize = 4 << 20;
 
@@ -163,7 +168,7 @@ async fn check(
 
 /// `GET /v1/status`: the whole view, so that its numbers are of one moment.
 async fn status(State(state): State<Arc<AdminState>>) -> Json<GatewayView> {
-    Json(state.view())
+    Json(state.view_with_rates())
 }
 
 /// `GET /v1/auths`: who may pass, and how that goes.

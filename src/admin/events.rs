@@ -1,7 +1,7 @@
 //! Who listens to what happens: the last events, and at most `MAX_SUBSCRIBERS` streams of them.
 //!
-//! A stream has a place in the ring and no buffer of its own. Whoever is so slow that the ring has moved past
-//! that place is told of the gap and let go, to come again with the id they saw last. Only the admin thread
+//! A stream has a place in the ring and no buffer of its own. Whoever is so slow that something they want was pushed
+//! out after that place is told of the gap and let go, to come again with the id they saw last. Only the admin thread
 //! takes its lock, for a moment, and never across a wait.
 
 pub mod ring;
@@ -61,9 +61,9 @@ impl Events {
         self.newest.send_replace(id);
     }
 
-    /// What follows an id.
-    pub fn after(&self, id: u64) -> Batch {
-        self.ring().after(id)
+    /// What follows an id of these kinds.
+    pub fn after(&self, id: u64, kinds: &Kinds) -> Batch {
+        self.ring().after(id, kinds)
     }
 
     /// Under whose tokens a request is looked at; read before they are.
@@ -89,7 +89,7 @@ impl Events {
             kinds,
             seen,
             next: VecDeque::new(),
-            began: false,
+            past: None,
             is_over: false,
             reign,
             end: Instant::now() + MAX_STREAM_AGE,
@@ -168,8 +168,8 @@ pub struct Subscription {
     seen: u64,
     /// Fetched and not yet taken; at most a batch.
     next: VecDeque<Arc<Event>>,
-    /// The first look is behind it.
-    began: bool,
+    /// What it wants after this id was all there at its first look, if that is behind it.
+    past: Option<u64>,
     is_over: bool,
     reign: Reign,
     end: Instant,
@@ -191,10 +191,7 @@ impl Subscription {
             }
             if let Some(event) = self.next.pop_front() {
                 self.seen = event.id;
-                if self.kinds.has(event.kind) {
-                    return Some(event);
-                }
-                continue;
+                return Some(event);
             }
             if self.is_over || Instant::now() >= self.end {
                 return None;
@@ -210,24 +207,27 @@ impl Subscription {
         }
     }
 
-    /// Looks what follows. A gap at the first look is of the past; one that comes up later is the listener's
-    /// own, and ends its stream.
+    /// Looks what follows. What was missing at the first look is of the past; what goes missing later was lost by
+    /// this listener, and ends its stream.
     fn fetch(&mut self) {
-        let Batch { gap, events } = self.events.after(self.seen);
+        let Batch { gap, events, border, newest } = self.events.after(self.seen, &self.kinds);
+        let past = *self.past.get_or_insert(border);
         if let Some(gap) = gap {
-            self.is_over = self.began;
+            self.is_over = border > past;
             self.next.push_back(Arc::new(gap));
         }
         if !self.is_over {
             self.next.extend(events);
         }
-        self.began = true;
+        if self.next.is_empty() {
+            self.seen = newest;
+        }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let has_more = self.began && self.seen < *self.newest.borrow();
+        let has_more = self.past.is_some() && self.seen < *self.newest.borrow();
         if self.is_over || has_more {
             self.events.slow.fetch_add(1, Relaxed);
         }
@@ -257,7 +257,7 @@ fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::ring::EVENTS_KEPT;
+    use super::ring::{EVENTS_KEPT, KEPT_OF_KIND};
     use super::*;
 
     fn happens(events: &Events, kind: Kind) -> u64 {
@@ -289,12 +289,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_went_missing_before_somebody_listened_ends_no_stream() {
+        let events = Arc::new(Events::default());
+        let rare = happens(&events, Kind::Rollback);
+        let storm = EVENTS_KEPT + KEPT_OF_KIND + 1;
+        let last = (0..storm).fold(rare, |_, _| happens(&events, Kind::Ejection));
+        let mut live = events.subscribe(Some(0), Kinds::default(), events.reign()).expect("a seat");
+        assert_eq!(live.next().await.map(|event| event.id), Some(rare));
+        assert_eq!(live.next().await.map(|event| event.kind), Some(Kind::Gap));
+        let mut seen = 0;
+        while seen < last {
+            seen = live.next().await.expect("the stream goes on").id;
+        }
+        let id = happens(&events, Kind::Ramp);
+        assert_eq!(live.next().await.map(|event| event.id), Some(id));
+        drop(live);
+        assert_eq!(events.slow.load(Relaxed), 0);
+    }
+
+    #[tokio::test]
     async fn a_listener_that_falls_behind_is_told_and_let_go() {
         let events = Arc::new(Events::default());
         let mut slow = listen(&events).expect("a seat");
         let first = happens(&events, Kind::Shed);
         assert_eq!(slow.next().await.map(|event| event.id), Some(first));
-        for _ in 0..EVENTS_KEPT + 1 {
+        for _ in 0..EVENTS_KEPT + KEPT_OF_KIND + 1 {
             happens(&events, Kind::Shed);
         }
         assert_eq!(slow.next().await.map(|event| event.kind), Some(Kind::Gap));

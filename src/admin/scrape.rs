@@ -25,8 +25,8 @@ use std::time::{Duration, SystemTime};
 /// Scrapes at a time, those that wait included.
 pub const MAX_SCRAPES: usize = 16;
 
-/// How long a scraper is let wait; most give up sooner.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a scraper is let wait, its turn included: less than a request may take, so that it is told why.
+pub(super) const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What is given to the compression at a time. The encoder writes word by word.
 const PIECE: usize = 32 << 10;

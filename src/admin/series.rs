@@ -5,8 +5,11 @@
 //! ([`ring`]), and that neither reloads nor clocks disturb it. It is lost with the process: what is to stay belongs to
 //! Prometheus.
 
+pub(super) mod lately;
 pub mod meter;
 pub mod ring;
+mod spell;
+pub mod times;
 
 use super::AdminState;
 use crate::control::observe::pulse::{Pulse, UpstreamPulse};
@@ -54,6 +57,11 @@ impl Series {
         at(&self.state().ring)
     }
 
+    /// The rates since the last step.
+    pub fn rates(&self, pulse: &Pulse, now: Instant) -> Arc<Rates> {
+        self.state().meter.look(pulse, now)
+    }
+
     /// When the newest step was kept.
     pub fn kept(&self) -> Option<Instant> {
         self.state().kept
@@ -99,7 +107,16 @@ fn of_upstream(upstream: &UpstreamPulse, rates: &Rates) -> Values<7> {
     let rate = |value: fn(&meter::UpstreamRates) -> Option<f64>| of.and_then(value).unwrap_or(f64::NAN);
     let requests = rate(|rates| Some(rates.flow.requests));
     let sheds = rate(|rates| Some(rates.flow.sheds));
-    [in_flight, limit, queue, requests, sheds, rate(|rates| rates.p50), rate(|rates| rates.p99)].map(short)
+    [
+        in_flight,
+        limit,
+        queue,
+        requests,
+        sheds,
+        rate(|rates| Some(rates.p50?.seconds)),
+        rate(|rates| Some(rates.p99?.seconds)),
+    ]
+    .map(short)
 }
 
 /// Four digits behind the point are more than a chart shows, and less to send.

@@ -13,6 +13,7 @@ mod sources;
 use super::connections::Patient;
 use crate::control::Control;
 use crate::control::view::StatusPageView;
+use crate::filters::forwarded::TrustedProxies;
 use answer::{Bodies, answer};
 use arc_swap::ArcSwap;
 use http::Request;
@@ -25,7 +26,7 @@ use sources::{Seat, Sources};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -123,7 +124,8 @@ impl Standing {
 /// Follows the active version's `[status_page]` for as long as it is polled. For a thread of its own.
 pub async fn keep(control: Arc<Control>, standing: Arc<Standing>) {
     let bodies = Arc::new(ArcSwap::from_pointee(Bodies::default()));
-    let mut porter = Porter { desk: Desk { bodies, standing }, door: None, failed: None };
+    let proxies = Arc::new(ArcSwap::from_pointee(TrustedProxies::default()));
+    let mut porter = Porter { desk: Desk { bodies, proxies, standing }, door: None, failed: None };
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -132,6 +134,7 @@ pub async fn keep(control: Arc<Control>, standing: Arc<Standing>) {
             Some(page) => {
                 let overview = control.incidents().overview(&page, Instant::now(), Timestamp::now());
                 porter.desk.bodies.store(Arc::new(Bodies::of(&overview)));
+                porter.desk.proxies.store(Arc::new(control.trusted_proxies()));
                 porter.stand_at(page.address).await;
             }
             None => porter.leave(),
@@ -143,6 +146,8 @@ pub async fn keep(control: Arc<Control>, standing: Arc<Standing>) {
 #[derive(Clone)]
 struct Desk {
     bodies: Arc<ArcSwap<Bodies>>,
+    /// What they say of their clients is believed.
+    proxies: Arc<ArcSwap<TrustedProxies>>,
     standing: Arc<Standing>,
 }
 
@@ -246,7 +251,7 @@ async fn accept(listener: TcpListener, desk: Desk) {
                 continue;
             }
         };
-        let Some(seat) = sources.seat(peer.ip()) else {
+        let Some(seat) = sources.seat(peer.ip(), &desk.proxies.load()) else {
             desk.standing.count(Refused::Source);
             continue;
         };
@@ -256,7 +261,7 @@ async fn accept(listener: TcpListener, desk: Desk) {
         }
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let _ = stream.set_nodelay(true);
-        let reader = read(stream, seat, desk.clone());
+        let reader = read((stream, peer.ip()), seat, desk.clone());
         open.0.push_back(tokio::task::spawn_local(reader).abort_handle());
     }
 }
@@ -285,18 +290,22 @@ impl Drop for Open {
 }
 
 /// One reader from the first head to the last byte.
-async fn read(stream: TcpStream, seat: Seat, Desk { bodies, standing }: Desk) {
+async fn read((stream, peer): (TcpStream, IpAddr), seat: Seat, desk: Desk) {
+    let Desk { bodies, proxies, standing } = desk;
     let _counted = Reading::begin(&standing);
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
-        let too_many = !seat.may_ask(Instant::now());
+        let client = proxies.load().client_ip(peer, request.headers());
+        let too_many = !seat.may_ask(client, Instant::now());
+        // On their own seat, or whoever asks faster than they may would keep the thread busy with refusals; not on one
+        // where others wait behind them.
+        let waits = too_many && !seat.is_shared();
         if too_many {
             standing.count(Refused::Rate);
         }
         standing.answers.fetch_add(1, Relaxed);
         let response = answer(&request, &bodies.load(), too_many);
         async move {
-            if too_many {
-                // On their own seat, or whoever asks faster than they may would keep the thread busy with refusals.
+            if waits {
                 tokio::time::sleep(REFUSED_FOR).await;
             }
             Ok::<_, Infallible>(response)

@@ -10,7 +10,6 @@ use crate::request::Class;
 use crate::telemetry::metrics::UpstreamMetrics;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// One upstream's gate on one core, for one version.
 #[derive(Debug)]
@@ -75,10 +74,10 @@ impl Gate {
         self.state.shared.board.said()
     }
 
-    /// Counts a shed, and tells the log, at most once a second for each reason.
+    /// Counts a shed, and has it told of.
     pub fn shed(&self, class: Class, reason: Reason) {
         self.metrics.shed(self.state.core, class, reason);
-        self.state.shared.notices.shed(reason, Instant::now());
+        self.state.shared.notices.shed(reason);
     }
 }
 

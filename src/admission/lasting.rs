@@ -36,14 +36,13 @@ pub struct Shared {
     pub cohorts: Cohorts,
     /// Whose aborts made zombies.
     pub(super) aborts: Arc<Aborts>,
-    /// Sheds in the log.
-    pub(super) notices: ShedNotices,
+    /// For which reasons it sheds, for whoever tells of it.
+    pub notices: ShedNotices,
 }
 
 impl Shared {
     /// Nothing in flight.
     pub fn new(name: &Arc<str>, cores: usize) -> Self {
-        let notices = ShedNotices::new(name.clone());
         Shared {
             name: name.clone(),
             line: Line::new(cores),
@@ -52,7 +51,7 @@ impl Shared {
             stream_zombies: Counter::default(),
             cohorts: Cohorts::default(),
             aborts: Arc::default(),
-            notices,
+            notices: ShedNotices::default(),
         }
     }
 }

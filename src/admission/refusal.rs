@@ -13,7 +13,7 @@ impl RouteGate {
 
     /// The client's own zombies are in its way: it may come again when they have ended, at the latest.
     pub(super) fn aborts_too_often(&self) -> Reject {
-        self.gate.state.shared.notices.shed(Reason::ClientAborts, Instant::now());
+        self.gate.state.shared.notices.held_against_client();
         // Whole seconds, at most ten.
         let most = self.zombie_limit().as_secs_f64().ceil().clamp(1.0, 10.0) as u8;
         let detail = "too many requests that this client gave up are still being worked on";

@@ -4,7 +4,7 @@ use crate::app::boot::Boot;
 use crate::app::threads::Outside;
 use crate::control::build::Builder;
 use crate::control::keyrings::Keyrings;
-use crate::control::notify::Notifier;
+use crate::control::notify::{Kept, Notifier};
 use crate::control::rollback::within;
 use crate::control::sources::{self, Shelf};
 use crate::control::trust::Supply;
@@ -14,6 +14,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logs::Logs;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::discovery::Directory;
+use crate::upstream::tls::roots;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,9 +56,14 @@ impl Ground {
         let metrics = Arc::new(Metrics::new(cores));
         metrics.process().watch_log(logs.dropped());
         let access_log = AccessLog::start(plan.access_log.target.clone(), metrics.clone())?;
+        // Long before a rollback needs them: their disk may hang.
+        roots::read_ahead();
         let directory = Arc::new(Directory::default());
         let keyrings = Arc::new(Keyrings::new(Some(boot.books.store().clone()), directory.clone()));
         let notifier = Arc::new(Notifier::new(directory.clone()));
+        let store = boot.books.store().clone();
+        let left = within(Instant::now() + FILES, move || Kept::read(&store));
+        notifier.inherit(left.unwrap_or_else(|| Kept::lost("the disk does not answer")));
         Ok(Ground { cores, descriptors, metrics, access_log, directory, keyrings, notifier })
     }
 

@@ -14,6 +14,7 @@ use crate::control::notify::Notifier;
 use crate::control::probe::Jobs;
 use crate::control::readdress::follow_names;
 use crate::control::rollback;
+use crate::control::spells::Spells;
 use crate::control::steering::Steering;
 use crate::control::steering::keep::keep;
 use crate::control::store::Store;
@@ -97,16 +98,17 @@ pub fn run_live(state: Arc<AdminState>, stop: CancellationToken) -> io::Result<J
     runtime::spawn("live", main).map(|(_, thread)| thread)
 }
 
-/// Lets ramps take their steps, references be learned, and what routes usually do be known, for as long as the admin
-/// thread lives.
+/// Lets ramps take their steps, references be learned, what routes usually do be known, and sheds be told of, for as
+/// long as the admin thread lives.
 async fn steer(steering: Arc<Steering>, control: Arc<Control>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut looked = None;
+    let (mut looked, mut spells) = (None, Spells::default());
     loop {
         let now = ticks.tick().await.into_std();
         steering.tick(now);
         control.look_on(now);
+        spells.watch(now, &control);
         if looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK) {
             looked = Some(now);
             control.incidents().look(now, control.metrics(), &control.thresholds());
@@ -242,7 +244,7 @@ pub fn run_status_page(
 /// The keeper's thread. It writes once a minute whatever happens, and a disk that hangs must hold up neither
 /// names nor changes.
 pub fn run_keeper(
-    (steering, incidents): (Arc<Steering>, Arc<Incidents>),
+    (steering, incidents, notifier): (Arc<Steering>, Arc<Incidents>, Arc<Notifier>),
     store: Store,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
@@ -251,11 +253,14 @@ pub fn run_keeper(
         tokio::select! {
             () = keep(steering.clone(), store.clone()) => {}
             () = incidents::keep::keep(incidents.clone(), store.clone()) => {}
+            () = notifier.clone().keep_owed(store.clone()) => {}
             () = stop.cancelled() => {}
         }
         // What was learned since it was last kept.
         steering.keep_now(&store);
         incidents.keep_now(&store);
+        // Nobody is left to hear that it failed.
+        let _ = notifier.keep_owed_now(&store);
     };
     runtime::spawn("keeper", main).map(|(_, thread)| thread)
 }

@@ -39,9 +39,9 @@ pub(super) struct ApplyArgs {
     /// The file with the receipt of another environment.
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
-    /// The incident that it is for: a freeze of that does not hold it.
-    #[arg(long, value_name = "ID")]
-    incident: Option<u64>,
+    /// The incident that it is for: a freeze of that does not hold it; again for more.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    incident: Vec<u64>,
     /// Do not wait for the end of the rollout.
     #[arg(long)]
     detach: bool,
@@ -90,6 +90,7 @@ impl ApplyArgs {
             value.as_deref().map(|value| format!("{name}={}", in_query(value.trim())))
         };
         let switch = |name: &str, on: bool| on.then(|| format!("{name}=true"));
+        let incidents: Vec<String> = self.incident.iter().map(u64::to_string).collect();
         let parts = [
             switch("now", self.now),
             switch("break_glass", self.break_glass),
@@ -99,7 +100,7 @@ impl ApplyArgs {
             given("confirm", &self.confirm),
             given("ack_risk", &self.ack_risk),
             given("receipt", &receipt),
-            given("incident", &self.incident.map(|id| id.to_string())),
+            given("incident", &(!incidents.is_empty()).then(|| incidents.join(","))),
         ];
         let query: Vec<_> = parts.into_iter().flatten().collect();
         Ok(format!("/v1/versions?{}", query.join("&")))

@@ -52,16 +52,19 @@ fn group(comparison: &Comparison, risk: Risk) -> String {
 fn reaches(comparison: &Comparison) -> String {
     let Comparison { routes, everything, .. } = comparison;
     let text = match (everything, routes.as_slice()) {
-        (true, _) => "every route may notice".to_owned(),
+        (true, []) => "every route may notice".to_owned(),
+        (true, routes) => format!("every route may notice; most of all: {}", named(routes)),
         (false, []) => "no route notices".to_owned(),
-        (false, routes) => {
-            let named: Vec<String> = routes.iter().take(MAX_ROUTES).map(word).collect();
-            let more = routes.len().saturating_sub(MAX_ROUTES);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("routes that may notice: {}{more}", named.join(", "))
-        }
+        (false, routes) => format!("routes that may notice: {}", named(routes)),
     };
     wrapped(&text, "").join("\n") + "\n"
+}
+
+fn named(routes: &[RouteChange]) -> String {
+    let named: Vec<String> = routes.iter().take(MAX_ROUTES).map(word).collect();
+    let more = routes.len().saturating_sub(MAX_ROUTES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", named.join(", "))
 }
 
 fn word(route: &RouteChange) -> String {

@@ -45,7 +45,10 @@ const QUICK: Pace = Pace { bake: 2.0, dwell: 1.0 };
 
 /// What is drilled.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Exit status: 0 nothing fails, 1 something fails or is unclear, 2 wrong usage."
+)]
 pub(super) struct DrillArgs {
     #[command(subcommand)]
     verb: Option<DrillVerb>,

@@ -1,4 +1,5 @@
-//! Following a change to its end: a line for each step, and the exit status that the end deserves.
+//! Following a change to its end: a line for each step, and the exit status that the end deserves. A terminal is told
+//! what is waited for as it changes; a log only when the change takes another step.
 #![expect(clippy::disallowed_methods, reason = "a command of its own process")]
 
 use super::client::{Client, ClientError};
@@ -6,6 +7,7 @@ use super::table::{plain, wrapped};
 use super::{Failure, print};
 use crate::control::change::view::{EndedView, RolloutView};
 use serde_json::json;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -20,7 +22,7 @@ pub(super) fn follow(
     (number, confirm): (u64, bool),
     json: bool,
 ) -> Result<ExitCode, Failure> {
-    let mut told = String::new();
+    let mut told = None;
     let mut heard = Instant::now();
     loop {
         let view: RolloutView = match client.get(&format!("/v1/rollout?version={number}")) {
@@ -46,12 +48,20 @@ pub(super) fn follow(
         if confirm && view.unconfirmed.as_ref().is_some_and(|it| it.number == number) {
             return Ok(unconfirmed(&view, number, json));
         }
-        let now = line(&view);
-        if !json && now != told {
-            print(&format!("{now}\n"));
+        let now = news(&view, io::stdout().is_terminal());
+        if !json && told.as_ref() != Some(&now) {
+            print(&format!("{}\n", line(&view)));
         }
-        told = now;
+        told = Some(now);
         std::thread::sleep(EVERY);
+    }
+}
+
+/// What is worth a line: for a log, its state, how many it serves and whether it needs somebody.
+fn news(view: &RolloutView, terminal: bool) -> String {
+    match terminal {
+        true => line(view),
+        false => format!("{} {} {}", view.state, view.share_percent, view.needs_person),
     }
 }
 
@@ -96,4 +106,27 @@ fn unconfirmed(view: &RolloutView, number: u64, json: bool) -> ExitCode {
         ));
     }
     ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_has_a_line_for_each_step_and_a_terminal_for_each_second() {
+        let at = |share_percent, waiting: &str, needs_person| RolloutView {
+            state: "rolling_out".into(),
+            share_percent,
+            waiting: Some(waiting.into()),
+            needs_person,
+            ..RolloutView::default()
+        };
+        let (first, later) =
+            (at(5.0, "it bakes for 8 s more", false), at(5.0, "it bakes for 7 s more", false));
+        assert_eq!(news(&first, false), news(&later, false));
+        assert_ne!(news(&first, true), news(&later, true));
+        for step in [at(50.0, "it bakes for 8 s more", false), at(5.0, "waits for somebody", true)] {
+            assert_ne!(news(&first, false), news(&step, false));
+        }
+    }
 }

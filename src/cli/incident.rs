@@ -3,11 +3,11 @@
 use super::client::Client;
 use super::table::{WIDTH, fit, plain, wrapped};
 use super::{Failure, print};
-use crate::control::incidents::incident::Incident;
+use crate::control::incidents::incident::{GATEWAY, Incident};
 use crate::control::view::{IncidentsView, OpenView};
+use clap::ArgGroup;
 use http::Method;
 use serde_json::{Value, json};
-use std::fmt::Write;
 use std::process::ExitCode;
 
 /// Lines of open incidents on one screen.
@@ -42,6 +42,9 @@ pub(super) enum IncidentVerb {
         reason: Option<String>,
     },
     /// Say something of one, or change it.
+    #[command(override_usage = "tidegate incident update [OPTIONS] <ID> [TEXT]", group(ArgGroup::new("change").required(true).multiple(true).args([
+        "text", "title", "severity", "upstream", "freeze", "thaw", "private", "public",
+    ])))]
     Update {
         /// Its number.
         #[arg(value_name = "ID")]
@@ -55,6 +58,15 @@ pub(super) enum IncidentVerb {
         /// How bad it is now.
         #[arg(long, value_name = "SEVERITY", value_parser = SEVERITIES)]
         severity: Option<String>,
+        /// An upstream that it is about from now on; again for more.
+        #[arg(long, value_name = "NAME")]
+        upstream: Vec<String>,
+        /// Take it off the status page.
+        #[arg(long, conflicts_with = "public")]
+        private: bool,
+        /// Put it on the status page; what was said before stays off it.
+        #[arg(long)]
+        public: bool,
         /// Hold changes of medium and high risk.
         #[arg(long, conflicts_with = "thaw")]
         freeze: bool,
@@ -65,7 +77,7 @@ pub(super) enum IncidentVerb {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
-    /// Close one; its freeze ends with it.
+    /// Close one; its freeze ends with it. A draft is dropped.
     Close {
         /// Its number.
         #[arg(value_name = "ID")]
@@ -92,7 +104,7 @@ pub(super) enum IncidentVerb {
         #[arg(long)]
         private: bool,
     },
-    /// List them, the newest first.
+    /// List them: what is open, drafts, what is closed; the worst first, then the newest.
     List,
     /// Show one with all that was said.
     Show {
@@ -114,10 +126,24 @@ pub(super) fn incident(client: &Client, verb: IncidentVerb, json: bool) -> Resul
             });
             (Method::POST, "/v1/incidents".to_owned(), body)
         }
-        IncidentVerb::Update { id, text, title, severity, freeze, thaw, reason } => {
+        IncidentVerb::Update {
+            id,
+            text,
+            title,
+            severity,
+            upstream,
+            private,
+            public,
+            freeze,
+            thaw,
+            reason,
+        } => {
             let freeze = (freeze || thaw).then_some(freeze);
+            let public = (private || public).then_some(public);
+            let upstreams = (!upstream.is_empty()).then_some(upstream);
             let body = json!({
-                "text": text, "title": title, "severity": severity, "freeze": freeze, "reason": reason,
+                "text": text, "title": title, "severity": severity, "upstreams": upstreams, "public": public,
+                "freeze": freeze, "reason": reason,
             });
             (Method::PUT, format!("/v1/incidents/{id}"), body)
         }
@@ -155,6 +181,13 @@ fn done(answer: &Value) -> String {
         );
         out += &(wrapped(&told, "").join("\n") + "\n");
     }
+    let says =
+        answer["updates"].as_array().is_some_and(|all| all.iter().any(|update| update["public"] == true));
+    let is_published = answer["done"].as_array().is_some_and(|done| done.contains(&json!("published")));
+    if is_published && answer["public"] == true && !says {
+        let told = format!("the status page shows it without a word: `tidegate incident update {id} TEXT`");
+        out += &(wrapped(&told, "").join("\n") + "\n");
+    }
     if answer["persisted"] == false {
         out += "warning: it holds, but is not on disk yet: a restart may not know it\n";
     }
@@ -177,25 +210,32 @@ fn table(items: &[Incident]) -> String {
         return "no incidents\n".to_owned();
     }
     let mut out = format!("{:>5}  {:<6}  {:<8}  {:<16}  title\n", "id", "state", "severity", "since");
-    for incident in items {
-        let since: String = plain(&incident.opened_at).replace('T', " ").chars().take(16).collect();
-        let freeze = if incident.freeze { "[freeze] " } else { "" };
-        let private = if incident.is_open() && !incident.public { "[private] " } else { "" };
-        let (state, severity) = (incident.state.as_str(), incident.severity.as_str());
-        let title = plain(&incident.title);
-        let line =
-            format!("{:>5}  {state:<6}  {severity:<8}  {since:<16}  {freeze}{private}{title}", incident.id);
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "{}", fit(&line, WIDTH));
-        if let Some(because) =
-            incident.drafted_because.as_ref().filter(|_| incident.state.as_str() == "draft")
-        {
-            let about = incident.upstreams.first().map(|name| format!("{name}: ")).unwrap_or_default();
-            let told = wrapped(&format!("{about}{because}"), "       ");
-            out.extend(told.iter().map(|line| format!("{line}\n")));
-        }
-    }
+    items.iter().flat_map(rows).for_each(|row| out += &(row + "\n"));
     out
+}
+
+/// One incident: what is closed in a line, what is not in full, with whose it is.
+fn rows(incident: &Incident) -> Vec<String> {
+    let Incident { id, title, upstreams, opened_by, .. } = incident;
+    let since: String = plain(&incident.opened_at).replace('T', " ").chars().take(16).collect();
+    let (state, severity) = (incident.state.as_str(), incident.severity.as_str());
+    let freeze = if incident.freeze { "[freeze] " } else { "" };
+    let mark = match () {
+        () if incident.is_dismissed() => "[dismissed] ",
+        () if incident.is_open() && !incident.public => "[private] ",
+        () => "",
+    };
+    let before = format!("{id:>5}  {state:<6}  {severity:<8}  {since:<16}  ");
+    let title = format!("{freeze}{mark}{title}");
+    if state == "closed" {
+        return vec![fit(&(before + &plain(&title)), WIDTH)];
+    }
+    let of = if upstreams.is_empty() { String::new() } else { format!(", of {}", upstreams.join(", ")) };
+    let whose = match (&incident.drafted_because, state) {
+        (Some(because), "draft") => format!("drafted by {opened_by}{of}: {because}"),
+        _ => format!("opened by {opened_by}{of}"),
+    };
+    [wrapped(&title, &before), wrapped(&whose, "       ")].concat()
 }
 
 fn show(client: &Client, id: u64, json: bool) -> Result<ExitCode, Failure> {
@@ -211,13 +251,15 @@ fn show(client: &Client, id: u64, json: bool) -> Result<ExitCode, Failure> {
 fn told(incident: &Incident) -> String {
     let Incident { id, state, severity, title, opened_by, opened_at, .. } = incident;
     let mut lines = wrapped(&format!("incident {id}, {}, {severity}: {title}", state.as_str()), "");
-    let word = if incident.cause.is_some() { "drafted" } else { "opened" };
-    lines.push(format!("{word} by {} at {opened_at}", plain(opened_by)));
-    if let Some(by) = &incident.published_by {
-        lines.push(format!("opened by {}", plain(by)));
+    if incident.cause.is_some() {
+        lines.push(format!("drafted by {GATEWAY} at {}", plain(opened_at)));
+        lines.extend(incident.published_by.iter().map(|by| format!("opened by {}", plain(by))));
+    } else {
+        lines.push(format!("opened by {} at {}", plain(opened_by), plain(opened_at)));
     }
     if let (Some(by), Some(at)) = (&incident.closed_by, &incident.closed_at) {
-        lines.push(format!("closed by {} at {}", plain(by), plain(at)));
+        let word = if incident.is_dismissed() { "dismissed" } else { "closed" };
+        lines.push(format!("{word} by {} at {}", plain(by), plain(at)));
     }
     if !incident.upstreams.is_empty() {
         lines.extend(wrapped(&format!("about {}", incident.upstreams.join(", ")), ""));
@@ -284,16 +326,29 @@ mod tests {
             title: "Some requests are refused".into(),
             freeze: false,
             upstreams: vec!["orders".into()],
+            opened_by: GATEWAY.into(),
             cause: Some(Cause::Shed),
             drafted_because: Some("It refused 23% of its requests over 30 s (230 of 1000)".into()),
             ..incident()
         };
         let expected = "\x20  id  state   severity  since             title
+    3  open    major     2026-11-01 12:00  [freeze] [private] Orders are slow
+                                           ?[31m
+       opened by ops
     4  draft   major     2026-11-01 12:00  Some requests are refused
-       orders: It refused 23% of its requests over 30 s (230 of 1000)
-    3  open    major     2026-11-01 12:00  [freeze] [private] Orders are slow ?…
+       drafted by gateway, of orders: It refused 23% of its requests over 30 s
+       (230 of 1000)
+    2  closed  major     2026-11-01 12:00  [dismissed] A change was taken back
 ";
-        assert_eq!(table(&[draft, incident()]), expected);
+        let dropped = Incident {
+            id: 2,
+            state: State::Closed,
+            title: "A change was taken back".into(),
+            freeze: false,
+            cause: Some(Cause::Revert),
+            ..incident()
+        };
+        assert_eq!(table(&[incident(), draft, dropped]), expected);
         assert_eq!(table(&[]), "no incidents\n");
     }
 
@@ -312,7 +367,8 @@ mod tests {
             published_by: Some(long),
             ..incident()
         };
-        for line in (told(&wide) + &table(&[wide])).lines() {
+        let closed = Incident { state: State::Closed, ..wide.clone() };
+        for line in (told(&wide) + &table(&[wide, closed])).lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }
     }
@@ -323,5 +379,10 @@ mod tests {
         let told = done(&answer);
         assert!(told.starts_with("incident 3 opened, frozen: x?\n"), "{told}");
         assert!(told.contains("apply --incident 3") && told.contains("not on disk"), "{told}");
+        let said = |updates: Value| {
+            done(&json!({ "id": 3, "done": ["published"], "public": true, "updates": updates }))
+        };
+        assert!(said(json!([{ "public": false }])).contains("without a word"), "{}", said(json!([])));
+        assert!(!said(json!([{ "public": true }])).contains("without a word"));
     }
 }

@@ -1,8 +1,9 @@
-//! `permits`: who holds the slots, on a screen of 80 columns: counted first, then the oldest, then who holds most.
+//! `permits`: who holds the slots: counted first, then the oldest, then who holds most. On a screen of 80 columns names
+//! may be cut in their middle; where there is more room they are whole.
 
 use super::client::Client;
 use super::client::text::in_query;
-use super::table::{WIDTH, fit, plain};
+use super::table::{WIDTH, column, columns, fit, fit_middle, plain};
 use super::{Failure, print};
 use crate::control::permits::PermitsView;
 use std::fmt::Write;
@@ -38,31 +39,36 @@ pub(super) fn permits(client: &Client, wanted: &PermitsArgs, json: bool) -> Resu
         let view: serde_json::Value = client.get(&path)?;
         print(&format!("{view:#}\n"));
     } else {
-        print(&render(&client.get(&path)?));
+        print(&render(&client.get(&path)?, columns()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn render(view: &PermitsView) -> String {
+/// In lines of at most `width` columns.
+fn render(view: &PermitsView, width: usize) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = summary(&mut out, view);
-    let _ = items(&mut out, view);
+    let _ = summary(&mut out, view, width);
+    let _ = items(&mut out, view, width);
     out
 }
 
-fn summary(out: &mut String, view: &PermitsView) -> std::fmt::Result {
+fn summary(out: &mut String, view: &PermitsView, width: usize) -> std::fmt::Result {
     for core in &view.unanswered {
         writeln!(out, "! core {core} did not answer: what it holds is missing here")?;
     }
     if view.total == 0 {
         return writeln!(out, "nobody holds a slot");
     }
+    let spare = width.saturating_sub(WIDTH) / 2;
+    let upstreams = column(view.summary.iter().map(|group| group.upstream.as_str()), 17, spare);
+    let routes = column(view.summary.iter().map(|group| group.route.as_str()), 17, spare);
     let row = |cells: [&str; 4], count: &str, oldest: &str| {
         let [upstream, route, class, phase] = cells.map(plain);
-        let (upstream, route) = (fit(&upstream, 17), fit(&route, 17));
-        let line = format!("{upstream:<17} {route:<17} {class:<9} {phase:<19} {count:>6} {oldest:>7}");
-        fit(line.trim_end(), WIDTH)
+        let (upstream, route) = (fit_middle(&upstream, upstreams), fit_middle(&route, routes));
+        let line =
+            format!("{upstream:<upstreams$} {route:<routes$} {class:<9} {phase:<19} {count:>6} {oldest:>7}");
+        fit(line.trim_end(), width)
     };
     writeln!(out, "{}", row(["upstream", "route", "class", "phase"], "count", "oldest"))?;
     for group in &view.summary {
@@ -70,18 +76,24 @@ fn summary(out: &mut String, view: &PermitsView) -> std::fmt::Result {
         writeln!(out, "{}", row(cells, &group.count.to_string(), &age(group.oldest_seconds)))?;
     }
     let most = view.clients.iter().take(3).map(|share| format!("{} {}", plain(&share.client), share.count));
-    writeln!(out, "{}", fit(&format!("most by: {}", most.collect::<Vec<_>>().join("  ")), WIDTH))
+    writeln!(out, "{}", fit(&format!("most by: {}", most.collect::<Vec<_>>().join("  ")), width))
 }
 
-fn items(out: &mut String, view: &PermitsView) -> std::fmt::Result {
+fn items(out: &mut String, view: &PermitsView, width: usize) -> std::fmt::Result {
     if view.items.is_empty() {
         return Ok(());
     }
+    let spare = width.saturating_sub(WIDTH) / 3;
+    let clients = column(view.items.iter().map(|item| item.client.as_str()), 21, spare);
+    let upstreams = column(view.items.iter().map(|item| item.upstream.as_str()), 14, spare);
+    let routes = column(view.items.iter().map(|item| item.route.as_str()), 14, spare);
     let row = |cells: [&str; 4], oldest: &str| {
         let [client, upstream, route, phase] = cells.map(plain);
-        let (client, upstream, route) = (fit(&client, 21), fit(&upstream, 14), fit(&route, 14));
-        let line = format!("{client:<21} {upstream:<14} {route:<14} {phase:<19} {oldest:>8}");
-        fit(line.trim_end(), WIDTH)
+        let (client, upstream) = (fit_middle(&client, clients), fit_middle(&upstream, upstreams));
+        let route = fit_middle(&route, routes);
+        let line =
+            format!("{client:<clients$} {upstream:<upstreams$} {route:<routes$} {phase:<19} {oldest:>8}");
+        fit(line.trim_end(), width)
     };
     writeln!(out, "\n{}", row(["client", "upstream", "route", "phase"], "age"))?;
     for item in &view.items {
@@ -141,11 +153,24 @@ orders            checkout          critical  waiting_for_backend     64   41.2s
 most by: 192.0.2.1 64
 
 client                upstream       route          phase                    age
-2001:db8:1234:5678:9… orders         checkout       waiting_for_backend    41.2s
+2001:db8:1…:1234:5678 orders         checkout       waiting_for_backend    41.2s
 and 63 younger ones
 ";
-        assert_eq!(render(&view()), expected);
-        assert_eq!(render(&PermitsView::default()), "nobody holds a slot\n");
+        assert_eq!(render(&view(), WIDTH), expected);
+        assert_eq!(render(&PermitsView::default(), WIDTH), "nobody holds a slot\n");
+    }
+
+    #[test]
+    fn where_there_is_room_names_are_whole() {
+        let mut view = view();
+        view.summary[0].upstream = "u".repeat(60);
+        view.items[0].route = "r".repeat(90);
+        let screen = render(&view, usize::MAX);
+        for whole in ["u".repeat(60), "r".repeat(90), view.items[0].client.clone()] {
+            assert!(screen.contains(&whole), "{screen}");
+        }
+        let wide = render(&view, 120);
+        assert!(wide.lines().all(|line| line.chars().count() <= 120) && wide.contains('…'), "{wide}");
     }
 
     #[test]
@@ -154,7 +179,7 @@ and 63 younger ones
         view.items[0].route = "r\x1b[31m".repeat(50);
         view.summary[0].upstream = "u\n".repeat(50);
         view.clients[0].client = "c".repeat(500);
-        let screen = render(&view);
+        let screen = render(&view, WIDTH);
         assert!(screen.lines().all(|line| line.chars().count() <= WIDTH), "{screen}");
         assert!(!screen.contains('\x1b') && screen.lines().count() == 8, "{screen}");
     }

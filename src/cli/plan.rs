@@ -10,6 +10,7 @@ use super::{Failure, print};
 use crate::config::plan::Plan;
 use crate::config::{self, ProcessEnvironment};
 use crate::control::plan::{Needs, Outlook, between};
+use crate::control::view::{FreezeView, by_name};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -134,12 +135,7 @@ fn asked(needs: &Needs) -> String {
     if let Some(environment) = &needs.receipt_of {
         asked.push(format!("needs a receipt of {}", plain(environment)));
     }
-    if let Some(freeze) = &needs.frozen {
-        let (by, incident) = (plain(&freeze.by), freeze.incident);
-        asked.push(format!(
-            "held by the freeze that {by} set for incident {incident}, unless it is for that: --incident {incident}"
-        ));
-    }
+    asked.extend(held(&needs.freezes));
     asked.push(match needs.stages.as_slice() {
         [] => "reaches everyone at once (rollout.required is false)".to_owned(),
         stages => {
@@ -148,6 +144,16 @@ fn asked(needs: &Needs) -> String {
         }
     });
     asked.join("; ")
+}
+
+/// By whose freezes, and what passes them.
+fn held(freezes: &[FreezeView]) -> Option<String> {
+    let told = |freeze: &FreezeView| format!("{} set for incident {}", plain(&freeze.by), freeze.incident);
+    let all: Vec<String> = freezes.iter().map(told).collect();
+    let flags = by_name(freezes.iter().map(|freeze| freeze.incident));
+    let (what, those) = if all.len() == 1 { ("freeze", "that") } else { ("freezes", "each of them") };
+    (!all.is_empty())
+        .then(|| format!("held by the {what} that {}, unless it is for {those}: {flags}", all.join(" and ")))
 }
 
 #[cfg(test)]
@@ -170,7 +176,7 @@ mod tests {
             ack_risk: true,
             approval: true,
             receipt_of: Some("staging".into()),
-            frozen: None,
+            freezes: Vec::new(),
         };
         let expected = "needs --ack-risk high; needs the approval of a second person; needs a receipt of staging; \
                         stages 5% → 100%, about 40s with traffic enough";

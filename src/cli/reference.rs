@@ -3,6 +3,7 @@
 
 use crate::admin::catalogue;
 use crate::config::reference::{Row, rows};
+use crate::control::notify::ALERTS;
 use crate::reject::Reason;
 use crate::telemetry::events::schema::FIELDS;
 use crate::telemetry::events::stream::Kind;
@@ -12,7 +13,7 @@ const HEAD: &str = "\
 # Reference
 
 Made by `tidegate reference`; a test compares. [Reasons](#reasons), [metrics](#metrics), [events](#events),
-[keys](#keys). Bounds that are fixed are in [`LIMITS.md`](LIMITS.md), what an alert wants of you is in
+[alerts](#alerts), [keys](#keys). Bounds that are fixed are in [`LIMITS.md`](LIMITS.md), what an alert wants of you is in
 [`RUNBOOK.md`](RUNBOOK.md), the admin API in [`OPERATING.md`](OPERATING.md).
 ";
 
@@ -57,6 +58,16 @@ const FIELD_HEAD: &str = "
 |---|---|---|
 ";
 
+const ALERTS_HEAD: &str = "
+## Alerts
+
+What notifications carry as `alert` or `alertname`. `events` is the word that a sink chooses it by; `page` stands for
+whatever pages. What [`prometheus/alerts.yml`](prometheus/alerts.yml) has too is called so there, and is as urgent.
+
+| alert | severity | `events` | type next |
+|---|---|---|---|
+";
+
 const KEYS: &str = "
 ## Keys
 
@@ -72,6 +83,7 @@ pub(super) fn markdown() -> String {
     let _ = reasons(&mut out);
     let _ = metrics(&mut out);
     let _ = events(&mut out);
+    let _ = alerts(&mut out);
     let _ = keys(&mut out);
     out
 }
@@ -117,6 +129,16 @@ fn events(out: &mut String) -> fmt::Result {
     out.write_str(FIELD_HEAD)?;
     for (name, holds, is) in FIELDS {
         writeln!(out, "| `{name}` | {} | {} |", holds.as_str(), cell(is))?;
+    }
+    Ok(())
+}
+
+fn alerts(out: &mut String) -> fmt::Result {
+    out.write_str(ALERTS_HEAD)?;
+    for alert in ALERTS {
+        let (name, chapter, severity) = (alert.name, alert.chapter(), alert.severity.as_str());
+        let (kind, next) = (alert.kind.as_str(), alert.next.replace("{}", "…"));
+        writeln!(out, "| [`{name}`](RUNBOOK.md#{chapter}) | {severity} | `{kind}` | `{next}` |")?;
     }
     Ok(())
 }

@@ -1,11 +1,16 @@
-//! `status`: the gateway on one screen of 80 columns.
+//! `status`: the gateway on one screen; what is wrong right now stands on top.
+
+mod grid;
+mod trouble;
 
 use super::client::Client;
-use super::table::{WIDTH, fit, plain, span, wrapped};
+use super::table::{columns, fit, plain, span, wrapped};
 use super::{Failure, follow, incident, print};
 use crate::control::change::view::{PendingView, RolloutView};
 use crate::control::notify::SinkView;
+use crate::control::permits::PermitsView;
 use crate::control::view::{AuthView, BackendView, GatewayView, LeverView, ReferenceView, UpstreamView};
+use jiff::Timestamp;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -18,20 +23,25 @@ pub(super) fn status(client: &Client, json: bool) -> Result<ExitCode, Failure> {
         let view: serde_json::Value = client.get("/v1/status")?;
         print(&format!("{view:#}\n"));
     } else {
-        print(&render(&client.get("/v1/status")?));
+        let view: GatewayView = client.get("/v1/status")?;
+        // Who holds the slots is asked for only where that says more; without an answer the rest stands.
+        let asked = trouble::is_there(&view).then(|| client.get("/v1/permits?limit=0").ok()).flatten();
+        print(&render(&view, &asked.unwrap_or_default(), columns()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn render(view: &GatewayView) -> String {
-    let mut out = String::new();
+/// In lines of at most `width` columns.
+fn render(view: &GatewayView, permits: &PermitsView, width: usize) -> String {
+    let mut out: String =
+        trouble::lines(view, permits, Timestamp::now()).iter().map(|line| format!("{line}\n")).collect();
     // Writing to a String cannot fail.
-    let _ = head(&mut out, view);
-    let _ = upstreams(&mut out, &view.upstreams);
+    let _ = head(&mut out, view, width);
+    let _ = grid::upstreams(&mut out, &view.upstreams, width);
     let _ = sick(&mut out, &view.upstreams);
-    let _ = limits(&mut out, &view.upstreams);
-    let _ = levers(&mut out, &view.upstreams);
-    let _ = auths(&mut out, &view.auths);
+    let _ = limits(&mut out, &view.upstreams, width);
+    let _ = levers(&mut out, &view.upstreams, width);
+    let _ = auths(&mut out, &view.auths, width);
     let _ = sinks(&mut out, &view.notify.sinks);
     out
 }
@@ -57,7 +67,7 @@ fn sinks(out: &mut String, sinks: &[SinkView]) -> std::fmt::Result {
     Ok(())
 }
 
-fn head(out: &mut String, view: &GatewayView) -> std::fmt::Result {
+fn head(out: &mut String, view: &GatewayView, width: usize) -> std::fmt::Result {
     let hash: String = view.version.hash.chars().take(16).collect();
     let number = view.version.number;
     writeln!(out, "version {number} ({})  {}  up {}", plain(&hash), state(view), span(view.uptime_seconds))?;
@@ -77,7 +87,7 @@ fn head(out: &mut String, view: &GatewayView) -> std::fmt::Result {
         writeln!(
             out,
             "{}",
-            fit(&format!("listener {name} on {address}  connections {open} of {max}"), WIDTH)
+            fit(&format!("listener {name} on {address}  connections {open} of {max}"), width)
         )?;
     }
     for worker in view.workers.iter().filter(|worker| worker.stuck) {
@@ -102,11 +112,11 @@ fn rollout(out: &mut String, view: &RolloutView) -> std::fmt::Result {
         writeln!(out, "! version {number} goes back in {left} unless you `tidegate confirm`")?;
     }
     match &view.pending_file {
-        Some(PendingView { held_by: Some(incident), .. }) => {
-            writeln!(out, "the file has changed and waits for the end of the freeze of incident {incident}")
+        // What is held by a freeze is among the reasons, with what to do.
+        Some(PendingView { held_by: None, .. }) => {
+            writeln!(out, "the file has changed again and waits for its turn")
         }
-        Some(_) => writeln!(out, "the file has changed again and waits for its turn"),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -129,49 +139,8 @@ fn state(view: &GatewayView) -> &'static str {
     }
 }
 
-fn upstreams(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
-    if upstreams.is_empty() {
-        return Ok(());
-    }
-    out.write_char('\n')?;
-    row(out, "upstream / backend", ["in flight", "limit", "queue", "ramp", "latency"], "state")?;
-    for upstream in upstreams {
-        let queue = format!("{}/{}", upstream.queue_depth, upstream.max_waiting);
-        let numbers = [&upstream.in_flight.to_string(), &upstream.limit.to_string(), &queue];
-        let ramp = percent(upstream.ramp_percent);
-        let [in_flight, limit, queue] = numbers;
-        let zombies = match upstream.zombies {
-            0 => String::new(),
-            zombies => format!("{zombies} zombies"),
-        };
-        row(out, &upstream.name, [in_flight, limit, queue, &ramp, ""], &zombies)?;
-        if let Some(cohort) = upstream.cohort.as_ref().filter(|cohort| cohort.manner == "cohort") {
-            let (share, realised) = (percent(cohort.share_percent), percent(cohort.realised_percent));
-            let line =
-                format!("  serves {share} of its clients, always the same: {realised} of what is asked");
-            writeln!(out, "{}", fit(&line, WIDTH))?;
-        }
-        for backend in &upstream.backends {
-            backend_row(out, backend)?;
-        }
-    }
-    Ok(())
-}
-
-fn backend_row(out: &mut String, backend: &BackendView) -> std::fmt::Result {
-    let (in_flight, cap) = (backend.in_flight.to_string(), backend.cap.to_string());
-    let (ramp, latency) =
-        (percent(backend.ramp_percent), backend.ewma_ms.map_or("-".to_owned(), |ms| format!("{ms:.1}ms")));
-    let name = format!("  {} {}", backend.name, backend.address);
-    row(out, &name, [&in_flight, &cap, "", &ramp, &latency], &backend.state)?;
-    if backend.streams == 0 {
-        return Ok(());
-    }
-    row(out, "    streams", [&backend.streams.to_string(), &backend.max_streams.to_string(), "", "", ""], "")
-}
-
 /// Who is asked about requests, and whether they answer.
-fn auths(out: &mut String, auths: &[AuthView]) -> std::fmt::Result {
+fn auths(out: &mut String, auths: &[AuthView], width: usize) -> std::fmt::Result {
     for (n, auth) in auths.iter().enumerate() {
         if n == 0 {
             out.write_char('\n')?;
@@ -187,7 +156,7 @@ fn auths(out: &mut String, auths: &[AuthView]) -> std::fmt::Result {
             None => format!("in flight {in_flight} of {limit}"),
         };
         let line = format!("auth {name}{asks}  {own}{kept}{silent}");
-        writeln!(out, "{}", fit(&plain(&line), WIDTH))?;
+        writeln!(out, "{}", fit(&plain(&line), width))?;
     }
     Ok(())
 }
@@ -205,7 +174,7 @@ fn sick(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
 }
 
 /// Limits that find themselves, where they hold somebody back or would, or gave up their objective; and why.
-fn limits(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
+fn limits(out: &mut String, upstreams: &[UpstreamView], width: usize) -> std::fmt::Result {
     let mut first = true;
     for upstream in upstreams {
         let Some(adaptive) = &upstream.adaptive else { continue };
@@ -225,7 +194,7 @@ fn limits(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
         let aim = adaptive.objective_seconds * 1e3;
         let raise = if raised { "raised to " } else { "" };
         let line = format!("{} {verb} {}{floor}  objective {raise}{aim:.0}ms", upstream.name, adaptive.limit);
-        writeln!(out, "{}", fit(&plain(&line), WIDTH))?;
+        writeln!(out, "{}", fit(&plain(&line), width))?;
         if let Some(moved) = &adaptive.last_move {
             let line = format!("from {} to {}: {}", moved.from, moved.to, moved.because);
             wrapped(&plain(&line), "    ").iter().try_for_each(|line| writeln!(out, "{line}"))?;
@@ -235,7 +204,7 @@ fn limits(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
 }
 
 /// Who holds which lever, what it costs now, and what its percentages are of.
-fn levers(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
+fn levers(out: &mut String, upstreams: &[UpstreamView], width: usize) -> std::fmt::Result {
     let own = |backend: &BackendView| {
         let levers = [&backend.ramp, &backend.automatic, &backend.drain];
         levers.into_iter().flatten().cloned().collect::<Vec<_>>()
@@ -247,10 +216,10 @@ fn levers(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
             if std::mem::take(&mut first) {
                 out.write_char('\n')?;
             }
-            writeln!(out, "{}", fit(&plain(&lever_line(&lever)), WIDTH))?;
+            writeln!(out, "{}", fit(&plain(&lever_line(&lever)), width))?;
             let why = if lever.reason.is_empty() { "" } else { ": " };
             let signed = format!("    by {} since {}{why}{}", lever.by, lever.since, lever.reason);
-            writeln!(out, "{}", fit(&plain(&signed), WIDTH))?;
+            writeln!(out, "{}", fit(&plain(&signed), width))?;
         }
         for backend in
             upstream.backends.iter().filter(|backend| (0.01..100.0).contains(&backend.ramp_percent))
@@ -258,7 +227,7 @@ fn levers(out: &mut String, upstreams: &[UpstreamView]) -> std::fmt::Result {
             let (name, share) =
                 (format!("{}/{}", upstream.name, backend.name), percent(backend.ramp_percent));
             let line = format!("    {name} holds {share} of {}", reference(&backend.reference));
-            writeln!(out, "{}", fit(&plain(&line), WIDTH))?;
+            writeln!(out, "{}", fit(&plain(&line), width))?;
         }
     }
     Ok(())
@@ -295,17 +264,6 @@ pub(super) fn lever_line(lever: &LeverView) -> String {
         line += &format!("  sheds {}% now", forecast.shed_percent);
     }
     line
-}
-
-/// One line of the table: a name, five numbers to the right, and a word.
-fn row(out: &mut String, name: &str, numbers: [&str; 5], state: &str) -> std::fmt::Result {
-    let [in_flight, limit, queue, ramp, latency] = numbers;
-    let line = format!(
-        "{:<26} {in_flight:>9} {limit:>6} {queue:>9} {ramp:>5} {latency:>8}  {}",
-        fit(&plain(name), 26),
-        plain(state)
-    );
-    writeln!(out, "{}", fit(line.trim_end(), WIDTH))
 }
 
 fn percent(percent: f64) -> String {

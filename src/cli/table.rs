@@ -1,7 +1,23 @@
 //! What a terminal of 80 columns shows: cut or wrapped to its width, and without what it would obey.
 
+use ratatui::crossterm::terminal::window_size;
+use std::io::{self, IsTerminal};
+
 /// Columns of a table.
 pub(super) const WIDTH: usize = 80;
+
+/// Columns that a name takes at most, wherever it is shown: a longer one is no name, and no line can be that wide.
+pub(super) const WIDEST: usize = 1_000;
+
+/// Columns that whoever reads standard output has: those of the terminal; no end where it is none, so that nothing is
+/// cut there.
+pub(super) fn columns() -> usize {
+    if !io::stdout().is_terminal() {
+        return usize::MAX;
+    }
+    // A terminal that does not say how wide it is says 0.
+    window_size().ok().map(|size| usize::from(size.columns)).filter(|columns| *columns > 0).unwrap_or(WIDTH)
+}
 
 /// Cut to a width, with `…` where something is missing.
 pub(super) fn fit(text: &str, width: usize) -> String {
@@ -9,6 +25,23 @@ pub(super) fn fit(text: &str, width: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(width - 1).chain(['…']).collect()
+}
+
+/// Cut to a width in the middle, with `…` there: what tells names apart stands at their ends.
+pub(super) fn fit_middle(text: &str, width: usize) -> String {
+    let count = text.chars().count();
+    if count <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let (head, tail) = (kept / 2, kept - kept / 2);
+    text.chars().take(head).chain(['…']).chain(text.chars().skip(count - tail)).collect()
+}
+
+/// Columns for names that have `least` on a screen of [`WIDTH`]: as many as the widest takes, as far as `spare` goes.
+pub(super) fn column<'a>(names: impl Iterator<Item = &'a str>, least: usize, spare: usize) -> usize {
+    let widest = names.map(|name| plain(name).chars().count()).max().unwrap_or_default();
+    widest.clamp(least, least.saturating_add(spare).min(WIDEST))
 }
 
 /// Without what a terminal would obey: control characters, and those that turn the direction of writing.
@@ -64,9 +97,57 @@ pub(super) fn span(seconds: f64) -> String {
     }
 }
 
+/// A time in at most six columns: 4.2ms, 120ms, 1.3s.
+pub(super) fn time(seconds: f64) -> String {
+    match seconds * 1e3 {
+        ms if ms < 9.95 => format!("{ms:.1}ms"),
+        ms if ms < 999.5 => format!("{ms:.0}ms"),
+        ms if ms < 99_950.0 => format!("{:.1}s", ms / 1e3),
+        ms => format!("{:.0}s", ms / 1e3),
+    }
+}
+
+/// A latency, with `≥` where only an edge of it is known; `-` where nothing is.
+pub(super) fn latency(seconds: Option<f64>, at_least: bool) -> String {
+    match (seconds, at_least) {
+        (None, _) => "-".to_owned(),
+        (Some(seconds), true) => format!("≥{seconds}s"),
+        (Some(seconds), false) => time(seconds),
+    }
+}
+
+/// Seconds in a sentence: 9.8 s, 42 s, 3m 20s.
+pub(super) fn seconds(seconds: f64) -> String {
+    match seconds {
+        few if few < 9.95 => format!("{few:.1} s"),
+        some if some < 120.0 => format!("{some:.0} s"),
+        many => span(many),
+    }
+}
+
+/// A number in a sentence: without a fraction unless it is small.
+pub(super) fn number(number: f64) -> String {
+    if number < 9.95 && number.fract().abs() > 0.04 { format!("{number:.1}") } else { format!("{number:.0}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_too_long_keeps_both_its_ends() {
+        assert_eq!(fit_middle("orders-eu-west-1.internal:8080", 15), "orders-…al:8080");
+        assert_eq!(fit_middle("orders", 6), "orders");
+        assert_eq!(fit_middle("orders", 1), "…");
+    }
+
+    #[test]
+    fn an_edge_is_not_taken_for_a_latency() {
+        assert_eq!(latency(Some(10.0), true), "≥10s");
+        assert_eq!(latency(Some(2.5), true), "≥2.5s");
+        assert_eq!(latency(Some(0.0123), false), "12ms");
+        assert_eq!(latency(None, false), "-");
+    }
 
     #[test]
     fn a_sentence_is_wrapped_between_words_and_nothing_of_it_is_lost() {

@@ -13,6 +13,7 @@ mod risk;
 mod ruled;
 mod said;
 mod words;
+mod written;
 
 use super::diagnostics::Source;
 use super::fields::Risk;
@@ -34,7 +35,7 @@ pub struct Side<'a> {
     /// Its text, before filling.
     pub text: &'a str,
     /// What it says, with what filled it then. Without one (a text of long ago, whose secrets are gone), what fills its
-    /// placeholders and which routes it reaches are unknown.
+    /// placeholders is unknown, and which routes it reaches is told by what is written.
     pub plan: Option<&'a Plan>,
 }
 
@@ -120,7 +121,7 @@ pub fn compare(before: Side<'_>, after: Side<'_>) -> Comparison {
         |table: &str| changes.iter().any(|change| change.path.first().is_some_and(|it| it.is(table)));
     let touches_listeners = touches("listeners");
     differences.truncate(MAX_DIFFERENCES);
-    let reach = reach::reach(&ends, touches("gateway") || touches_listeners);
+    let reach = reach::reach(&ends, &changes, touches("gateway") || touches_listeners);
     Comparison {
         risk,
         differences,

@@ -37,6 +37,10 @@ pub struct Sink {
     pub group_wait: Duration,
     /// Whom to trust there instead of the system's authorities.
     pub ca: Option<PathBuf>,
+    /// As what Prometheus knows this gateway; nothing where that is the admin address.
+    pub instance: Option<Arc<str>>,
+    /// Where the runbook is; a chapter is linked to behind it.
+    pub runbook: Arc<str>,
 }
 
 /// As one of `events`: whatever pages.

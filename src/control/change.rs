@@ -7,6 +7,7 @@
 pub mod course;
 mod deeds;
 mod file;
+pub mod held;
 mod kept;
 mod proposal;
 pub mod rules;

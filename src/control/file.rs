@@ -62,14 +62,9 @@ impl Control {
         self.state().last_read = None;
     }
 
-    /// Operators are told why the last change is not active.
-    pub(super) fn refused(&self, why: String) {
-        self.state().refused = Some(why);
-    }
-
-    /// What was held goes on: that it was refused is no news any more.
-    pub(super) fn goes_on(&self) {
-        self.state().refused = None;
+    /// Operators are told why the last change is not active; nothing where that is told elsewhere.
+    pub(super) fn refused(&self, why: Option<String>) {
+        self.state().refused = why;
     }
 
     /// So that a start knows which text of the file it has seen.

@@ -91,11 +91,27 @@ type Question = Box<dyn FnOnce(Result<&Database, String>) -> Result<(), database
 
 /// A change.
 enum Write {
-    Version { row: Box<VersionRow>, _place: OwnedSemaphorePermit },
-    Outcome { number: u64, outcome: VersionOutcome, why: Option<String>, at_ms: i64 },
-    Settle { active: u64, at_ms: i64 },
-    Findings { number: u64, findings: Vec<Value> },
+    Version {
+        row: Box<VersionRow>,
+        _place: OwnedSemaphorePermit,
+    },
+    Outcome {
+        number: u64,
+        outcome: VersionOutcome,
+        why: Option<String>,
+        at_ms: i64,
+    },
+    Settle {
+        active: u64,
+        at_ms: i64,
+    },
+    Findings {
+        number: u64,
+        findings: Vec<Value>,
+    },
     Entry(Box<Entry>),
+    /// Of what was counted for a while: rows were written since the last of it.
+    Gathered(Box<Entry>),
 }
 
 impl fmt::Debug for History {

@@ -16,6 +16,8 @@ pub mod wish;
 
 use crate::config::fields::Risk;
 use crate::config::public::Incidents as Thresholds;
+use crate::control::change::course::{Ended, Outcome};
+use crate::control::change::view::GlassView;
 use crate::control::view::{FreezeView, IncidentsView, OpenView};
 use crate::routing::table::Live;
 use crate::routing::trial::Tables;
@@ -114,23 +116,38 @@ impl Incidents {
         Ok(self.done(done, by))
     }
 
-    /// The guard took a version back.
-    pub fn reverted(&self, version: u64, why: &str, thresholds: &Thresholds) {
-        if thresholds.drafts && thresholds.reverts {
-            self.happened(Cause::Revert, format!("Version {version} was taken back by its guard: {why}"));
+    /// A change came to nothing. A draft, if its guard took it back; of one for incidents that are open, these know.
+    pub fn failed(&self, ended: &Ended, thresholds: &Thresholds) {
+        let Ended { number, outcome, why, incidents: named, .. } = ended;
+        let what = match outcome {
+            Outcome::Reverted => "was taken back by its guard",
+            Outcome::Lapsed => "was taken back",
+            Outcome::Refused => "did not begin",
+            // Somebody did that, and knows.
+            _ => return,
+        };
+        let is_known = || named.iter().any(|id| self.get(*id).is_some_and(|it| it.is_open()));
+        if thresholds.drafts && thresholds.reverts && (*outcome == Outcome::Reverted || is_known()) {
+            self.happened(Cause::Revert, format!("Version {number} {what}: {why}"), named);
         }
     }
 
-    /// Somebody went around the stages, or a freeze.
-    pub fn glass_broken(&self, version: u64, (by, reason): (&str, &str), thresholds: &Thresholds) {
+    /// Somebody went around the stages, or a freeze; with the incidents that it is for.
+    pub fn glass_broken(&self, glass: &GlassView, named: &[u64], thresholds: &Thresholds) {
         if thresholds.drafts && thresholds.break_glass {
-            self.happened(Cause::BreakGlass, format!("{by} broke the glass for version {version}: {reason}"));
+            let GlassView { number, by, reason, .. } = glass;
+            self.happened(
+                Cause::BreakGlass,
+                format!("{by} broke the glass for version {number}: {reason}"),
+                named,
+            );
         }
     }
 
     /// Something that does not last: each is news.
-    fn happened(&self, cause: Cause, because: String) {
-        let notice = Notice { upstream: None, cause, because, severity: Severity::Minor };
+    fn happened(&self, cause: Cause, because: String, named: &[u64]) {
+        let notice =
+            Notice { upstream: None, cause, because, severity: Severity::Minor, named: named.to_vec() };
         let noticed = self.state().book.notice(&notice, Duration::ZERO, Timestamp::now());
         self.noticed(noticed, cause);
     }
@@ -142,6 +159,7 @@ impl Incidents {
                 self.done(done, GATEWAY);
             }
             Noticed::Added(done) => drop(self.done(done, GATEWAY)),
+            Noticed::Noted(all) => all.into_iter().for_each(|done| drop(self.done(done, GATEWAY))),
             // Where there is no room there are two hundred that nobody has read, which is said.
             Noticed::Known | Noticed::TooSoon | Noticed::Full => {}
         }
@@ -149,19 +167,21 @@ impl Incidents {
 
     /// Tells of it, and has it kept.
     fn done(&self, done: Done, by: &str) -> Receipt {
-        let Done { incident, deeds } = done;
+        let Done { incident, deeds, said } = done;
         let change = self.changes.fetch_add(1, Relaxed) + 1;
         self.changed.notify_one();
-        deeds.iter().for_each(|deed| tell(&incident, *deed, by));
+        // Words are told once, with the first thing that was done with them.
+        let mut said = said.as_deref();
+        deeds.iter().for_each(|deed| tell(&incident, (*deed, said.take()), by));
         if deeds.contains(&Deed::Thawed) {
             self.thawed.notify_one();
         }
         Receipt { incident, deeds, change }
     }
 
-    /// All, the newest first.
+    /// All, in the order of [`Incident::place`].
     pub fn all(&self) -> Vec<Arc<Incident>> {
-        self.state().book.items().rev().cloned().collect()
+        self.state().all()
     }
 
     /// One.
@@ -190,9 +210,9 @@ impl Incidents {
     /// Beside everything else.
     pub fn view(&self, thresholds: &Thresholds) -> IncidentsView {
         let state = self.state();
+        let all = state.all();
         let of = |standing: Standing| {
-            let items = state.book.items().rev().filter(move |incident| incident.state == standing);
-            items.map(|incident| line(incident)).collect()
+            all.iter().filter(|incident| incident.state == standing).map(|incident| line(incident)).collect()
         };
         let drafted = |cause: Cause| (cause.as_str().to_owned(), self.drafted[cause as usize].load(Relaxed));
         IncidentsView {
@@ -206,7 +226,9 @@ impl Incidents {
     /// What a person should know, a sentence each.
     pub fn reasons(&self, thresholds: &Thresholds) -> Vec<String> {
         let state = self.state();
-        let freezes = state.book.freezes().map(|incident| freeze(incident, thresholds.freeze_from).told());
+        let freezes: Vec<FreezeView> =
+            state.book.freezes().map(|incident| freeze(incident, thresholds.freeze_from)).collect();
+        let freezes = freezes.iter().map(|freeze| freeze.told(&freezes));
         let drafts = state.book.items().filter(|incident| incident.state == Standing::Draft).count();
         let drafts = (drafts > 0).then(|| {
             format!("{drafts} drafted incidents wait for somebody to read them: `tidegate incident list`")
@@ -229,6 +251,14 @@ impl Incidents {
     }
 }
 
+impl State {
+    fn all(&self) -> Vec<Arc<Incident>> {
+        let mut all: Vec<_> = self.book.items().cloned().collect();
+        all.sort_by_key(|incident| incident.place());
+        all
+    }
+}
+
 /// The upstreams that serve now.
 struct Names(Arc<Tables>);
 
@@ -243,7 +273,7 @@ impl Known for Names {
     }
 }
 
-fn tell(incident: &Incident, deed: Deed, by: &str) {
+fn tell(incident: &Incident, (deed, said): (Deed, Option<&str>), by: &str) {
     IncidentChanged {
         what: deed.as_str(),
         id: incident.id,
@@ -254,7 +284,7 @@ fn tell(incident: &Incident, deed: Deed, by: &str) {
         public: incident.public,
         freeze: incident.freeze,
         by,
-        text: incident.updates.last().map(|update| update.text.as_str()),
+        text: said,
         drafted_because: incident.drafted_because.as_deref(),
     }
     .emit();

@@ -2,8 +2,8 @@
 //! what people should hear, gathered and told to each sink that wants it (`design.md`, promise 11).
 //!
 //! It never makes anybody wait: the tap drops and counts, each sink has a queue of topics and one connection, and one
-//! that hangs holds up only itself. It runs on the thread of calls to the outside. What waits is not kept across a
-//! restart; the events are.
+//! that hangs holds up only itself. It runs on the thread of calls to the outside. Of what waits, a restart keeps what
+//! must be heard; the events keep the rest.
 
 mod alertmanager;
 mod delivery;
@@ -18,13 +18,17 @@ mod sender;
 mod sink;
 mod slack;
 mod spool;
+mod unsent;
 mod view;
 mod webhook;
 
+pub use family::ALL as ALERTS;
+pub use unsent::Kept;
 pub use view::{NotifyView, SinkView};
 
 use crate::config::plan::Plan;
 use crate::config::sinks::Sink;
+use crate::control::store::Store;
 use crate::telemetry::events::NoticesLost;
 use crate::telemetry::events::stream::{self, Record};
 use crate::upstream::discovery::Directory;
@@ -38,11 +42,13 @@ use pace::Verdict;
 use sender::Sender;
 use sink::Desk;
 use std::collections::HashSet;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
+use unsent::Owed;
 
 /// Between two looks at what was lost on the way, and at what fades.
 const LOOK: Duration = Duration::from_secs(1);
@@ -59,6 +65,12 @@ pub struct Notifier {
     /// Names the messages of this process.
     id: u64,
     lost: AtomicU64,
+    /// Events that waited for a sink that was taken out.
+    orphaned: AtomicU64,
+    /// What an earlier process owed, until it is known to whom.
+    kept: Mutex<Option<Kept>>,
+    /// Rung when what must be heard changes.
+    owing: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +82,9 @@ struct State {
     backends: HashSet<(String, String, String)>,
     upstreams: HashSet<String>,
 }
+
+/// How soon a disk that refused is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What came of a try.
 #[derive(Clone, Debug)]
@@ -92,6 +107,9 @@ impl Notifier {
             changed: Notify::new(),
             id: fastrand::u64(..),
             lost: AtomicU64::new(0),
+            orphaned: AtomicU64::new(0),
+            kept: Mutex::default(),
+            owing: Arc::default(),
         }
     }
 
@@ -106,7 +124,7 @@ impl Notifier {
                     desk.follow(line());
                     desk.clone()
                 }
-                None => Arc::new(Desk::new(line(), self.id)),
+                None => Arc::new(Desk::new(line(), self.id, self.owing.clone())),
             }
         };
         let desks = plan.sinks.iter().map(desk).collect();
@@ -114,8 +132,67 @@ impl Notifier {
         (state.sender, state.desks) = (Arc::new(Sender::of(plan, number)), desks);
         let over = state.follow(plan);
         state.tell(&over);
+        let gone = before.into_iter().filter(|desk| !state.desks.iter().any(|it| Arc::ptr_eq(it, desk)));
+        let gone: Vec<_> = gone.collect();
         drop(state);
+        let orphaned = gone.iter().map(|desk| desk.close()).sum();
+        self.orphaned.fetch_add(orphaned, Relaxed);
+        self.take_over();
         self.changed.notify_one();
+    }
+
+    /// What an earlier process owed is told by the sinks of the first version that this one follows.
+    pub fn inherit(&self, kept: Kept) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+    }
+
+    fn take_over(&self) {
+        let Some(Kept { owed, trouble }) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()
+        else {
+            return;
+        };
+        let mut lost = 0;
+        if let Some(why) = trouble {
+            tracing::error!("{why}; what an earlier process had to tell people is not told");
+            lost += 1;
+        }
+        let mut rest = owed;
+        for desk in self.desks() {
+            let (own, others) = rest.into_iter().partition(|owed: &Owed| *owed.sink == *desk.name);
+            desk.takes_over(own);
+            rest = others;
+        }
+        lost += rest.len() as u64;
+        if lost > 0 {
+            self.orphaned.fetch_add(lost, Relaxed);
+            NoticesLost { lost }.emit();
+        }
+    }
+
+    /// Keeps what must be heard on disk until it is, for ever. On a thread that a disk may block.
+    pub async fn keep_owed(self: Arc<Self>, store: Store) {
+        let mut said = false;
+        loop {
+            let kept = self.keep_owed_now(&store);
+            if let Some(error) = kept.as_ref().err().filter(|_| !said) {
+                tracing::warn!(%error, "what people have to hear is not stored; a restart would not tell it");
+            }
+            said = kept.is_err();
+            let rung = self.owing.notified();
+            match kept {
+                Ok(()) => rung.await,
+                Err(_) => _ = tokio::time::timeout(AGAIN, rung).await,
+            }
+        }
+    }
+
+    /// Writes it down now.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn keep_owed_now(&self, store: &Store) -> io::Result<()> {
+        let owed: Vec<Owed> = self.desks().iter().flat_map(|desk| desk.owed()).collect();
+        unsent::write(store, &owed)
     }
 
     /// Hears and tells, for ever. Belongs on the thread of calls to the outside.
@@ -185,6 +262,7 @@ impl Notifier {
             sinks: desks.iter().map(|desk| desk.view()).collect(),
             lasting,
             lost: stream::untapped(),
+            orphaned: self.orphaned.load(Relaxed),
         }
     }
 
@@ -251,7 +329,9 @@ impl State {
                 Shed => *topic.family == family::CORE_BEHIND || subject == "-" || upstreams.contains(subject),
                 Certificate => owns(subject),
                 // The keys of an auth are named by where they come from; without an auth nobody fetches any.
-                Auth if *topic.family == family::KEYS_FAILED => !plan.auths.is_empty(),
+                Auth if [&family::KEYS_OLD, &family::KEYS_MISSING].contains(&topic.family) => {
+                    !plan.auths.is_empty()
+                }
                 Auth => plan.auths.iter().any(|auth| *auth.name == *subject),
                 Notification if *topic.family == family::SINK_FAILING => {
                     plan.sinks.iter().any(|sink| *sink.name == *subject)
@@ -295,6 +375,6 @@ async fn serve(notifier: Arc<Notifier>, desk: Arc<Desk>) {
     loop {
         let message = desk.next(|| notifier.firing(&desk)).await;
         let verdict = desk.line().tell(&message, &notifier.sender()).await;
-        desk.came(verdict);
+        desk.came(&message, verdict);
     }
 }

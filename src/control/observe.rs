@@ -14,8 +14,8 @@ use crate::control::notify::SinkView;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
 use crate::control::trial::TrialSight;
 use crate::control::view::{
-    AuthView, BackendView, ClassView, GatewayView, ListenerView, RetriesView, UpstreamView, VersionView,
-    WorkerView,
+    AuthView, BackendView, ClassView, GatewayView, LatelyView, ListenerView, RetriesView, UpstreamView,
+    VersionView, WorkerView,
 };
 use crate::listener::Listener;
 use crate::listener::limits::Refusal;
@@ -96,6 +96,7 @@ impl Observatory {
             notify,
             incidents: self.control.incidents().view(&thresholds),
             status_page: None,
+            lately: LatelyView::default(),
         };
         self.add_certificates(&mut view);
         view
@@ -253,6 +254,7 @@ fn upstream_view(upstream: &Upstream, sight: UpstreamSight, now: u64) -> Upstrea
         ramp: sight.ramp,
         cohort: sight.cohort,
         adaptive: sight.adaptive,
+        lately: LatelyView::default(),
         tls: None,
         backends: backends(&upstream.cluster, sight.backends, now),
     }

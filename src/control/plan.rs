@@ -55,9 +55,9 @@ pub struct Needs {
     pub approval: bool,
     /// The environment whose receipt the version must carry.
     pub receipt_of: Option<String>,
-    /// What holds it until it is over, unless it is for that incident.
+    /// What holds it, each until it is over, unless the change is for all of these incidents.
     #[serde(default)]
-    pub frozen: Option<FreezeView>,
+    pub freezes: Vec<FreezeView>,
 }
 
 impl Needs {
@@ -75,7 +75,7 @@ impl Needs {
             approval: staged
                 && !comparison.is_empty()
                 && approve.is_some_and(|least| comparison.risk >= least),
-            frozen: None,
+            freezes: Vec::new(),
             receipt_of: promote_from.as_ref().map(|from| from.environment.clone()),
         }
     }
@@ -91,8 +91,8 @@ impl Control {
         let before = Side { text: &active.text, plan: Some(&active.plan) };
         let comparison = compare(before, Side { text, plan: Some(plan) });
         let same = active.plan.hash == plan.hash && comparison.is_empty();
-        let frozen = self.incidents.freezes(comparison.risk, &active.plan.incidents).into_iter().next();
-        let needs = || Needs { frozen, ..Needs::of(&active.plan.rollout, &comparison) };
+        let freezes = self.incidents.freezes(comparison.risk, &active.plan.incidents);
+        let needs = || Needs { freezes, ..Needs::of(&active.plan.rollout, &comparison) };
         Outlook {
             hash: plan.hash.clone(),
             needs: if same { Needs::default() } else { needs() },

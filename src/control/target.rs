@@ -8,7 +8,7 @@ use crate::upstream::call::Line;
 use crate::upstream::discovery::{AddressSet, Directory};
 use crate::upstream::pem::{Files, OnDisk};
 use crate::upstream::settings::{Address, OnMissing, Protocol, TlsSettings};
-use crate::upstream::tls::TlsClient;
+use crate::upstream::tls::{TlsClient, roots};
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Uri};
 use std::path::PathBuf;
@@ -35,7 +35,8 @@ pub(in crate::control) enum Security {
 }
 
 impl Target {
-    /// The server of a URL; nothing if it names none.
+    /// The server of a URL; nothing if it names none. It reads from `files` only, which were read before: the system's
+    /// authorities are read elsewhere, and taken up with the first call after that.
     pub(in crate::control) fn at(
         url: &Uri,
         ca: Option<&PathBuf>,
@@ -48,7 +49,7 @@ impl Target {
         let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let address = Address { host: bare.into(), port };
         let security = if secure {
-            let client = ArcSwap::from_pointee(open(files, &trust(ca.cloned())));
+            let client = ArcSwap::from_pointee(open_now(files, ca));
             Security::Own { server_name: bare.to_owned(), ca: ca.cloned(), client }
         } else {
             Security::Plain
@@ -88,8 +89,13 @@ impl Target {
         let tls = match &self.security {
             Security::Plain => None,
             Security::Given(tls) => Some(tls.clone()),
-            Security::Own { server_name, client, .. } => {
-                let client = client.load_full();
+            Security::Own { server_name, ca, client } => {
+                let mut known = client.load_full();
+                if known.is_err() && ca.is_none() && roots::are_read() {
+                    known = Arc::new(open(&OnDisk, &trust(None)));
+                    client.store(known.clone());
+                }
+                let client = known;
                 let client = client.as_ref().as_ref().map_err(Clone::clone)?;
                 let server_name = client.server_name(server_name);
                 let server_name = server_name.ok_or("its name is none that TLS can verify")?;
@@ -114,6 +120,15 @@ impl Target {
 
 fn trust(ca: Option<PathBuf>) -> TlsSettings {
     TlsSettings { server_name: None, ca, client: None }
+}
+
+/// Without waiting for a disk.
+fn open_now(files: &dyn Files, ca: Option<&PathBuf>) -> Result<TlsClient, String> {
+    if ca.is_none() && !roots::are_read() {
+        roots::read_ahead();
+        return Err(roots::not_read());
+    }
+    open(files, &trust(ca.cloned()))
 }
 
 fn open(files: &dyn Files, settings: &TlsSettings) -> Result<TlsClient, String> {

@@ -4,12 +4,14 @@
 mod auths;
 mod backends;
 mod incidents;
+mod lately;
 mod levers;
 mod upstreams;
 
 pub use auths::{AuthView, KeptView, KeysView};
 pub use backends::{BackendView, LookupView, LookupsView, ReferenceView};
-pub use incidents::{FreezeView, IncidentsView, OpenView, StatusPageView};
+pub use incidents::{FreezeView, IncidentsView, OpenView, StatusPageView, by_name};
+pub use lately::{LatelyView, ShedView};
 pub use levers::{LeverView, ThenView};
 pub use upstreams::{AdaptiveView, ClassView, CohortView, MoveView, RetriesView, UpstreamView};
 
@@ -75,6 +77,9 @@ pub struct GatewayView {
     /// The page for everyone, if there is one.
     #[serde(default)]
     pub status_page: Option<StatusPageView>,
+    /// The last seconds of the whole process.
+    #[serde(default)]
+    pub lately: LatelyView,
 }
 
 /// The active version.

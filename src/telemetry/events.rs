@@ -29,12 +29,12 @@ pub use incidents::IncidentChanged;
 pub use keys::KeysFetched;
 pub use limits::{LimitAtFloor, LimitMoved};
 pub use names::AddressesChanged;
-pub use notifications::{NoticesLost, SinkHeard};
+pub use notifications::{NoticesLost, SinkGone, SinkHeard};
 pub use probes::TextProbed;
 pub use ramps::{CohortChosen, Comeback, RampChanged, RampConflict};
 pub use rollbacks::VersionRolledBack;
 pub use rollouts::{GlassBroken, RolloutEnded, RolloutStep};
-pub use sheds::{ClassesClosed, ShedNotices};
+pub use sheds::{ClassesClosed, ShedNotices, Shedding, Spell};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

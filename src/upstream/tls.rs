@@ -4,6 +4,8 @@
 //! sessions are keyed by it, so that a connection made under another authority, name or client certificate
 //! is never used again.
 
+pub mod roots;
+
 use crate::upstream::certificate::CertificateFacts;
 use crate::upstream::pem::{Files as PemFiles, OnDisk, PemFile, TlsError, certified_key, provider};
 use crate::upstream::settings::{Protocol, TlsSettings};
@@ -11,7 +13,7 @@ use rustls::client::{ResolvesClientCert, Resumption, WantsClientCert};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_pki_types::ServerName;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Sessions kept for resumption, per upstream.
@@ -114,7 +116,7 @@ impl TlsClient {
     fn made_of(files: Files, settings: &TlsSettings, protocol: Protocol) -> Result<Self, TlsError> {
         let builder = trusting(match &files.ca {
             Some(file) => Arc::new(file.roots()?),
-            None => system_roots()?,
+            None => roots::system_roots()?,
         })?;
         let (mut config, certificate) = match &files.client {
             None => (builder.with_no_client_auth(), None),
@@ -187,21 +189,6 @@ fn alpn(protocol: Protocol) -> Vec<Vec<u8>> {
         Protocol::Http2 => vec![h2],
         Protocol::Auto => vec![h2, h1],
     }
-}
-
-/// The system's roots, read once: they are large, and a gateway has many upstreams.
-fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
-    static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
-        let mut roots = RootCertStore::empty();
-        // A damaged certificate among the system's hundreds must not cost the rest.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Arc::new(roots)
-    });
-    if ROOTS.is_empty() {
-        let problem = "the system has no trusted roots\nhint: install ca-certificates, or set `ca`";
-        return Err(TlsError::Setup(problem.to_owned()));
-    }
-    Ok(Arc::clone(&ROOTS))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ const FLAGS = [
 ];
 const SCREENS = {
   desk: { viewport: { width: 1440, height: 900 } },
+  night: { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
   phone: { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
 };
 
@@ -25,6 +26,8 @@ const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? 
 let page;
 /** What the browser complained about: scripts that broke, and what the page's policy forbade. */
 let complaints = [];
+/** How often the API asked for a token. */
+let refusals = 0;
 
 const button = (name) => page.getByRole("button", { name, exact: true });
 const dialog = () => page.getByRole("dialog");
@@ -33,16 +36,28 @@ const backend = (name) => page.locator("li.backend").filter({ has: page.getByTex
 
 const steps = {
   /** A fresh browser at the page. */
-  async open({ screen = "desk", scheme = "light" }) {
+  async open({ screen = "desk", scheme = "light", clock = false }) {
     await page?.context().close();
     const context = await browser.newContext({ ...SCREENS[screen], colorScheme: scheme });
     context.setDefaultTimeout(PATIENCE_MS);
     page = await context.newPage();
+    if (clock) await page.clock.install();
+    page.on("response", (answer) => (refusals += answer.status() === 401 ? 1 : 0));
     page.on("console", (message) => message.type() === "error" && complaints.push(`${message.text()} (${message.location().url})`));
     page.on("pageerror", (error) => complaints.push(String(error.stack ?? error)));
     const answer = await page.goto(url);
     await page.locator("h1").waitFor();
     return answer.headers()["content-security-policy"];
+  },
+
+  /** How often the API asked for a token by now, after so many minutes more of the page's own clock. */
+  async refusals({ minutes = 0 }) {
+    for (let each = 0; each < minutes; each += 1) {
+      await page.clock.runFor(60_000);
+      // What the page asked for then is answered before the next minute.
+      await page.evaluate(() => fetch("./").then(({ status }) => status));
+    }
+    return refusals;
   },
 
   async sign_in({ token }) {
@@ -58,13 +73,35 @@ const steps = {
     return line(upstream).evaluate((row) => {
       const cells = [...row.querySelectorAll("td[data-label]")];
       const told = Object.fromEntries(cells.map((cell) => [cell.dataset.label, cell.innerText.trim()]));
-      return { ...told, State: row.querySelector(".word").textContent };
+      return { ...told, State: row.querySelector(".word").textContent, Why: row.querySelector(".because")?.innerText ?? "" };
     });
   },
 
   async look_into({ upstream }) {
     await line(upstream).getByRole("button").click();
     await page.locator("li.backend").first().waitFor();
+  },
+
+  /** The lines from the top, by name. */
+  async order() {
+    return page.locator("tr.line .name").allInnerTexts();
+  },
+
+  /** Puts the pointer on a line and holds it down. */
+  async hold({ upstream }) {
+    await line(upstream).hover();
+    await page.mouse.down();
+  },
+
+  /** And lets go, somewhere else. */
+  async release() {
+    await page.mouse.move(5, 5);
+    await page.mouse.up();
+  },
+
+  /** Opens all that is folded. */
+  async unfold() {
+    await page.locator("details").evaluateAll((all) => all.forEach((each) => (each.open = true)));
   },
 
   /** Moves a backend's slider by keyboard, as far as the forecast of that value. */
@@ -94,6 +131,16 @@ const steps = {
   async press({ name, within }) {
     const place = within === undefined ? page : page.locator(within);
     await place.getByRole("button", { name, exact: true }).first().click();
+  },
+
+  /** Presses a button that asks why, says why, and presses the second one. */
+  async say_word({ word, confirm, reason, within = "main" }) {
+    await page.locator(within).getByRole("button", { name: word, exact: true }).first().click();
+    const said = await dialog().innerText();
+    await dialog().getByLabel("Why").fill(reason);
+    await dialog().getByRole("button", { name: confirm }).click();
+    await dialog().waitFor({ state: "detached" });
+    return said;
   },
 
   async drain({ name, reason }) {
@@ -165,11 +212,28 @@ const steps = {
     return serious.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(" | ")}`);
   },
 
+  /** What can be read without scrolling, and where the bar and the way back stand. */
+  async first_screen() {
+    return page.evaluate(() => {
+      const seen = [];
+      const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+      const range = document.createRange();
+      for (let node = walk.nextNode(); node !== null; node = walk.nextNode()) {
+        range.selectNodeContents(node);
+        const { width, top, bottom } = range.getBoundingClientRect();
+        const isThere = width > 1 && top >= 0 && bottom <= innerHeight && node.parentElement.checkVisibility();
+        if (isThere && node.parentElement.closest(".sr-only, thead") === null) seen.push(node.data);
+      }
+      const box = (element) => element.getBoundingClientRect().toJSON();
+      return { says: seen.join(""), bar: box(document.querySelector(".bar")), rollback: box(document.querySelector("button.rollback")) };
+    });
+  },
+
   /** How much wider the page is than the screen, and what is smaller than a finger. */
   async fits() {
     return page.evaluate(() => {
       const root = document.documentElement;
-      const pressed = [...document.querySelectorAll("button, select, input:not([type=radio], [type=checkbox])")];
+      const pressed = [...document.querySelectorAll("button, select, summary, input:not([type=radio], [type=checkbox])")];
       const small = pressed.filter((each) => each.checkVisibility() && each.getBoundingClientRect().height < 44);
       return { beyond: root.scrollWidth - innerWidth, small: small.map((each) => each.outerHTML) };
     });

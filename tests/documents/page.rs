@@ -5,6 +5,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use tidegate::reject::Reason;
 
 /// Every file below `folder` but those in `left_out`, by its path from there with `/` in it, in byte order.
 fn files_of(folder: &Path, left_out: &[&str]) -> BTreeMap<String, Vec<u8>> {
@@ -39,4 +40,49 @@ fn the_page_in_the_binary_was_built_from_its_sources() {
         hex,
         "the page's sources changed: `npm ci && npm run build` in src/admin/dashboard"
     );
+}
+
+/// The parts of a chapter of the runbook, on one line each and with links as their words.
+fn parts_of(chapter: &str) -> BTreeMap<String, String> {
+    let chapter = chapter.split("\n#").next().expect("the first part");
+    let words = chapter.split_whitespace().collect::<Vec<_>>().join(" ");
+    let parts = words.split("- **").skip(1).filter_map(|part| part.split_once("** "));
+    parts.map(|(name, text)| (name.trim_end_matches('.').to_lowercase(), unlinked(text.trim()))).collect()
+}
+
+/// `[words](place)` as `words`.
+fn unlinked(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('[') {
+        let link = after.split_once("](").and_then(|(words, after)| Some((words, after.split_once(')')?.1)));
+        let Some((words, after)) = link else { break };
+        plain += &format!("{before}{words}");
+        rest = after;
+    }
+    plain + rest
+}
+
+#[test]
+fn what_the_page_says_about_a_trouble_is_what_the_runbook_says() {
+    let hint = "`npm ci && npm run build` in src/admin/dashboard";
+    let json = |path: &str| -> BTreeMap<String, serde_json::Value> {
+        serde_json::from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    let named = json("src/admin/dashboard/src/chapters.json");
+    let shown = json("src/admin/dashboard/src/runbook.json");
+    let runbook = read("deploy/RUNBOOK.md");
+    for (trouble, chapter) in &named {
+        let chapter = chapter.as_str().expect("a name");
+        let (_, text) = runbook.split_once(&format!("\n### {chapter}\n")).unwrap_or_else(|| {
+            panic!("deploy/RUNBOOK.md has no chapter {chapter}, which the page names for {trouble}")
+        });
+        let said = shown.get(chapter).unwrap_or_else(|| panic!("the page does not have {chapter}: {hint}"));
+        assert_eq!(*said, serde_json::json!(parts_of(text)), "{chapter} was written anew: {hint}");
+    }
+    let unnamed: Vec<_> = Reason::ALL
+        .iter()
+        .filter(|reason| reason.is_shed() && !named.contains_key(reason.as_str()))
+        .collect();
+    assert!(unnamed.is_empty(), "src/admin/dashboard/src/chapters.json names no chapter for {unnamed:?}");
 }

@@ -2,8 +2,11 @@
 //! be tested here.
 
 use super::{DOCUMENTS, quoted, read, root, section, texts};
-use std::collections::BTreeSet;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
+use tidegate::control::notify::ALERTS;
+use tidegate::telemetry::events::stream::Kind;
 
 /// What each chapter of an alert says.
 const PARTS: [&str; 4] = ["**Means.**", "**Look.**", "**Do.**", "**Worry**"];
@@ -15,12 +18,49 @@ fn rules() -> Vec<String> {
     rules.map(|(_, text)| text).collect()
 }
 
-/// The alerts by their names.
-fn alerts() -> BTreeSet<String> {
+/// The alerts of Prometheus by their names, with the severity of each.
+fn rules_by_name() -> BTreeMap<String, String> {
     let rules = rules();
-    let lines = rules.iter().flat_map(|text| text.lines());
-    let names = lines.filter_map(|line| line.trim().strip_prefix("- alert: "));
-    names.map(|name| name.trim_matches('"').to_owned()).collect()
+    let parts = rules.iter().flat_map(|text| text.split("- alert: ").skip(1));
+    let alert = |part: &str| {
+        let name = part.lines().next().expect("a name").trim_matches('"').to_owned();
+        let (_, severity) = part.split_once("severity: ").unwrap_or_else(|| panic!("{name} has no severity"));
+        let word = severity.split(|c: char| !c.is_ascii_lowercase()).next();
+        (name, word.expect("a word").to_owned())
+    };
+    parts.map(alert).collect()
+}
+
+/// Every alert that somebody may be told, by Prometheus or by a notification.
+fn alerts() -> BTreeSet<String> {
+    let told = ALERTS.iter().map(|alert| alert.name.to_owned());
+    rules_by_name().into_keys().chain(told).collect()
+}
+
+#[test]
+fn an_alert_is_as_urgent_in_a_notification_as_it_is_to_prometheus() {
+    let rules = rules_by_name();
+    assert!(rules.len() > 50 && ALERTS.len() > 30, "{} and {}", rules.len(), ALERTS.len());
+    for alert in ALERTS {
+        let Some(severity) = rules.get(alert.name) else { continue };
+        let told = alert.severity.as_str();
+        assert_eq!(told, severity, "{} of notifications and of deploy/prometheus", alert.name);
+    }
+}
+
+/// What Prometheus does not know stands apart, so that a name that is nearly one of its names is seen.
+#[test]
+fn what_only_notifications_say_stands_apart_and_wakes_nobody() {
+    let runbook = read("deploy/RUNBOOK.md");
+    let apart = section(&runbook, "\n## What only notifications say\n");
+    let chapters = apart.split("\n### ").skip(1).filter_map(|chapter| chapter.lines().next());
+    let rules = rules_by_name();
+    let only: Vec<_> = ALERTS.iter().filter(|alert| !rules.contains_key(alert.name)).collect();
+    let names: BTreeSet<_> = only.iter().map(|alert| alert.name).collect();
+    assert_eq!(chapters.collect::<BTreeSet<_>>(), names, "the chapters below that heading");
+    for alert in only {
+        assert_ne!(alert.severity.as_str(), "page", "{} pages, and Prometheus cannot say it", alert.name);
+    }
 }
 
 #[test]
@@ -89,7 +129,9 @@ fn every_command_of_a_document_is_one_that_the_program_knows() {
                 continue;
             };
             let verbs = match (verb, words.get(1)) {
-                ("ramp" | "drill" | "incident", Some(inner)) if !inner.starts_with('-') => {
+                ("ramp" | "drill" | "incident" | "notify" | "receipt", Some(inner))
+                    if !inner.starts_with('-') =>
+                {
                     vec![verb, inner.split('|').next().unwrap_or(inner)]
                 }
                 _ => vec![verb],
@@ -100,10 +142,52 @@ fn every_command_of_a_document_is_one_that_the_program_knows() {
                 let flag = flag.split('=').next().unwrap_or(flag);
                 assert!(help.contains(flag), "{document} has `{command}`, which knows no {flag}");
             }
+            for kinds in words.windows(2).filter(|pair| pair[0] == "--kind").map(|pair| pair[1]) {
+                let unknown = kinds.split(',').find(|kind| Kind::named(kind).is_none());
+                assert_eq!(unknown, None, "{document} has `{command}`, and there are no such events");
+            }
             tried.insert(command);
         }
     }
     assert!(tried.len() > 30, "only {} commands found", tried.len());
+}
+
+/// Whether a path that a person reads is one of the interface's, whose names stand in braces.
+fn is_of(template: &str, path: &str) -> bool {
+    let parts = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
+    let (wanted, said) = (parts(template), parts(path));
+    let fits = |(wanted, said): (&String, &String)| match (wanted.find('{'), wanted.find('}')) {
+        (Some(from), Some(to)) => said.starts_with(&wanted[..from]) && said.ends_with(&wanted[to + 1..]),
+        _ => wanted == said,
+    };
+    wanted.len() == said.len() && wanted.iter().zip(&said).all(fits)
+}
+
+#[test]
+fn every_request_that_the_runbook_or_an_alert_says_to_make_is_one_that_is_answered() {
+    let interface: Value = serde_json::from_str(&read("deploy/openapi.json")).expect("JSON");
+    let paths = interface["paths"].as_object().expect("paths");
+    let mut tried = BTreeSet::new();
+    for text in rules().into_iter().chain([read("deploy/RUNBOOK.md")]) {
+        let text = text.replace("{{ $labels.upstream }}", "ORDERS");
+        for method in ["GET", "POST", "PUT", "DELETE"] {
+            let asks = format!("{method} /");
+            let ends = |c: char| c.is_whitespace() || "`,?…\"".contains(c);
+            let after = text.split(&asks).skip(1).filter_map(|rest| rest.split(ends).next());
+            for said in after.map(|said| format!("/{}", said.trim_end_matches(['.', ':', ';']))) {
+                // The way to write such a path, said once.
+                if said == "/v1/" {
+                    continue;
+                }
+                let known = paths.iter().any(|(template, methods)| {
+                    is_of(template, &said) && methods[method.to_ascii_lowercase()].is_object()
+                });
+                assert!(known, "{method} {said} is nothing that the admin side answers");
+                tried.insert(said);
+            }
+        }
+    }
+    assert!(tried.len() >= 6, "only {tried:?} found");
 }
 
 #[test]

@@ -12,6 +12,9 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+/// An overload is over after ten seconds without a shed.
+const LONG: Duration = Duration::from_secs(30);
+
 fn simple() -> (Origin, Gateway) {
     let origin = Origin::well_behaved();
     let gateway = Gateway::start(&Config::simple(origin.address()));
@@ -98,34 +101,72 @@ fn ids_are_greater_after_a_restart() {
     assert_eq!(gap["kind"], "gap", "what the earlier process said later is not known");
 }
 
+/// A gateway whose only backend hangs, with room for one request.
+fn crowded() -> (Origin, Config) {
+    let hung = Origin::start(Behaviour::AcceptsAndNeverAnswers);
+    let bounds = "max_in_flight = 1\nqueue = { max_waiting = 0, max_wait = \"10ms\" }";
+    let config =
+        Config::new().upstream("u", &[hung.address()], bounds).route("r", "/", "u", "timeout = \"60s\"");
+    (hung, config)
+}
+
 #[test]
 fn only_the_kinds_that_are_wanted_are_told() {
-    let hung = Origin::start(Behaviour::AcceptsAndNeverAnswers);
-    let config = Config::new()
-        .upstream(
-            "u",
-            &[hung.address()],
-            "max_in_flight = 1\nqueue = { max_waiting = 0, max_wait = \"10ms\" }",
-        )
-        .route("r", "/", "u", "");
+    let (hung, config) = crowded();
     let gateway = Gateway::start(&config);
     let mut sheds = Listener::open(gateway.admin(), "?after=0&kinds=shed", &[]).expect("a stream");
     let mut all = Listener::open(gateway.admin(), "?after=0", &[]).expect("a stream");
     let _held = gateway.ask("/", 1);
     hung.holds(1);
-    let started = Instant::now();
-    for _ in 0..20 {
-        assert_eq!(gateway.get("/").status(), 503);
-    }
+    assert_eq!(gateway.get("/").status(), 503);
     let event = sheds.next().expect("told");
     assert_eq!((&event["kind"], &event["upstream"]), (&"shed".into(), &"u".into()), "{event}");
     assert!(event["reason"].as_str().is_some_and(|reason| !reason.is_empty()));
     all.until("the start is told too", |event| event["kind"] == "process");
     all.until("and the sheds", |event| event["kind"] == "shed");
-    let told = items(&gateway, "&kinds=shed").len() as u64;
-    assert!(told <= started.elapsed().as_secs() + 2, "one a second and reason, not one a request: {told}");
     let unknown = ask(gateway.admin(), "GET", "/v1/events?kinds=shedding", &[], "");
     assert!(unknown.status() == 400 && unknown.text().contains("shed, ramp"), "{}", unknown.text());
+}
+
+#[test]
+fn an_overload_is_told_at_once_and_when_it_is_over_and_not_in_every_second_of_it() {
+    let (hung, config) = crowded();
+    let gateway = Gateway::start(&config);
+    let _held = gateway.ask("/", 1);
+    hung.holds(1);
+    let started = Instant::now();
+    wait_until(LONG, "three seconds of an overload", || {
+        assert_eq!(gateway.get("/").status(), 503);
+        started.elapsed() >= Duration::from_secs(3)
+    });
+    let told = |what: &str| {
+        let mut sheds = items(&gateway, "&kinds=shed");
+        sheds.retain(|event| event["what"] == what);
+        sheds
+    };
+    let metrics = gateway.metrics();
+    let all = |event: &Value| {
+        let reason = event["reason"].as_str().expect("a word");
+        let labels = [("upstream", "u"), ("class", "default"), ("reason", reason)];
+        metrics.value("tidegate_shed_total", &labels) as u64
+    };
+    let began = wait_for(PATIENCE, "it is told", || told("began").into_iter().max_by_key(all));
+    assert!(told("began").len() <= 2 && told("lasts").is_empty(), "one of a reason: {:?}", told("began"));
+    let lasted = started.elapsed().as_secs();
+    wait_until(LONG, "it is over for each reason", || told("began").len() == told("ended").len());
+    let is_of = |event: &Value| event["reason"] == began["reason"];
+    let ended = told("ended").into_iter().find(is_of).expect("with the reason that it began with");
+    assert_eq!((&ended["total"], &ended["since"]), (&all(&began).into(), &began["since"]), "{ended}");
+    assert!(ended["seconds"].as_u64().is_some_and(|seconds| (2..=lasted + 1).contains(&seconds)), "{ended}");
+    // What is shed again is another overload, and one of an upstream that nobody has any more is over too.
+    let before = told("began").len();
+    assert_eq!(gateway.get("/").status(), 503);
+    wait_until(PATIENCE, "it begins again", || told("began").len() > before);
+    assert_eq!(told("began").last().expect("told")["total"], 1, "it counts from its own beginning");
+    let origin = Origin::well_behaved();
+    let config = Config::new().upstream("other", &[origin.address()], "").route("r", "/", "other", "");
+    gateway.change(&config);
+    wait_until(LONG, "it is over", || told("ended").len() > before);
 }
 
 #[test]

@@ -1,11 +1,10 @@
-//! Incidents by API and command line: opened, said of, closed, kept across a kill; drafted by the gateway when it sheds;
-//! and a freeze, which holds risky changes however they come, and nothing that helps.
+//! Incidents by API and command line: opened, said of, closed, kept across a kill; and a freeze, which holds risky
+//! changes however they come, and nothing that helps.
 
 use crate::support::config::Config;
 use crate::support::gateway::{Gateway, Launch};
-use crate::support::load::Load;
 use crate::support::operator::{Listener, ask, change};
-use crate::support::origins::{Behaviour, Origin};
+use crate::support::origins::Origin;
 use crate::support::raw::Answer;
 use crate::support::{wait_for, wait_until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -14,11 +13,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A busy machine takes its time.
-const LONG: Duration = Duration::from_secs(30);
-const FREE: &str = "[rollout]\nrequired = false\n";
+pub const LONG: Duration = Duration::from_secs(30);
+pub const FREE: &str = "[rollout]\nrequired = false\n";
 
 /// One route whose answers carry a mark: of medium risk to change.
-fn marked(policy: &str, backend: SocketAddr, mark: &str) -> Config {
+pub fn marked(policy: &str, backend: SocketAddr, mark: &str) -> Config {
     let edit = format!("timeout = \"200ms\"\nresponse_headers = {{ set = {{ \"x-gen\" = \"{mark}\" }} }}");
     Config::under(policy).upstream("u", &[backend], "").route("r", "/", "u", &edit)
 }
@@ -28,24 +27,24 @@ fn generation(gateway: &Gateway) -> String {
     wait_for(LONG, "an answer", || gateway.get("/").get("x-gen").map(str::to_owned))
 }
 
-fn open(gateway: &Gateway, body: Value) -> Answer {
+pub fn open(gateway: &Gateway, body: Value) -> Answer {
     change(gateway.admin(), "POST", "/v1/incidents", &body)
 }
 
-fn put(gateway: &Gateway, id: u64, body: Value) -> Answer {
+pub fn put(gateway: &Gateway, id: u64, body: Value) -> Answer {
     change(gateway.admin(), "PUT", &format!("/v1/incidents/{id}"), &body)
 }
 
-fn incidents(gateway: &Gateway) -> Vec<Value> {
+pub fn incidents(gateway: &Gateway) -> Vec<Value> {
     gateway.admin_get("/v1/incidents").json()["items"].as_array().expect("a list").clone()
 }
 
-fn apply(gateway: &Gateway, query: &str, config: &Config) -> Answer {
+pub fn apply(gateway: &Gateway, query: &str, config: &Config) -> Answer {
     let text = config.render(&gateway.folder().join("state"));
     gateway.admin_post(&format!("/v1/versions{query}"), "", text)
 }
 
-fn run(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String) {
+pub fn run(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String) {
     let output = gateway.cli(arguments);
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).expect("UTF-8"))
@@ -77,7 +76,14 @@ fn an_incident_is_opened_said_of_and_closed_and_everybody_hears() {
     assert_eq!(gateway.metrics().value("tidegate_incidents_open", &[("severity", "major")]), 1.0);
     assert_eq!(gateway.status()["incidents"]["open"][0]["title"], "Orders are slow");
 
-    assert_eq!(put(&gateway, 1, json!({ "text": "It gets better.", "severity": "minor" })).status(), 200);
+    assert_eq!(put(&gateway, 1, json!({ "severity": "minor" })).status(), 200);
+    let event = listener.until("it is less bad", |event| event["severity"] == "minor");
+    assert_eq!(event["text"], Value::Null, "nothing was said: {event}");
+    assert_eq!(put(&gateway, 1, json!({ "text": "It gets better.", "freeze": true })).status(), 200);
+    let event = listener.until("it is told", |event| event["what"] == "updated");
+    assert_eq!(event["text"], "It gets better.");
+    let event = listener.until("it freezes", |event| event["what"] == "frozen");
+    assert_eq!(event["text"], Value::Null, "it was told: {event}");
     let stale = ["content-type: application/json", "if-match: \"1\""];
     let answer = ask(gateway.admin(), "PUT", "/v1/incidents/1", &stale, "{\"state\": \"closed\"}");
     assert_eq!((answer.status(), &answer.json()["reason"]), (412, &"stale".into()), "{}", answer.text());
@@ -141,6 +147,34 @@ fn the_command_line_opens_shows_freezes_thaws_and_closes() {
     assert_eq!(answer["items"][0]["state"], "closed");
 }
 
+#[test]
+fn every_verb_of_an_incident_says_what_it_needs_and_answers_in_json() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&Config::simple(origin.address()));
+    let answers = |arguments: &[&str]| -> Value {
+        let (code, said) = run(&gateway, &[&["incident"], arguments, &["--json"]].concat());
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        serde_json::from_str(&said).expect("JSON")
+    };
+    assert_eq!(answers(&["open", "slow", "--private"])["done"], json!(["opened"]));
+    for nothing in [&["update", "1"][..], &["update", "1", "--reason", "why"]] {
+        let (code, said) = run(&gateway, &[&["incident"], nothing].concat());
+        assert!(code == Some(2) && said.contains("TEXT") && said.contains("--severity"), "{said}");
+    }
+    let shown = answers(&["update", "1", "--public", "--upstream", "u"]);
+    assert_eq!((&shown["public"], &shown["upstreams"]), (&true.into(), &json!(["u"])));
+    assert_eq!(answers(&["publish", "1"])["done"], json!([]), "it is open and public");
+    assert_eq!(answers(&["update", "1", "--private"])["public"], false);
+    assert_eq!(answers(&["show", "1"])["title"], "slow");
+    assert_eq!(answers(&["list"])["items"][0]["id"], 1);
+    assert_eq!(answers(&["close", "1"])["state"], "closed");
+    for gone in [&["close", "1"][..], &["publish", "1"], &["update", "9", "x"], &["show", "9"]] {
+        let (code, said) = run(&gateway, &[&["incident"], gone, &["--json"]].concat());
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        assert!(code == Some(1) && said["error"].is_string() && said["hint"].is_string(), "{gone:?}: {said}");
+    }
+}
+
 /// An answer waits for a slow disk no longer than half a second; who restarts waits longer.
 fn kept(gateway: &Gateway, words: &str) {
     let file = gateway.folder().join("state/incidents.json");
@@ -160,7 +194,7 @@ fn incidents_and_a_freeze_outlive_a_kill_and_numbers_are_never_given_twice() {
     kept(&gateway, "closed");
     let gateway = gateway.restart(Launch::default());
     let states: Vec<Value> = incidents(&gateway).iter().map(|it| it["state"].clone()).collect();
-    assert_eq!(states, ["closed", "open"]);
+    assert_eq!(states, ["open", "closed"]);
     let held = apply(&gateway, "", &marked(FREE, origin.address(), "two"));
     assert_eq!((held.status(), &held.json()["reason"]), (422, &"frozen".into()), "{}", held.text());
     assert_eq!(open(&gateway, json!({ "title": "third" })).json()["id"], 3);
@@ -226,7 +260,7 @@ fn a_freeze_holds_a_risky_change_and_nothing_that_helps() {
     }
     let text = three.render(&gateway.folder().join("state"));
     let plan = gateway.admin_post("/v1/config:plan", "", text).json();
-    assert_eq!(plan["needs"]["frozen"]["incident"], 1, "{plan}");
+    assert_eq!(plan["needs"]["freezes"][0]["incident"], 1, "{plan}");
     assert_eq!(apply(&gateway, "?incident=9", &three).json()["reason"], "no_incident");
 
     let harmless = marked(FREE, origin.address(), "two").text("[access_log]\ntarget = \"off\"\n");
@@ -256,6 +290,40 @@ fn a_freeze_holds_a_risky_change_and_nothing_that_helps() {
 }
 
 #[test]
+fn a_change_under_two_freezes_is_for_both_of_their_incidents_or_waits() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(FREE, origin.address(), "one"));
+    for title in ["orders are slow", "users are slow"] {
+        assert_eq!(open(&gateway, json!({ "title": title, "freeze": true })).status(), 201);
+    }
+    let two = marked(FREE, origin.address(), "two");
+    for (query, not_asked) in
+        [("", "orders are slow"), ("?incident=1", "users are slow"), ("?incident=2", "orders")]
+    {
+        let held = apply(&gateway, query, &two);
+        assert_eq!(
+            (held.status(), &held.json()["reason"]),
+            (422, &"frozen".into()),
+            "{query}: {}",
+            held.text()
+        );
+        assert!(held.text().contains(not_asked), "{query}: {}", held.text());
+        assert!(held.text().contains("--incident 1 --incident 2"), "{query}: {}", held.text());
+    }
+    for (query, status) in [("?incident=1,9", 422), ("?incident=one", 400), ("?incident=", 400)] {
+        assert_eq!(apply(&gateway, query, &two).status(), status, "{query}");
+    }
+    let text = two.render(&gateway.folder().join("state"));
+    let file = gateway.folder().join("next.toml");
+    std::fs::write(&file, text).expect("written");
+    let (_, planned) = run(&gateway, &["plan", &file.to_string_lossy()]);
+    assert!(planned.replace('\n', " ").contains("--incident 1 --incident 2"), "{planned}");
+    let (code, said) =
+        run(&gateway, &["apply", &file.to_string_lossy(), "--incident", "1", "--incident", "2"]);
+    assert_eq!((code, generation(&gateway).as_str()), (Some(0), "two"), "{said}");
+}
+
+#[test]
 fn a_frozen_file_waits_across_watch_signal_and_restart_and_comes_in_after_the_thaw() {
     let origin = Origin::well_behaved();
     let gateway = Gateway::start(&marked(FREE, origin.address(), "one"));
@@ -263,6 +331,10 @@ fn a_frozen_file_waits_across_watch_signal_and_restart_and_comes_in_after_the_th
     gateway.write(&marked(FREE, origin.address(), "two"));
     wait_until(LONG, "the file is told to be held", || reasons(&gateway).contains("apply FILE --incident 1"));
     assert_eq!(gateway.status()["rollout"]["pending_file"]["held_by"], 1);
+    let told = reasons(&gateway);
+    assert!(!told.contains("refused"), "what waits is not said to be refused: {told}");
+    let (_, screen) = run(&gateway, &["status"]);
+    assert_eq!(screen.matches("the file has changed").count(), 1, "one truth: {screen}");
     gateway.hup();
     let gateway = gateway.restart(Launch::default());
     wait_until(LONG, "it is held after a restart too", || {
@@ -272,38 +344,6 @@ fn a_frozen_file_waits_across_watch_signal_and_restart_and_comes_in_after_the_th
     assert_eq!(put(&gateway, 1, json!({ "state": "closed" })).status(), 200);
     wait_until(LONG, "it comes in", || generation(&gateway) == "two");
     assert_eq!(gateway.status()["rollout"]["pending_file"], Value::Null);
-}
-
-#[test]
-fn shedding_is_drafted_with_its_numbers_once_and_nobody_outside_sees_it() {
-    let hung = Origin::start(Behaviour::AcceptsAndNeverAnswers);
-    let thresholds = "[incidents]\nshed = \"5%\"\nshed_for = \"4s\"\nredraft_after = \"0s\"\n";
-    let limits = "max_in_flight = 1\nqueue = { max_waiting = 1, max_wait = \"10ms\" }\n";
-    let config = Config::under(FREE)
-        .text(thresholds)
-        .text("[status_page]\naddress = \"127.0.0.1:0\"\n")
-        .upstream("u", &[hung.address()], limits)
-        .route("r", "/", "u", "timeout = \"500ms\"");
-    let gateway = Gateway::start(&config);
-    let load = Load::paced(gateway.edge(), "/", 4, Duration::from_millis(5));
-    let draft = wait_for(LONG, "an incident is drafted", || {
-        incidents(&gateway).into_iter().find(|it| it["cause"] == "shed")
-    });
-    assert_eq!((&draft["state"], &draft["opened_by"]), (&"draft".into(), &"gateway".into()));
-    assert_eq!((&draft["public"], &draft["freeze"]), (&false.into(), &false.into()));
-    assert_eq!(draft["upstreams"], json!(["u"]));
-    assert!(draft["drafted_because"].as_str().is_some_and(|why| why.contains('%')), "{draft}");
-    assert_eq!(gateway.metrics().value("tidegate_incidents_drafted_total", &[("cause", "shed")]), 1.0);
-    let id = draft["id"].as_u64().expect("a number");
-    assert_eq!(put(&gateway, id, json!({ "freeze": true })).status(), 409, "a draft freezes nothing");
-    assert_eq!(put(&gateway, id, json!({ "state": "closed" })).status(), 200);
-    let looks = gateway.status()["uptime_seconds"].as_f64().expect("a number");
-    wait_until(LONG, "five seconds of more shedding", || {
-        gateway.status()["uptime_seconds"].as_f64().is_some_and(|now| now > looks + 5.0)
-    });
-    let drafts = incidents(&gateway).iter().filter(|it| it["cause"] == "shed").count();
-    assert_eq!(drafts, 1, "not drafted again while it lasts");
-    load.stop();
 }
 
 #[test]

@@ -15,14 +15,14 @@ use std::time::Duration;
 /// Long enough for shares to be counted, short enough for many answers.
 const WORK: Duration = Duration::from_millis(60);
 /// For what takes traffic to show.
-const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// Orders behind three backends, and search behind one.
-fn fleet(origins: &[Origin], mark: &str) -> Config {
+pub(crate) fn fleet(origins: &[Origin], mark: &str) -> Config {
     fleet_under("[rollout]\nrequired = false\n", origins, mark)
 }
 
-fn fleet_under(policy: &str, origins: &[Origin], mark: &str) -> Config {
+pub(crate) fn fleet_under(policy: &str, origins: &[Origin], mark: &str) -> Config {
     let addresses: Vec<SocketAddr> = origins.iter().map(Origin::address).collect();
     let mark = format!("response_headers = {{ set = {{ \"x-mark\" = \"{mark}\" }} }}");
     Config::under(policy)
@@ -36,7 +36,7 @@ fn fleet_under(policy: &str, origins: &[Origin], mark: &str) -> Config {
         .route("search", "/search", "search", "")
 }
 
-fn origins() -> Vec<Origin> {
+pub(crate) fn origins() -> Vec<Origin> {
     (0..4).map(|_| Origin::start(Behaviour::Delay(WORK))).collect()
 }
 
@@ -64,13 +64,13 @@ fn the_page_shows_what_happens_and_its_levers_move_traffic() {
     page.does("sees", json!({ "text": "shedding", "within": "tr.line:first-child" }));
     let search = page.does("numbers", json!({ "upstream": "search" }));
     assert_eq!(search["State"], "shedding", "{search}");
-    let shed = search["Shed"].as_str().expect("a text");
+    let why = search["Why"].as_str().expect("a text");
     // A busy machine has a reason of its own.
     assert!(
-        ["queue_full", "queue_timeout", "upstream_limit", "cpu"].iter().any(|why| shed.contains(why)),
-        "{shed}"
+        ["queue_full", "queue_timeout", "upstream_limit", "cpu"].iter().any(|reason| why.contains(reason)),
+        "{why}"
     );
-    page.does("sees", json!({ "text": "for ", "within": "tr.line:first-child td[data-label=Shed]" }));
+    page.does("sees", json!({ "text": "for ", "within": "tr.line:first-child .lasting" }));
     let numbers = |page: &mut Browser| page.does("numbers", json!({ "upstream": "orders" }));
     let first = numbers(&mut page);
     assert_eq!(first["Backends"], "3/3 ready", "{first}");

@@ -136,6 +136,9 @@ fn nothing_reaches_everyone_without_stages_but_by_broken_glass() {
     assert_eq!(gateway.metrics().value("tidegate_break_glass", &[]), 1.0);
     assert!(gateway.cli(&["acknowledge", "--reason", "seen"]).status.success());
     assert_eq!(gateway.metrics().value("tidegate_break_glass", &[]), 0.0);
+    let again = gateway.cli(&["acknowledge"]);
+    let told = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(again.status.code() == Some(1) && told.contains("There is nothing to acknowledge"), "{told}");
 }
 
 #[test]

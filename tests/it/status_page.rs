@@ -189,6 +189,39 @@ fn one_source_is_served_so_much_and_no_more() {
 }
 
 #[test]
+fn behind_a_proxy_of_ours_readers_are_many_and_each_is_counted_for_themselves() {
+    let origin = Origin::well_behaved();
+    let trusting = fleet(origin.address(), "").gateway("trusted_proxies = [\"127.0.0.1/32\"]");
+    let gateway = Gateway::start(&trusting);
+    let page = page(&gateway);
+    let front = Gateway::start(&Config::simple(page));
+    let through = front.get("/");
+    assert_eq!(through.status(), 200);
+    assert!(through.text().contains("<h1>Status</h1>"), "{}", through.text());
+    // More than one source may have open, and asked on by more than one reader.
+    let mut held: Vec<Raw> = (0..20).map(|_| Raw::connect_from([127, 0, 0, 1], page)).collect();
+    let mut ask_for = |n: usize, client: &str| {
+        held[n].send(format!("GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\n\r\n"));
+        held[n].answer(false).status()
+    };
+    assert!((0..20).all(|n| ask_for(n, &format!("203.0.113.{n}")) == 200), "each is somebody else");
+    wait_until(LONG, "one asks too often", || ask_for(0, "198.51.100.1") == 429);
+    assert_eq!(ask_for(0, "198.51.100.2"), 200, "others are served, also on the same connection");
+    // Nobody is believed who is no proxy of ours.
+    let mut stranger = Raw::connect_from([127, 0, 2, 1], page);
+    let mut n = 0;
+    wait_until(LONG, "a stranger asks too often", || {
+        n += 1;
+        stranger.send(format!(
+            "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 10.0.{}.{}\r\n\r\n",
+            n / 250,
+            n % 250
+        ));
+        stranger.answer(false).status() == 429
+    });
+}
+
+#[test]
 fn the_page_moves_with_the_configuration_and_an_address_that_is_taken_costs_nothing() {
     let origin = Origin::well_behaved();
     // Nobody else on this machine connects from there, so nobody has the port meanwhile.

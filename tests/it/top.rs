@@ -144,6 +144,88 @@ fn a_gateway_that_is_gone_is_said_to_be_gone_and_is_found_again() {
 }
 
 #[test]
+fn a_rollout_is_shown_with_its_guard_and_aborted_by_two_keys() {
+    let origin = Origin::well_behaved();
+    let policy = "[rollout]\nrequired = true\nstages = [\"50%\", \"100%\"]\nbake = \"60s\"\n";
+    let version = |mark: &str| {
+        let edit = format!("response_headers = {{ set = {{ \"x-gen\" = \"{mark}\" }} }}");
+        Config::under(policy).upstream("orders", &[origin.address()], "").route("r", "/", "orders", &edit)
+    };
+    let gateway = Gateway::start(&version("old"));
+    gateway.write(&version("new"));
+    let Some(terminal) = top(&gateway, (100, 30), &[]) else { return };
+    terminal.until("the rollout is above every pane", |screen| screen.contains("> rollout of version 2 by"));
+    terminal.press(&["3"]);
+    terminal.until("the guard's numbers are shown", |screen| {
+        screen.contains("[50%] 100%") && screen.contains("candidate") && screen.contains("stable")
+    });
+    terminal.press(&["a"]);
+    terminal.until("it asks", |screen| screen.contains("Abort the rollout of version 2"));
+    let rollout = || gateway.admin_get("/v1/rollout").json();
+    assert_eq!(rollout()["version"]["number"], 2, "one key does nothing");
+    terminal.types("not tonight");
+    terminal.press(&["Enter"]);
+    wait_until(PATIENCE, "it is aborted", || rollout()["last"]["outcome"] == "aborted");
+    terminal.until("the end and its reason are shown", |screen| {
+        screen.contains("version 2 is aborted") && screen.contains("not tonight")
+    });
+    terminal.press(&["q"]);
+    is_given_back(&terminal, "left:0");
+}
+
+#[test]
+fn a_backend_that_is_drained_by_keys_gets_no_new_requests_until_it_is_ready_again() {
+    let (one, other) = (Origin::well_behaved(), Origin::well_behaved());
+    let config = Config::new().upstream("orders", &[one.address(), other.address()], "");
+    let gateway = Gateway::start(&config.route("r", "/", "orders", ""));
+    let load = Load::paced(gateway.edge(), "/", 2, Duration::from_millis(10));
+    let Some(terminal) = top(&gateway, (100, 30), &[]) else { return };
+    terminal.until("the upstream is shown", |screen| screen.contains("orders") && screen.contains("2/2"));
+    let state = || gateway.upstream("orders")["backends"][0]["state"].clone();
+    let both_serve = || {
+        let (before, others) = (one.requests(), other.requests());
+        wait_until(PATIENCE, "both serve", || one.requests() > before && other.requests() > others);
+    };
+    both_serve();
+    terminal.press(&["Enter"]);
+    terminal.until("its backends are shown", |screen| screen.contains("orders0"));
+    terminal.press(&["Down", "d"]);
+    terminal.until("it asks before it drains", |screen| screen.contains("Drain orders/orders0"));
+    assert_eq!(state(), "ready", "two keys do nothing");
+    terminal.types("kernel update");
+    terminal.press(&["Enter"]);
+    wait_until(PATIENCE, "it is drained", || state() == "drained");
+    terminal.until("it is shown with its reason", |screen| {
+        screen.contains("drained") && screen.contains("kernel update")
+    });
+    let (before, others) = (one.requests(), other.requests());
+    wait_until(PATIENCE, "the other one serves on", || other.requests() > others + 20);
+    assert_eq!(one.requests(), before, "it gets nothing new");
+    terminal.press(&["d"]);
+    terminal.until("it asks before it brings it back", |screen| screen.contains("orders/orders0 back"));
+    terminal.press(&["Enter"]);
+    wait_until(PATIENCE, "it is ready", || state() == "ready");
+    both_serve();
+    terminal.press(&["q"]);
+    is_given_back(&terminal, "left:0");
+    assert!(load.stop().count(200) > 0);
+}
+
+#[test]
+fn a_gateway_that_stands_still_is_said_to_be_silent_and_is_heard_again() {
+    let origin = Origin::well_behaved();
+    let gateway = Gateway::start(&marked(origin.address(), "one"));
+    let Some(terminal) = top(&gateway, (80, 24), &[]) else { return };
+    terminal.until("the upstream is shown", |screen| screen.contains("orders") && !screen.contains("LOST"));
+    gateway.stopped(|| {
+        terminal.until("its silence is told", |screen| screen.contains("! LOST for"));
+    });
+    terminal.until("it is heard again", |screen| screen.contains("orders") && !screen.contains("LOST"));
+    terminal.press(&["q"]);
+    is_given_back(&terminal, "left:0");
+}
+
+#[test]
 fn a_viewer_sees_everything_and_is_told_why_nothing_moves() {
     let origin = Origin::well_behaved();
     let hash = blake3::hash(b"a token to look with").to_hex();

@@ -93,13 +93,11 @@ fn as_sse(event: &Event) -> sse::Event {
 fn list(state: &AdminState, mut after: u64, kinds: &Kinds) -> Response {
     let mut items: Vec<String> = Vec::new();
     loop {
-        let batch = state.sources.events.after(after);
+        let batch = state.sources.events.after(after, kinds);
         items.extend(batch.gap.map(|gap| gap.json));
         let Some(last) = batch.events.last() else { break };
         after = last.id;
-        items.extend(
-            batch.events.iter().filter(|event| kinds.has(event.kind)).map(|event| event.json.clone()),
-        );
+        items.extend(batch.events.iter().map(|event| event.json.clone()));
     }
     let body = format!("{{\"items\":[{}]}}", items.join(","));
     ([(CONTENT_TYPE, "application/json")], body).into_response()

@@ -73,7 +73,7 @@ struct Answer<'a> {
     persisted: bool,
 }
 
-/// `GET /v1/incidents`: the newest first.
+/// `GET /v1/incidents`: what is open, drafts, what is closed; the worst first, then the newest.
 pub(super) async fn list(State(state): Admin) -> Result<Response, Problem> {
     let items = incidents(&state)?.all();
     let items = items.iter().map(|incident| &**incident).collect::<Vec<_>>();

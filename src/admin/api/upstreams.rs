@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// `GET /v1/upstreams`.
 pub(super) async fn list(State(state): State<Arc<AdminState>>) -> Json<Items<UpstreamView>> {
-    Json(Items { items: state.view().upstreams })
+    Json(Items { items: state.view_with_rates().upstreams })
 }
 
 /// `GET /v1/upstreams/{upstream}`.
@@ -19,7 +19,7 @@ pub(super) async fn one(
     State(state): State<Arc<AdminState>>,
     Path(name): Path<String>,
 ) -> Result<Json<UpstreamView>, Problem> {
-    let mut upstreams = state.view().upstreams;
+    let mut upstreams = state.view_with_rates().upstreams;
     match upstreams.iter().position(|upstream| upstream.name == name) {
         Some(at) => Ok(Json(upstreams.swap_remove(at))),
         None => Err(unknown(&name, &upstreams)),

@@ -14,6 +14,7 @@ use crate::control::Cause;
 use crate::control::apply::{Accepted, Begun, Busy, Order, Receipt, Unapplied, is_named};
 use crate::control::change::rules::{Refusal, Wish};
 use crate::control::change::view::RolloutView;
+use crate::control::incidents::book::MAX_OPEN;
 use crate::control::receipt::HEADER as RECEIPT;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -38,7 +39,7 @@ pub struct Asked {
     confirm: Option<String>,
     ack_risk: Option<String>,
     receipt: Option<String>,
-    incident: Option<u64>,
+    incident: Option<String>,
 }
 
 /// What a well-formed request wants, beside its text.
@@ -128,7 +129,7 @@ fn wanted(asked: Asked, headers: &HeaderMap, role: Role) -> Result<Wanted, Probl
         ack: ack(asked.ack_risk.as_deref())?,
         stages: asked.stages.as_deref().map(stages).transpose()?,
         bake: asked.bake.as_deref().map(|bake| time("bake", bake)).transpose()?,
-        incident: asked.incident,
+        incidents: asked.incident.as_deref().map(incidents).transpose()?.unwrap_or_default(),
     };
     if wish.now && (wish.stages.is_some() || wish.bake.is_some()) {
         return Err(bad("At once is without stages: leave out now, or stages and bake.".to_owned()));
@@ -146,6 +147,16 @@ fn ack(word: Option<&str>) -> Result<Option<Risk>, Problem> {
         Some("low") => Ok(Some(Risk::Low)),
         Some(other) => Err(bad(format!("ack_risk={other:?} is none of low, medium and high."))),
     }
+}
+
+/// `3` or `3,5`.
+fn incidents(text: &str) -> Result<Vec<u64>, Problem> {
+    let ids: Option<Vec<u64>> = text.split(',').map(|id| id.trim().parse().ok()).collect();
+    ids.filter(|ids| ids.len() <= MAX_OPEN).ok_or_else(|| {
+        bad(format!(
+            "incident={text:?} is no list of at most {MAX_OPEN} numbers of incidents, such as 3 or 3,5."
+        ))
+    })
 }
 
 /// Stages at most: each is judged for a bake at least.

@@ -8,7 +8,7 @@ pub(super) fn families(view: &NotifyView) -> [Family; 7] {
     let mut events = Family::counter(
         "tidegate_notifications_total",
         "Events for a sink, by what became of them: sent, failed (refused, or given up), dropped (too many waited), \
-         deduplicated (it was told before).",
+         deduplicated (it was told before). Those that waited for a sink that was taken out are dropped under -.",
     );
     let mut attempts =
         Family::counter("tidegate_notification_attempts_total", "Messages that a sink took or did not take.");
@@ -39,6 +39,7 @@ pub(super) fn families(view: &NotifyView) -> [Family; 7] {
         }
         failing.set(&[name], f64::from(u8::from(sink.failing_since.is_some())));
     }
+    events.count(&[("sink", "-"), ("outcome", "dropped")], view.orphaned);
     let mut lasting = Family::gauge("tidegate_notification_alerts", "Alerts that last.");
     lasting.set(&[], u32::try_from(view.lasting).map_or(f64::MAX, f64::from));
     let mut lost = Family::counter(

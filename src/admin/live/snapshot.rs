@@ -6,7 +6,7 @@
 use crate::admin::series::meter::Rates;
 use crate::control::change::view::RolloutView;
 use crate::control::permits::{ClientShare, PermitGroup, PermitsView};
-use crate::control::view::{BackendView, GatewayView, UpstreamView, WorkerView};
+use crate::control::view::{BackendView, GatewayView, LatelyView, UpstreamView, WorkerView};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,8 +15,6 @@ use std::sync::Arc;
 
 /// Groups of holders in a snapshot, the greatest first; all are at `/v1/permits`.
 const MAX_GROUPS: usize = 50;
-/// Kinds of sheds of an upstream in a snapshot, the most frequent first.
-const MAX_SHEDS: usize = 6;
 
 /// One second, as it is sent.
 #[derive(Debug)]
@@ -50,23 +48,13 @@ struct Row<'a> {
     queue: u32,
     max_waiting: u32,
     zombies: u32,
-    requests_per_second: Option<f64>,
-    shed_per_second: Option<f64>,
-    latency_p50_seconds: Option<f64>,
-    latency_p99_seconds: Option<f64>,
+    #[serde(flatten)]
+    lately: &'a LatelyView,
     ramp_percent: f64,
     backends_total: usize,
     backends_ready: usize,
     /// How the worst backend is, in a word of [`STATES`].
     worst_state: &'static str,
-    sheds: Vec<Shed>,
-}
-
-#[derive(Serialize)]
-struct Shed {
-    class: &'static str,
-    reason: &'static str,
-    per_second: f64,
 }
 
 /// Who holds the slots, without the list of them.
@@ -89,12 +77,13 @@ impl Snapshot {
         permits: &PermitsView,
         wanted: &[Arc<str>],
     ) -> Self {
+        rates.tell(&mut view);
         let upstreams = std::mem::take(&mut view.upstreams);
         let shape = Shape {
             at: format!("{:.3}", Timestamp::now()),
             status: &view,
             rollout: &view.rollout,
-            upstreams: upstreams.iter().map(|upstream| row(upstream, rates)).collect(),
+            upstreams: upstreams.iter().map(row).collect(),
             workers: &view.workers,
             permits: counted(permits),
         };
@@ -125,13 +114,7 @@ fn frame(json: &str) -> Bytes {
     format!("event: snapshot\ndata: {json}\n\n").into()
 }
 
-fn row<'a>(upstream: &'a UpstreamView, rates: &Rates) -> Row<'a> {
-    let rates = rates.upstreams.get(&*upstream.name);
-    let shed = |(class, reason, per_second): &(&'static str, &'static str, f64)| Shed {
-        class,
-        reason,
-        per_second: short(*per_second),
-    };
+fn row(upstream: &UpstreamView) -> Row<'_> {
     let backends = &upstream.backends;
     Row {
         name: &upstream.name,
@@ -141,15 +124,11 @@ fn row<'a>(upstream: &'a UpstreamView, rates: &Rates) -> Row<'a> {
         queue: upstream.queue_depth,
         max_waiting: upstream.max_waiting,
         zombies: upstream.zombies,
-        requests_per_second: rates.map(|rates| short(rates.flow.requests)),
-        shed_per_second: rates.map(|rates| short(rates.flow.sheds)),
-        latency_p50_seconds: rates.and_then(|rates| rates.p50).map(short),
-        latency_p99_seconds: rates.and_then(|rates| rates.p99).map(short),
+        lately: &upstream.lately,
         ramp_percent: upstream.ramp_percent,
         backends_total: backends.len(),
         backends_ready: backends.iter().filter(|backend| backend.state == "ready").count(),
         worst_state: backends.iter().map(worst).min_by_key(|word| rank(word)).unwrap_or(READY),
-        sheds: rates.iter().flat_map(|rates| &rates.sheds).take(MAX_SHEDS).map(shed).collect(),
     }
 }
 
@@ -188,14 +167,12 @@ fn counted(permits: &PermitsView) -> Counted<'_> {
     }
 }
 
-fn short(value: f64) -> f64 {
-    (value * 1e4).round() / 1e4
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::series::lately::MAX_SHEDS;
     use crate::admin::series::meter::{Flow, UpstreamRates};
+    use crate::admin::series::times::Quantile;
     use serde_json::Value;
     use std::collections::HashMap;
 
@@ -257,8 +234,9 @@ mod tests {
         assert_eq!((&row["requests_per_second"], &row["sheds"]), (&Value::Null, &Value::Array(vec![])));
         let sheds = vec![("default", "queue_full", 1.0 / 3.0); MAX_SHEDS + 5];
         let flow = Flow { requests: 10.0, sheds: 5.0 };
-        let known = UpstreamRates { flow, p50: Some(0.012_345_6), p99: None, sheds };
-        let rates = Rates { process: None, upstreams: HashMap::from([("u".into(), known)]) };
+        let p50 = Some(Quantile { seconds: 0.012_345_6, at_least: false });
+        let known = UpstreamRates { flow, p50, sheds, ..UpstreamRates::default() };
+        let rates = Rates { upstreams: HashMap::from([("u".into(), known)]), ..Rates::default() };
         let row = of(upstream(vec![]), &rates);
         assert_eq!((&row["requests_per_second"], &row["shed_per_second"]), (&10.0.into(), &5.0.into()));
         assert_eq!(
@@ -313,13 +291,14 @@ mod tests {
         };
         let upstreams: Vec<_> = (0..100).map(fleet).collect();
         let sheds = vec![("sheddable", "upstream_limit", 12_345.678_9); MAX_SHEDS + 5];
-        let known =
-            UpstreamRates { sheds, p50: Some(1.234_5), p99: Some(12.345_6), ..UpstreamRates::default() };
+        let quantile = |seconds| Some(Quantile { seconds, at_least: true });
+        let (p50, p99) = (quantile(1.234_5), quantile(12.345_6));
+        let known = UpstreamRates { sheds, p50, p99, ..UpstreamRates::default() };
         let rates = upstreams.iter().map(|upstream| (upstream.name.as_str().into(), known.clone())).collect();
         let group = PermitGroup { upstream: upstreams[0].name.clone(), ..PermitGroup::default() };
         let permits = PermitsView { summary: vec![group; 5_000], ..PermitsView::default() };
         let view = GatewayView { upstreams, ..GatewayView::default() };
-        let rates = Rates { process: None, upstreams: rates };
+        let rates = Rates { upstreams: rates, ..Rates::default() };
         let frame = Snapshot::of(1, view, &rates, &permits, &[]).frame(None).expect("it is there");
         assert!(frame.len() < 128 << 10, "{} bytes", frame.len());
     }

@@ -1,12 +1,13 @@
 //! From counts that only grow to rates: what came between two pulses. A pure core, told the time.
 //!
-//! Latencies are of whole exchanges, from the head of a request to the last byte of its answer, and as fine as the
-//! buckets of `tidegate_request_duration_seconds`: within one, they are taken to be spread evenly. Refusals are fast and
-//! would hide how slow the rest is, so as many of the fastest are left out.
+//! Latencies are of whole exchanges, from the head of a request to the last byte of its answer, and as fine as
+//! histograms are ([`times`](super::times)). Refusals are fast and would hide how slow the rest is, so as many of the
+//! fastest are left out. It also remembers since when an upstream sheds or is silent.
 
+use super::spell::{Between, Spell};
+use super::times::{Quantile, Times};
 use crate::control::observe::pulse::{Pulse, Sheds};
-use crate::telemetry::cells::{BOUNDS, REQUEST_BOUNDS};
-use crate::telemetry::metrics::{RouteCounted, Source};
+use crate::telemetry::metrics::{NONE, RouteCounted, Source};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ const FAILED: usize = 4;
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
     last: Option<Counts>,
+    spells: HashMap<Arc<str>, Spell>,
     rates: Arc<Rates>,
 }
 
@@ -37,6 +39,8 @@ pub struct Rates {
     pub process: Option<Flow>,
     /// By upstream.
     pub upstreams: HashMap<Arc<str>, UpstreamRates>,
+    /// What was shed before it was known for which upstream, or for none.
+    pub nowhere: UpstreamRates,
 }
 
 /// Requests by the second.
@@ -53,12 +57,16 @@ pub struct Flow {
 pub struct UpstreamRates {
     /// Requests.
     pub flow: Flow,
-    /// Half of the answers took no longer, in seconds; nothing without answers.
-    pub p50: Option<f64>,
-    /// 99 % of the answers took no longer, in seconds; nothing without answers.
-    pub p99: Option<f64>,
+    /// Half of the answers took no longer; nothing without answers.
+    pub p50: Option<Quantile>,
+    /// 99 % of the answers took no longer; nothing without answers.
+    pub p99: Option<Quantile>,
     /// Sheds by class and reason, a second; the most first.
     pub sheds: Vec<(&'static str, &'static str, f64)>,
+    /// For how long it sheds; nothing if it does not.
+    pub shedding: Option<Duration>,
+    /// For how long it has answered nothing although it holds requests, if that is longer than it usually takes.
+    pub silent: Option<Duration>,
 }
 
 /// One upstream's news, while they are added up.
@@ -67,7 +75,9 @@ struct News {
     requests: u64,
     /// Answered by the gateway itself, below 500.
     own: u64,
-    times: [u64; BOUNDS + 1],
+    /// Answered by a backend.
+    answers: u64,
+    times: Times,
 }
 
 impl Meter {
@@ -77,17 +87,28 @@ impl Meter {
         if elapsed.is_some_and(|elapsed| elapsed < LEAST) {
             return self.rates.clone();
         }
-        self.rates = Arc::new(match (&self.last, elapsed) {
-            (Some(last), Some(elapsed)) => rates(last, pulse, elapsed.as_secs_f64()),
-            _ => Rates::default(),
+        self.rates = Arc::new(match &self.last {
+            Some(last) => rates(last, pulse, now, &mut self.spells),
+            None => Rates::default(),
         });
         let routes = pulse.routes.iter().map(|(name, route)| (name.clone(), route.counted.clone()));
         self.last = Some(Counts { at: now, routes: routes.collect(), sheds: pulse.sheds.clone() });
         self.rates.clone()
     }
+
+    /// The same without taking it: whoever asks in between has no part in what is remembered.
+    pub fn look(&self, pulse: &Pulse, now: Instant) -> Arc<Rates> {
+        match &self.last {
+            Some(last) if now.saturating_duration_since(last.at) >= LEAST => {
+                Arc::new(rates(last, pulse, now, &mut self.spells.clone()))
+            }
+            _ => self.rates.clone(),
+        }
+    }
 }
 
-fn rates(last: &Counts, pulse: &Pulse, seconds: f64) -> Rates {
+fn rates(last: &Counts, pulse: &Pulse, now: Instant, spells: &mut HashMap<Arc<str>, Spell>) -> Rates {
+    let seconds = now.saturating_duration_since(last.at).as_secs_f64();
     let mut news: HashMap<&Arc<str>, News> = HashMap::new();
     let mut all = 0;
     for (name, route) in &pulse.routes {
@@ -102,20 +123,30 @@ fn rates(last: &Counts, pulse: &Pulse, seconds: f64) -> Rates {
         news.requests += requests;
         if !route.streaming {
             news.own += own(counted).saturating_sub(own(before));
-            for (sum, (now, before)) in news.times.iter_mut().zip(counted.times.iter().zip(before.times)) {
-                *sum += now.saturating_sub(before);
-            }
+            news.answers += answered(counted).saturating_sub(answered(before));
+            news.times.add(counted, before);
         }
     }
-    let sheds = |name: &Arc<str>| since(last.sheds.get(name), pulse.sheds.get(name));
+    let sheds = |name: &str| since(last.sheds.get(name), pulse.sheds.get(name));
     let refused: u64 = pulse.sheds.keys().map(|name| sheds(name).values().sum::<u64>()).sum();
+    let mut of = |name: &Arc<str>, news: News, busy: bool| {
+        let (answers, mut rates) = (news.answers > 0, news.rates(&sheds(name), seconds));
+        let spell = spells.entry(name.clone()).or_default();
+        let sheds = rates.flow.sheds > 0.0;
+        spell.goes_on(Between { before: last.at, now, sheds, answers, busy, p99: rates.p99 });
+        (rates.shedding, rates.silent) = (spell.shedding(now), spell.silent(now));
+        rates
+    };
     let upstreams = pulse.upstreams.iter().map(|upstream| {
         let news = news.remove(&upstream.name).unwrap_or_default();
-        (upstream.name.clone(), news.rates(&sheds(&upstream.name), seconds))
+        (upstream.name.clone(), of(&upstream.name, news, upstream.in_flight > 0))
     });
-    let upstreams = upstreams.collect();
+    let upstreams: HashMap<_, _> = upstreams.collect();
+    let nowhere: Arc<str> = NONE.into();
+    let rates = of(&nowhere, News::default(), false);
+    spells.retain(|name, _| upstreams.contains_key(name) || *name == nowhere);
     let process = Flow { requests: all as f64 / seconds, sheds: refused as f64 / seconds };
-    Rates { process: Some(process), upstreams }
+    Rates { process: Some(process), upstreams, nowhere: rates }
 }
 
 /// Sheds between two pulses, of the kinds that happened.
@@ -135,14 +166,14 @@ fn own(counted: &RouteCounted) -> u64 {
     counted.requests[..FAILED].iter().map(|row| row[Source::Gateway as usize]).sum()
 }
 
+fn answered(counted: &RouteCounted) -> u64 {
+    counted.requests.iter().map(|row| row[Source::Backend as usize]).sum()
+}
+
 impl News {
-    fn rates(mut self, sheds: &Sheds, seconds: f64) -> UpstreamRates {
+    fn rates(self, sheds: &Sheds, seconds: f64) -> UpstreamRates {
         let refused: u64 = sheds.values().sum();
-        let mut fast = refused + self.own;
-        for bucket in &mut self.times {
-            let taken = fast.min(*bucket);
-            (*bucket, fast) = (*bucket - taken, fast - taken);
-        }
+        let [p50, p99] = self.times.quantiles(refused + self.own, [0.5, 0.99]);
         let mut kinds: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
         for ((class, reason), count) in sheds {
             *kinds.entry((class.as_str(), reason.as_str())).or_default() += count;
@@ -154,29 +185,12 @@ impl News {
         kinds.sort_by(|a, b| b.2.total_cmp(&a.2));
         UpstreamRates {
             flow: Flow { requests: self.requests as f64 / seconds, sheds: refused as f64 / seconds },
-            p50: quantile(&self.times, 0.5),
-            p99: quantile(&self.times, 0.99),
+            p50,
+            p99,
             sheds: kinds,
+            ..UpstreamRates::default()
         }
     }
-}
-
-/// The time, in seconds, within which this part of them were; what is beyond the last bound counts as that bound.
-fn quantile(times: &[u64; BOUNDS + 1], part: f64) -> Option<f64> {
-    let all: u64 = times.iter().sum();
-    let rank = all as f64 * part;
-    let mut below = 0;
-    for (bucket, count) in times.iter().enumerate().filter(|(_, count)| **count > 0) {
-        let reached = below + count;
-        if reached as f64 >= rank {
-            let bound = |bucket: usize| REQUEST_BOUNDS.get(bucket).or(REQUEST_BOUNDS.last()).copied();
-            let upper = bound(bucket)? as f64 / 1e9;
-            let lower = bucket.checked_sub(1).and_then(bound).unwrap_or(0) as f64 / 1e9;
-            return Some(lower + (upper - lower) * (rank - below as f64) / *count as f64);
-        }
-        below = reached;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -185,6 +199,7 @@ mod tests {
     use crate::control::observe::pulse::{RoutePulse, UpstreamPulse};
     use crate::reject::Reason;
     use crate::request::Class;
+    use crate::telemetry::cells::{BOUNDS, REQUEST_BOUNDS};
 
     const SHED: (Class, Reason) = (Class::Default, Reason::QueueFull);
 
@@ -193,6 +208,10 @@ mod tests {
         let mut counted = RouteCounted::default();
         for (bucket, count) in buckets {
             counted.times[*bucket] += count;
+            // In the middle of it; twice the last bound where it has no end.
+            let bound = |bucket: usize| REQUEST_BOUNDS.get(bucket).copied().unwrap_or(90_000_000_000);
+            let lower = bucket.checked_sub(1).map_or(0, bound);
+            counted.times_sum_ns += count * (lower + bound(*bucket)) / 2;
             counted.requests[1][Source::Backend as usize] += count;
         }
         counted.times[0] += shed;
@@ -224,7 +243,8 @@ mod tests {
         // 100 answers between 250 and 500 ms, and a hundred times as many refused within a millisecond.
         let rates = meter.take(&pulse(&[(8, 100)], 10_000), start + Duration::from_secs(1));
         let u = &rates.upstreams["u"];
-        assert_eq!((u.p50, u.p99), (Some(0.375), Some(0.4975)));
+        let told = [u.p50, u.p99].map(|it| it.map(|it| (it.seconds * 100.0).round()));
+        assert_eq!(told, [Some(38.0), Some(50.0)], "{u:?}");
         let rates = meter.take(&pulse(&[(8, 100)], 10_000), start + Duration::from_secs(2));
         assert_eq!((rates.upstreams["u"].p50, rates.upstreams["u"].flow.requests), (None, 0.0));
     }
@@ -238,7 +258,42 @@ mod tests {
         let rates = meter.take(&streams, start + Duration::from_secs(1));
         assert_eq!((rates.upstreams["u"].p99, rates.upstreams["u"].flow.requests), (None, 100.0));
         let rates = meter.take(&pulse(&[(BOUNDS, 200)], 0), start + Duration::from_secs(2));
-        assert_eq!(rates.upstreams["u"].p99, Some(30.0));
+        assert_eq!(rates.upstreams["u"].p99, Some(Quantile { seconds: 30.0, at_least: true }));
+    }
+
+    #[test]
+    fn an_upstream_that_sheds_and_is_silent_says_since_when_also_to_whoever_only_looks() {
+        let (mut meter, start) = (Meter::default(), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let hung = |shed| {
+            let mut hung = pulse(&[(3, 10)], shed);
+            hung.upstreams[0].in_flight = 64;
+            hung
+        };
+        for step in 0..4 {
+            meter.take(&hung(step * 100), after(step * 5));
+        }
+        let told = |rates: &Rates| (rates.upstreams["u"].shedding, rates.upstreams["u"].silent);
+        let looked = meter.look(&hung(500), after(17));
+        assert_eq!(told(&looked), (Some(Duration::from_secs(17)), Some(Duration::from_secs(17))));
+        meter.take(&pulse(&[(3, 11)], 300), after(20));
+        meter.take(&hung(400), after(30));
+        let looked = meter.look(&hung(500), after(32));
+        assert_eq!(told(&looked).1, Some(Duration::from_secs(12)));
+        assert_eq!(told(&meter.take(&pulse(&[(3, 12)], 400), after(35))), (None, None));
+    }
+
+    #[test]
+    fn what_is_shed_for_no_upstream_is_not_lost() {
+        let (mut meter, start) = (Meter::default(), Instant::now());
+        let nowhere = |shed| Pulse {
+            sheds: HashMap::from([(NONE.into(), HashMap::from([(SHED, shed)]))]),
+            ..Pulse::default()
+        };
+        meter.take(&nowhere(0), start);
+        let rates = meter.take(&nowhere(30), start + Duration::from_secs(1));
+        assert_eq!(rates.nowhere.sheds, [("default", "queue_full", 30.0)]);
+        assert_eq!(rates.nowhere.shedding, Some(Duration::from_secs(1)));
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Who reads the page, by where they come from: how many connections each has open, and how often it asks.
+//! Who reads the page, by where they come from: how many connections each has open, and how often it asks. Behind a
+//! proxy of ours (`trusted_proxies`) readers are told apart by what it says of them; its connections are its own.
 //!
 //! Both maps are as large as the connections that are open, and as the sources of the last seconds, at most.
 
+use crate::filters::forwarded::TrustedProxies;
 use crate::request::Source;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -38,12 +40,16 @@ struct Bucket {
 #[derive(Debug)]
 pub(super) struct Seat {
     sources: Sources,
-    source: Source,
+    /// Nothing for a proxy of ours.
+    source: Option<Source>,
 }
 
 impl Sources {
     /// A seat for a connection of `peer`, unless it has enough.
-    pub(super) fn seat(&self, peer: IpAddr) -> Option<Seat> {
+    pub(super) fn seat(&self, peer: IpAddr, proxies: &TrustedProxies) -> Option<Seat> {
+        if proxies.trusts(peer) {
+            return Some(Seat { sources: self.clone(), source: None });
+        }
         let source = Source::of(peer);
         let mut inner = self.0.borrow_mut();
         let open = inner.open.entry(source).or_default();
@@ -52,7 +58,7 @@ impl Sources {
         }
         *open += 1;
         drop(inner);
-        Some(Seat { sources: self.clone(), source })
+        Some(Seat { sources: self.clone(), source: Some(source) })
     }
 
     /// Whether `source` may ask once more now.
@@ -75,19 +81,25 @@ impl Sources {
 }
 
 impl Seat {
-    /// Whether its source may ask once more now.
-    pub(super) fn may_ask(&self, now: Instant) -> bool {
-        self.sources.may_ask(self.source, now)
+    /// Whether `client` may ask once more now: the peer itself, or whom a proxy of ours asks for.
+    pub(super) fn may_ask(&self, client: IpAddr, now: Instant) -> bool {
+        self.sources.may_ask(Source::of(client), now)
+    }
+
+    /// It is a proxy's: others ask on it too.
+    pub(super) fn is_shared(&self) -> bool {
+        self.source.is_none()
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let open = &mut self.sources.0.borrow_mut().open;
-        if let Some(count) = open.get_mut(&self.source) {
+        let Some(source) = self.source else { return };
+        if let Some(count) = open.get_mut(&source) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.source);
+                open.remove(&source);
             }
         }
     }
@@ -113,11 +125,15 @@ mod tests {
     #[test]
     fn one_source_has_some_connections_and_leaves_the_rest_to_others() {
         let sources = Sources::default();
-        let seats: Vec<_> = (0..MAX_PER_SOURCE).filter_map(|_| sources.seat(ip(1))).collect();
+        let proxies = TrustedProxies::new(vec!["0.0.0.9/32".parse().expect("a network")]);
+        let seat = |n| sources.seat(ip(n), &proxies);
+        let seats: Vec<_> = (0..MAX_PER_SOURCE).filter_map(|_| seat(1)).collect();
         assert_eq!(seats.len(), MAX_PER_SOURCE as usize);
-        assert!(sources.seat(ip(1)).is_none() && sources.seat(ip(2)).is_some());
-        drop(seats);
-        assert!(sources.seat(ip(1)).is_some());
+        assert!(seat(1).is_none() && seat(2).is_some());
+        let shared: Vec<_> = (0..100).filter_map(|_| seat(9)).collect();
+        assert!(shared.len() == 100 && shared.iter().all(Seat::is_shared), "a proxy stands for many");
+        drop((seats, shared));
+        assert!(seat(1).is_some());
         assert!(sources.0.borrow().open.is_empty(), "nobody is remembered who has left");
     }
 

@@ -207,10 +207,10 @@ pub(super) enum Verdict {
     Holds,
     /// Worse than it need be, within the bar.
     Degraded,
+    /// It cannot be told: the scene's [`Doubt`] says why.
+    Unclear,
     /// Below the bar.
     Fails,
-    /// This machine was too slow to tell.
-    Unclear,
 }
 
 impl Verdict {
@@ -220,7 +220,43 @@ impl Verdict {
             Verdict::Holds => "holds",
             Verdict::Degraded => "degraded",
             Verdict::Fails => "FAILS",
-            Verdict::Unclear => "unclear",
+            Verdict::Unclear => "UNCLEAR",
+        }
+    }
+}
+
+/// Why something cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Doubt {
+    /// This machine was too slow.
+    Machine,
+    /// Too few requests came to a route.
+    FewRequests,
+    /// A route was not well before anything was struck.
+    Calm,
+}
+
+impl Doubt {
+    /// In a sentence.
+    pub const fn because(self) -> &'static str {
+        match self {
+            Doubt::Machine => {
+                "this machine was too busy, so what failed may be its fault and not the gateway's"
+            }
+            Doubt::FewRequests => "too few requests came to a route to judge it by",
+            Doubt::Calm => "a route refused or failed requests before anything was struck",
+        }
+    }
+
+    /// What to do, in a sentence.
+    pub const fn to_do(self) -> &'static str {
+        match self {
+            Doubt::Machine => {
+                "end what else runs here, or take a machine with more cores, and play it again with --only"
+            }
+            Doubt::FewRequests => "play it again without --quick, and with fewer upstreams (--upstream)",
+            Doubt::Calm => "mend what refuses it in calm, or leave it out with --upstream, and play it again",
         }
     }
 }
@@ -283,6 +319,25 @@ pub(super) struct Measured {
     pub shadow_sheds: Option<u64>,
 }
 
+impl Found {
+    /// Comes to the scene's verdict. Where the machine is in doubt nothing fails for certain.
+    pub fn conclude(&mut self) {
+        let is_unclear = |routes: &[RouteFound]| routes.iter().any(|it| it.verdict == Verdict::Unclear);
+        if self.doubt == Some(Doubt::Machine) && is_unclear(&self.routes) {
+            for route in self.routes.iter_mut().filter(|route| route.verdict == Verdict::Fails) {
+                route.verdict = Verdict::Unclear;
+                route.why += ", on a machine that was too busy to tell";
+            }
+        }
+        self.verdict = self.routes.iter().map(|route| route.verdict).max().unwrap_or(Verdict::Unclear);
+        if self.routes.is_empty() {
+            self.doubt = Some(Doubt::FewRequests);
+        } else if !is_unclear(&self.routes) {
+            self.doubt = None;
+        }
+    }
+}
+
 /// What one scene found about one thing that was struck.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Found {
@@ -296,6 +351,8 @@ pub(super) struct Found {
     pub seconds: f64,
     /// The worst of its routes.
     pub verdict: Verdict,
+    /// Why some of it cannot be told, if so.
+    pub doubt: Option<Doubt>,
     /// How late the drill's own clients were, one in a hundred later.
     pub late_p99_ms: f64,
     /// Times are judged: this machine was fast enough.

@@ -117,14 +117,15 @@ impl Findings {
 
     /// A scene is over.
     fn add(&mut self, script: &Script, mut found: Found) {
-        found.verdict = found.routes.iter().map(|route| route.verdict).max().unwrap_or(Verdict::Unclear);
+        found.conclude();
         found.advice = advice::of(&script.facts, &found);
         let changes = match found.advice.len() {
             0 => String::new(),
             1 => ", one setting to change".to_owned(),
             many => format!(", {many} settings to change"),
         };
-        self.tell(&format!("    {}{changes}", found.verdict.as_str()));
+        let doubt = found.doubt.map(|doubt| format!(", {}", doubt.because())).unwrap_or_default();
+        self.tell(&format!("    {}{doubt}{changes}", found.verdict.as_str()));
         self.found.push(found);
     }
 

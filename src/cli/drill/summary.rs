@@ -126,6 +126,9 @@ fn scene(found: &Found) -> Vec<String> {
         let said = format!("{} {}: {}", route.route, route.verdict.as_str(), route.why);
         lines.extend(wrapped(&said, "  ! "));
     }
+    if let Some(doubt) = found.doubt {
+        lines.extend(wrapped(&format!("UNCLEAR: {}; {}", doubt.because(), doubt.to_do()), "  ! "));
+    }
     lines.extend(measured(found).iter().flat_map(|said| wrapped(said, "    ")));
     if !found.times_judged {
         let said = format!(
@@ -185,9 +188,12 @@ fn conclusion(findings: &Findings) -> Vec<String> {
         let said = match worst {
             None => "Nothing was played.",
             Some(Verdict::Holds) => "All of it holds: no setting to change.",
+            Some(Verdict::Unclear) => {
+                "What could be told holds. Some of it is UNCLEAR: why, and what to do, stands with the scene."
+            }
             Some(_) => "No setting of the file explains what does not hold.",
         };
-        return vec![said.to_owned()];
+        return wrapped(said, "");
     }
     let mut lines = vec!["What to change:".to_owned()];
     for (advice, scenes) in distinct {

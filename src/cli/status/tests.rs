@@ -1,10 +1,17 @@
 //! What `status` prints of a made-up gateway, to the column.
 
 use super::*;
+use crate::cli::table::WIDTH;
+use crate::control::permits::PermitGroup;
 use crate::control::steering::forecast::Forecast;
 use crate::control::view::{
     AdaptiveView, KeptView, ListenerView, MoveView, ThenView, VersionView, WorkerView,
 };
+use crate::control::view::{LatelyView, ShedView};
+
+fn render(view: &GatewayView) -> String {
+    super::render(view, &PermitsView::default(), WIDTH)
+}
 
 fn view() -> GatewayView {
     let backend = |name: &str, state: &str, in_flight| BackendView {
@@ -49,6 +56,12 @@ fn view() -> GatewayView {
             queue_depth: 3,
             zombies: 2,
             ramp_percent: 100.0,
+            lately: LatelyView {
+                latency_p50_seconds: Some(0.0042),
+                latency_p99_seconds: Some(10.0),
+                latency_p99_at_least: true,
+                ..LatelyView::default()
+            },
             backends: vec![backend("a", "ready", 64), backend("b", "connect_failed \x1b[31m", 12)],
             ..Default::default()
         }],
@@ -64,11 +77,11 @@ in flight 76 of 8192  streams 40 of 8192  connections 68  workers 2
 listener edge on 0.0.0.0:8080  connections 68 of 10000
 ! line 4: unknown key `path_prefx`
 
-upstream / backend         in flight  limit     queue  ramp  latency  state
-orders                            76    256     3/512  100%           2 zombies
-  a orders-a.internal:8080        64     64            100%   12.3ms  ready
-    streams                       52   1000
-  b orders-b.internal:8080        12     64            100%   12.3ms  connect_f…
+upstream / backend      in flight  limit     queue  ramp     p50/p99  state
+orders                         76    256     3/512  100%  4.2ms/≥10s  2 zombies
+  a orders-…ternal:8080        64     64            100%   ewma 12ms  ready
+    streams                    52   1000
+  b orders-…ternal:8080        12     64            100%   ewma 12ms  connect_f…
 ! orders/b connect_failed ?[31m
 ";
     assert_eq!(render(&view()), expected);
@@ -172,4 +185,110 @@ fn the_table_fits_80_columns_whatever_the_names() {
 #[test]
 fn nothing_from_the_gateway_reaches_the_terminal_as_a_command() {
     assert!(!render(&view()).contains('\x1b'));
+}
+
+#[test]
+fn nothing_is_cut_where_no_terminal_has_an_end() {
+    let mut view = view();
+    view.upstreams[0].name = "u".repeat(200);
+    view.upstreams[0].backends[0].state = "s".repeat(200);
+    let text = super::render(&view, &PermitsView::default(), usize::MAX);
+    for whole in ["u".repeat(200), "s".repeat(200), "a orders-a.internal:8080".to_owned()] {
+        assert!(text.contains(&whole), "{text}");
+    }
+    assert!(!text.contains('…'), "{text}");
+    view.upstreams[0].name = "u".repeat(100_000);
+    super::render(&view, &PermitsView::default(), usize::MAX);
+}
+
+/// Orders, that sheds and hangs for as long as said.
+fn troubled(sheds: Option<f64>, hangs: Option<f64>) -> GatewayView {
+    let mut view = view();
+    let shed = ShedView { class: "default".into(), reason: "upstream_limit".into(), per_second: 312.4 };
+    view.upstreams[0].lately = LatelyView {
+        shed_per_second: sheds.map(|_| 312.4),
+        shedding_seconds: sheds,
+        silent_seconds: hangs,
+        sheds: sheds.map(|_| shed).into_iter().collect(),
+        ..LatelyView::default()
+    };
+    (view.upstreams[0].in_flight, view.upstreams[0].limit) = (256, 256);
+    view
+}
+
+/// The first paragraph in one line.
+fn first(view: &GatewayView) -> String {
+    let group = |phase: &str, oldest_seconds| PermitGroup {
+        upstream: "orders".into(),
+        phase: phase.into(),
+        count: 256,
+        oldest_seconds,
+        ..PermitGroup::default()
+    };
+    let summary = vec![group("waiting_for_backend", 9.84), group("reading", 99.0)];
+    let permits = PermitsView { summary, ..PermitsView::default() };
+    let text = super::render(view, &permits, WIDTH);
+    assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    let paragraph = text.lines().take_while(|line| !line.starts_with("version "));
+    paragraph.map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn an_upstream_that_sheds_or_hangs_stands_on_top_with_since_when_and_one_command() {
+    let told = first(&troubled(Some(123.0), None));
+    let expected = "! orders sheds 312/s (upstream_limit): 256 of 256 held, oldest 9.8 s; since about ";
+    assert!(told.starts_with(expected), "{told}");
+    assert!(told.ends_with("UTC, 2m 3s: `tidegate permits --upstream orders` says who holds them"), "{told}");
+    let told = first(&troubled(None, Some(12.2)));
+    assert!(told.starts_with("! orders hangs: nothing came back for 12 s: 256 of 256 held"), "{told}");
+    let told = first(&troubled(Some(5.0), Some(12.2)));
+    assert!(told.contains("hangs: nothing came back for 12 s, sheds 312/s (upstream_limit)"), "{told}");
+    assert!(told.contains("UTC, 12s: "), "since the earlier of both: {told}");
+}
+
+#[test]
+fn what_changed_just_before_is_what_goes_back() {
+    let ago = |seconds: i64| (Timestamp::now() - jiff::SignedDuration::from_secs(seconds)).to_string();
+    let mut view = troubled(Some(60.0), None);
+    (view.version.since, view.version.cause) = (ago(100), "api".into());
+    let told = first(&view);
+    assert!(told.contains("version 3 became active 4") && told.ends_with("`tidegate rollback`"), "{told}");
+    for (since, cause) in [(ago(20), "api"), (ago(3_600), "api"), (ago(100), "boot"), (String::new(), "api")]
+    {
+        (view.version.since, view.version.cause) = (since, cause.into());
+        assert!(first(&view).contains("permits --upstream"), "{}", first(&view));
+    }
+    view.rollout.version = Some(crate::control::change::view::ChangeView { number: 4, ..Default::default() });
+    assert!(first(&view).ends_with("version 4 is being rolled out: `tidegate abort` takes it back"));
+}
+
+#[test]
+fn the_command_is_for_what_holds_the_upstream_back() {
+    let mut view = troubled(Some(60.0), None);
+    view.upstreams[0].backends[0].in_flight = 64;
+    view.upstreams[0].backends[1].state = "ready".into();
+    assert!(first(&view).ends_with("`tidegate drain orders/a`"), "{}", first(&view));
+    view.upstreams[0].lately.sheds[0].reason = "ramp".into();
+    assert!(first(&view).contains("`tidegate ramp show`"), "{}", first(&view));
+    let lever = LeverView { percent: 25.0, by: "kim".into(), ..LeverView::default() };
+    view.upstreams[0].ramp = Some(lever);
+    assert!(first(&view).ends_with("kim lets orders carry 25%: `tidegate ramp clear orders`"));
+    view.upstreams[0].ramp = None;
+    let drain = LeverView { kind: "drain".into(), backend: Some("a".into()), ..LeverView::default() };
+    view.upstreams[0].backends[0].drain = Some(drain);
+    view.upstreams[0].limit = 0;
+    assert!(first(&view).contains("(ramp): nothing may be in flight"), "{}", first(&view));
+    assert!(first(&view).ends_with("drained orders/a: `tidegate ready orders/a`"), "{}", first(&view));
+    view.lately.shedding_seconds = Some(3.0);
+    let shed = ShedView { reason: "process_limit".into(), per_second: 7.0, ..ShedView::default() };
+    view.lately.sheds = vec![shed];
+    assert!(first(&view).starts_with("! the gateway itself sheds 7/s (process_limit): 76 of 8192 in flight"));
+}
+
+#[test]
+fn many_upstreams_in_trouble_leave_room_for_the_rest() {
+    let mut view = troubled(Some(60.0), None);
+    view.upstreams = vec![view.upstreams[0].clone(); 100];
+    let text = super::render(&view, &PermitsView::default(), WIDTH);
+    assert!(text.contains("! and 95 more upstreams shed or hang"), "{text}");
 }

@@ -189,7 +189,7 @@ impl Desk {
 
 /// The worse comes first; then by name, so that equals stay where they are.
 fn worse(a: &Row, b: &Row) -> Ordering {
-    let sheds = |row: &Row| row.shed_per_second.unwrap_or(0.0);
+    let sheds = |row: &Row| row.lately.shed_per_second.unwrap_or(0.0);
     let by = |a: f64, b: f64| b.total_cmp(&a);
     b.trouble()
         .cmp(&a.trouble())

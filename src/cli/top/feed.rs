@@ -106,17 +106,29 @@ enum End {
     Missing,
 }
 
+/// Who hears snapshots, and what of.
+struct Ear<'a> {
+    client: &'a Client,
+    tell: &'a SyncSender<Heard>,
+    looks: &'a Receiver<Option<String>>,
+    /// The upstream that is wanted whole.
+    looked_at: Option<String>,
+    /// One came since the last pause.
+    came: bool,
+}
+
 fn live(client: &Client, tell: &SyncSender<Heard>, looks: &Receiver<Option<String>>) {
-    let (mut looked_at, mut pause, mut is_new) = (None, FIRST_PAUSE, true);
+    let mut ear = Ear { client, tell, looks, looked_at: None, came: false };
+    let (mut pause, mut is_new) = (FIRST_PAUSE, true);
     loop {
         if is_new && let Ok(past) = client.get("/v1/series") {
             let _ = tell.try_send(Heard::News(News::Past(past)));
         }
-        let mut came = false;
-        let end = match stream(client, tell, looks, &mut looked_at, &mut came) {
+        ear.came = false;
+        let end = match ear.stream() {
             // Perhaps it is the upstream that is gone.
-            End::Missing if looked_at.take().is_some() => End::Turned,
-            End::Missing => ask(client, tell, looks, &mut looked_at, &mut came),
+            End::Missing if ear.looked_at.take().is_some() => End::Turned,
+            End::Missing => ear.ask(),
             end => end,
         };
         is_new = true;
@@ -129,67 +141,79 @@ fn live(client: &Client, tell: &SyncSender<Heard>, looks: &Receiver<Option<Strin
         if !is_new {
             continue;
         }
-        pause = if came { FIRST_PAUSE } else { longer(pause) };
-        match looks.recv_timeout(pause.mul_f64(fastrand::f64().mul_add(0.5, 0.75))) {
-            Ok(upstream) => looked_at = upstream,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        pause = if ear.came { FIRST_PAUSE } else { longer(pause) };
+        if let Some(End::Left) = ear.wait(pause.mul_f64(fastrand::f64().mul_add(0.5, 0.75))) {
+            return;
         }
     }
 }
 
-fn stream(
-    client: &Client,
-    tell: &SyncSender<Heard>,
-    looks: &Receiver<Option<String>>,
-    looked_at: &mut Option<String>,
-    came: &mut bool,
-) -> End {
-    let query = looked_at.as_deref().map(|name| format!("?upstream={}", in_query(name))).unwrap_or_default();
-    let mut end = End::Lost("the gateway ended the stream".to_owned());
-    let outcome = client.watch(&format!("/v1/live{query}"), |live| {
-        let Some(snapshot) = Snapshot::read(live) else { return ControlFlow::Continue(()) };
-        *came = true;
-        match tell_snapshot(tell, snapshot, false, looks, looked_at) {
-            Some(why) => {
-                end = why;
-                ControlFlow::Break(())
+impl Ear<'_> {
+    fn stream(&mut self) -> End {
+        let wanted = self.looked_at.as_deref();
+        let query = wanted.map(|name| format!("?upstream={}", in_query(name))).unwrap_or_default();
+        let mut end = End::Lost("the gateway ended the stream".to_owned());
+        let client = self.client;
+        let outcome = client.watch(&format!("/v1/live{query}"), |live| {
+            let Some(snapshot) = Snapshot::read(live) else { return ControlFlow::Continue(()) };
+            match self.hear(snapshot, false) {
+                Some(why) => {
+                    end = why;
+                    ControlFlow::Break(())
+                }
+                None => ControlFlow::Continue(()),
             }
-            None => ControlFlow::Continue(()),
+        });
+        match outcome {
+            Ok(_) => end,
+            Err(ClientError::Refused { status: 404 | 503, .. }) => End::Missing,
+            Err(error) => End::Lost(error.to_string()),
         }
-    });
-    match outcome {
-        Ok(_) => end,
-        Err(ClientError::Refused { status: 404 | 503, .. }) => End::Missing,
-        Err(error) => End::Lost(error.to_string()),
     }
-}
 
-/// A gateway without a stream of snapshots, or without a seat at it, is asked for each; for a minute, then the stream
-/// is tried again.
-fn ask(
-    client: &Client,
-    tell: &SyncSender<Heard>,
-    looks: &Receiver<Option<String>>,
-    looked_at: &mut Option<String>,
-    came: &mut bool,
-) -> End {
-    for _ in 0..ASKED_BETWEEN {
-        let snapshot = match once(client) {
-            Ok(snapshot) => snapshot,
-            Err(error) => return End::Lost(error.to_string()),
-        };
-        *came = true;
-        if let Some(End::Left) = tell_snapshot(tell, snapshot, true, looks, looked_at) {
-            return End::Left;
+    /// A gateway without a stream of snapshots, or without a seat at it, is asked for each; for a minute, then the
+    /// stream is tried again.
+    fn ask(&mut self) -> End {
+        for _ in 0..ASKED_BETWEEN {
+            let snapshot = match once(self.client) {
+                Ok(snapshot) => snapshot,
+                Err(error) => return End::Lost(error.to_string()),
+            };
+            if let Some(End::Left) = self.hear(snapshot, true).or_else(|| self.wait(ASKED_EVERY)) {
+                return End::Left;
+            }
         }
-        match looks.recv_timeout(ASKED_EVERY) {
-            Ok(upstream) => *looked_at = upstream,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return End::Left,
+        End::Turned
+    }
+
+    /// Hands a snapshot on; whoever is too slow for it gets the next one. Says why to stop, if there is a reason.
+    fn hear(&mut self, snapshot: Snapshot, older: bool) -> Option<End> {
+        self.came = true;
+        let news = News::Snapshot { snapshot: Box::new(snapshot), older };
+        if let Err(TrySendError::Disconnected(_)) = self.tell.try_send(Heard::News(news)) {
+            return Some(End::Left);
+        }
+        match self.looks.try_recv() {
+            Ok(upstream) => {
+                self.looked_at = upstream;
+                Some(End::Turned)
+            }
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(End::Left),
         }
     }
-    End::Turned
+
+    /// For so long, or until something else is looked at.
+    fn wait(&mut self, time: Duration) -> Option<End> {
+        match self.looks.recv_timeout(time) {
+            Ok(upstream) => {
+                self.looked_at = upstream;
+                Some(End::Turned)
+            }
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(End::Left),
+        }
+    }
 }
 
 /// One snapshot, asked for.
@@ -200,28 +224,6 @@ fn once(client: &Client) -> Result<Snapshot, ClientError> {
         Some(snapshot) => Ok(snapshot),
         // It says why it cannot be read.
         None => client.read::<crate::control::view::GatewayView>(status).map(|_| Snapshot::default()),
-    }
-}
-
-/// Hands a snapshot on; whoever is too slow for it gets the next one. Says why to stop, if there is a reason.
-fn tell_snapshot(
-    tell: &SyncSender<Heard>,
-    snapshot: Snapshot,
-    older: bool,
-    looks: &Receiver<Option<String>>,
-    looked_at: &mut Option<String>,
-) -> Option<End> {
-    let news = News::Snapshot { snapshot: Box::new(snapshot), older };
-    if let Err(TrySendError::Disconnected(_)) = tell.try_send(Heard::News(news)) {
-        return Some(End::Left);
-    }
-    match looks.try_recv() {
-        Ok(upstream) => {
-            *looked_at = upstream;
-            Some(End::Turned)
-        }
-        Err(TryRecvError::Empty) => None,
-        Err(TryRecvError::Disconnected) => Some(End::Left),
     }
 }
 

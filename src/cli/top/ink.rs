@@ -3,7 +3,8 @@
 //! Everything is legible without colours, which `NO_COLOR` takes away, and in plain ASCII where the locale knows
 //! no more. Widths are those of a terminal: a wide character takes two columns and is never cut in half.
 
-use crate::cli::table::plain;
+pub(super) use crate::cli::table::time;
+use crate::cli::table::{latency, plain};
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
@@ -91,6 +92,12 @@ impl Ink {
         let level = |value: &f64| levels[((value / top * 8.0).ceil() as usize).min(8)];
         let drawn: String = shown.iter().map(|value| value.as_ref().map_or(' ', level)).collect();
         format!("{drawn:>width$}")
+    }
+
+    /// A latency, or the edge that it is beyond.
+    pub fn latency(self, seconds: Option<f64>, at_least: bool) -> String {
+        let text = latency(seconds, at_least);
+        if self.unicode { text } else { text.replace('≥', ">") }
     }
 
     /// Stands where something was cut off.
@@ -193,16 +200,6 @@ pub(super) fn short(number: f64) -> String {
         small if small < 9_999.5 => format!("{small:.0}"),
         large if large < 999_500.0 => format!("{:.0}k", large / 1e3),
         huge => format!("{:.0}M", huge / 1e6),
-    }
-}
-
-/// A time in at most six columns: 4.2ms, 120ms, 1.3s.
-pub(super) fn time(seconds: f64) -> String {
-    match seconds * 1e3 {
-        ms if ms < 9.95 => format!("{ms:.1}ms"),
-        ms if ms < 999.5 => format!("{ms:.0}ms"),
-        ms if ms < 99_950.0 => format!("{:.1}s", ms / 1e3),
-        ms => format!("{:.0}s", ms / 1e3),
     }
 }
 

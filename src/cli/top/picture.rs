@@ -7,7 +7,7 @@ mod past;
 mod snapshot;
 
 pub(super) use past::Past;
-pub(super) use snapshot::{Incident, Row, Shed, Snapshot, is_ready};
+pub(super) use snapshot::{Incident, Row, Snapshot, is_ready};
 
 use super::ink::cleaned;
 use crate::cli::events;

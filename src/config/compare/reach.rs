@@ -3,8 +3,9 @@
 //! Plans are compared here and not texts, because what is left out follows other things: a second route to an upstream
 //! halves the share of the first.
 
+use super::pairs::Change;
 use super::said::cut;
-use super::{End, RouteChange};
+use super::{End, RouteChange, written};
 use crate::config::plan::{Plan, UpstreamPlan};
 use crate::config::value::Table;
 use crate::filters::auth::settings::{KeySource, Kind, Settings as AuthSettings};
@@ -23,9 +24,11 @@ pub(super) struct Reach {
 }
 
 /// Works it out; `everything` is what is known of the process and its listeners.
-pub(super) fn reach(ends: &[End<'_>; 2], everything: bool) -> Reach {
+pub(super) fn reach(ends: &[End<'_>; 2], changes: &[Change], everything: bool) -> Reach {
     let [Some(before), Some(after)] = [ends[0].plan, ends[1].plan] else {
-        return Reach { routes: Vec::new(), everything: true, longest_timeout: Duration::ZERO };
+        let known = written::routes(ends, changes).filter(|_| !everything);
+        let (everything, routes) = (known.is_none(), known.unwrap_or_default());
+        return Reach { routes, everything, longest_timeout: Duration::ZERO };
     };
     let (then, now) = (Seen::of(before), Seen::of(after));
     let everything = everything || added_headers(before) != added_headers(after);

@@ -119,7 +119,7 @@ const EVENTS: Kind = Kind::Word(&[
     "name",
 ]);
 
-static NOTIFY_FIELDS: [Field; 9] = [
+static NOTIFY_FIELDS: [Field; 11] = [
     required("name", Kind::Name, "Its name in metrics.").low(),
     preset(
         "kind",
@@ -155,4 +155,17 @@ static NOTIFY_FIELDS: [Field; 9] = [
     )
     .low(),
     optional("ca", Kind::Path, "Authorities to trust there instead of the system's.").low(),
+    optional(
+        "instance",
+        Kind::Text,
+        "As what Prometheus knows this gateway, so that its alerts and these are one; else the admin address.",
+    )
+    .low(),
+    preset(
+        "runbook",
+        Kind::Text,
+        "\"deploy/RUNBOOK.md\"",
+        "Where your copy of the runbook is; messages link to the chapter of their alert behind it.",
+    )
+    .low(),
 ];

@@ -77,3 +77,24 @@ fn there_are_not_more_sinks_than_are_served() {
     let errors = with(&format!("{URL}\n{more}")).errors();
     assert!(errors.len() == 1 && errors[0].contains("more than 16"), "{errors:?}");
 }
+
+#[test]
+fn what_stands_in_messages_is_one_word_that_nothing_can_end() {
+    let told =
+        sink(&format!("{URL}\ninstance = \"edge-1:9900\"\nrunbook = \"https://wiki.example/a/RUNBOOK.md\""));
+    assert_eq!(
+        (told.instance.as_deref(), &*told.runbook),
+        (Some("edge-1:9900"), "https://wiki.example/a/RUNBOOK.md")
+    );
+    assert_eq!((sink(URL).instance, &*sink(URL).runbook), (None, "deploy/RUNBOOK.md"));
+    for (lines, why) in [
+        ("runbook = \"\"", "cannot stand in a message"),
+        ("runbook = \"https://wiki.example/#runbook\"", "cannot stand in a message"),
+        ("runbook = \"https://x|<!channel>\"", "cannot stand in a message"),
+        ("instance = \"edge 1\"", "cannot stand in a message"),
+        ("kind = \"slack\"\ninstance = \"edge-1\"", "means nothing for this kind"),
+    ] {
+        let errors = with(&format!("{URL}\n{lines}")).errors();
+        assert!(errors.len() == 1 && errors[0].contains(why), "{lines}: {errors:?}");
+    }
+}

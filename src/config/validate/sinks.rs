@@ -6,6 +6,10 @@ use crate::config::value::{Data, Table};
 use crate::filters::auth::settings::Secret;
 use crate::telemetry::events::stream::Kind;
 use http::HeaderValue;
+use std::sync::Arc;
+
+/// Characters of what is put into messages as it is.
+const MAX_PLACE: usize = 512;
 
 /// Bytes of a secret at least; what is shorter is guessed from one message.
 const MIN_SECRET: usize = 16;
@@ -40,6 +44,8 @@ fn sink(table: &Table, check: &mut Check<'_>) -> Option<Sink> {
         timeout: table.duration("timeout")?,
         group_wait: table.duration("group_wait")?,
         ca: owned(table.path("ca")),
+        instance: instance(table, form, check)?,
+        runbook: place(table, "runbook", check)?.into(),
     })
 }
 
@@ -63,6 +69,32 @@ fn url(table: &Table, form: Form, check: &mut Check<'_>) -> Option<Url> {
         check.warning(value.span.clone(), "the URL is kept in the history, which every viewer reads", hint);
     }
     url
+}
+
+/// Nothing outside if it is wrong, nothing inside if there is none.
+fn instance(table: &Table, form: Form, check: &mut Check<'_>) -> Option<Option<Arc<str>>> {
+    let Some(value) = table.get("instance") else { return Some(None) };
+    if form == Form::Slack {
+        let hint = "it is a label of alerts, and in a webhook's messages; leave it out";
+        check.error(value.span.clone(), "`instance` means nothing for this kind", hint);
+        return None;
+    }
+    place(table, "instance", check).map(|place| Some(place.into()))
+}
+
+/// A text that stands in messages as it is, where a space, a quote or a second # would end it.
+fn place<'a>(table: &'a Table, key: &str, check: &mut Check<'_>) -> Option<&'a str> {
+    let value = table.get(key)?;
+    let text = value.text()?;
+    let plain = |c: char| c.is_ascii_graphic() && !"#<>|`\"'".contains(c);
+    let stands_in = value.filled && check.env.stands_in();
+    if !stands_in && (text.is_empty() || text.len() > MAX_PLACE || !text.chars().all(plain)) {
+        let message = format!("{} cannot stand in a message", check.quote(&value.span));
+        let hint = "at most 512 characters, without spaces, quotes, <, > and #: host:port, or a URL";
+        check.error(value.span.clone(), message, hint);
+        return None;
+    }
+    Some(text)
 }
 
 /// It is on this machine.

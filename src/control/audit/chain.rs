@@ -7,6 +7,9 @@ use super::entry::Entry;
 use super::head::Head;
 use serde::{Deserialize, Serialize};
 
+/// What two threads that write down at the same time may be out of order, in milliseconds.
+const TOLERANCE_MS: i64 = 1_000;
+
 /// What the first row of all follows.
 pub const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -31,7 +34,8 @@ pub struct Row {
     pub segment: u64,
     /// It was written some time after it happened, because the database did not take it then.
     pub late: bool,
-    /// By the wall clock it happened before the row before it: somebody or something has put the clock back.
+    /// By the wall clock it happened more than a second before the row before it: somebody or something has put the
+    /// clock back.
     pub clock_went_back: bool,
     /// What it says.
     #[serde(flatten)]
@@ -49,7 +53,7 @@ impl Row {
             seq: head.count.saturating_add(1),
             segment: head.segment,
             late,
-            clock_went_back: !late && entry.at_ms < head.at_ms,
+            clock_went_back: !late && entry.at_ms < head.at_ms.saturating_sub(TOLERANCE_MS),
             entry,
             prev: head.hash.clone(),
             hash: String::new(),
@@ -167,10 +171,11 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_put_back_is_marked_and_a_late_row_is_late() {
-        let head = Head { at_ms: 1_000, ..Head::default() };
-        let entry = || Entry { at_ms: 999, ..Entry::new("ops", "apply") };
-        assert!(Row::after(&head, entry(), false).clock_went_back);
-        let late = Row::after(&head, entry(), true);
+        let head = Head { at_ms: 5_000, ..Head::default() };
+        let entry = |at_ms| Entry { at_ms, ..Entry::new("ops", "apply") };
+        assert!(Row::after(&head, entry(3_999), false).clock_went_back);
+        assert!(!Row::after(&head, entry(4_000), false).clock_went_back, "two threads at the same time");
+        let late = Row::after(&head, entry(3_999), true);
         assert!(late.late && !late.clock_went_back);
     }
 }

@@ -1,8 +1,13 @@
 //! Refusals that come again and again: the first of its kind is a row at once, the like of it is counted for a minute
 //! and becomes one row, then for two minutes, at last for an hour. So a flood, or a script that asks without end,
 //! neither fills the disk nor pushes out the rows of people.
+//!
+//! Strangers may cause so many rows in a day and no more, whatever they do: each row of theirs, at once or counted, is
+//! paid from a purse, and what cannot be paid is counted on. Those who only read have a purse of their own, a small
+//! one: a page that is open without a token comes again and again, and means nothing by it.
 
 use super::Entry;
+use super::entry;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,14 +19,24 @@ const KINDS: usize = 256;
 const SHORT: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Rows at once for strangers and for those who are known, and how often there is one more.
+/// Kinds of strangers' refusals that are counted apart; the others are for those who are known.
+const KINDS_OF_STRANGERS: usize = 128;
+
+/// What only reads, in the words of the audit.
+const READ: &str = "read";
+
+/// Rows at once for strangers who read, for other strangers and for those who are known, and how often there is one
+/// more.
+const READERS: Purse = Purse { full: 20, one_more: Duration::from_secs(600) };
 const STRANGERS: Purse = Purse { full: 100, one_more: Duration::from_secs(60) };
 const KNOWN: Purse = Purse { full: 500, one_more: Duration::from_secs(12) };
 
 /// What makes refusals alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Kind {
-    /// Of somebody without a token that is known, by address.
+    /// Of somebody without a token that is known who only wanted to read, by address.
+    Reader(String),
+    /// Of somebody without one who wanted more, by address.
     Stranger(String),
     /// Of somebody known: actor, address, action, target, why.
     Known(String, String, String, Option<String>, Option<String>),
@@ -34,6 +49,8 @@ enum Kind {
 struct Count {
     last: Entry,
     times: u64,
+    /// When the last of them came.
+    seen: Instant,
     until: Instant,
     window: Duration,
 }
@@ -47,6 +64,13 @@ pub struct Refusals {
 #[derive(Debug, Default)]
 struct Counts {
     kinds: HashMap<Kind, Count>,
+    spent: Purses,
+}
+
+/// What was taken from each purse.
+#[derive(Debug, Default)]
+struct Purses {
+    readers: Spent,
     strangers: Spent,
     known: Spent,
 }
@@ -55,49 +79,43 @@ impl Refusals {
     /// One more. The entry comes back if it is to be a row at once.
     pub fn take(&self, entry: Entry, is_stranger: bool, now: Instant) -> Option<Entry> {
         let mut counts = self.counts();
-        let own = match is_stranger {
-            true => Kind::Stranger(entry.address.clone()),
-            false => {
-                let Entry { actor, address, action, target, why, .. } = entry.clone();
-                Kind::Known(actor, address, action, target, why)
-            }
-        };
+        let own = Kind::of(&entry, is_stranger);
         if let Some(count) = counts.kinds.get_mut(&own) {
-            count.times += 1;
-            count.last = entry;
+            count.add(entry, now);
             return None;
         }
-        let (spent, purse) = match is_stranger {
-            true => (&mut counts.strangers, STRANGERS),
-            false => (&mut counts.known, KNOWN),
-        };
-        let may_be_told = spent.spend(purse, now);
-        let has_room = may_be_told && counts.kinds.len() < KINDS;
-        if has_room {
-            let count = Count { last: entry.clone(), times: 0, until: now + SHORT, window: SHORT };
-            counts.kinds.insert(own, count);
+        let may_be_told = counts.spent.spend(&own, now);
+        if may_be_told && counts.has_room_for(&own) {
+            counts.kinds.insert(own, Count::begins(entry.clone(), now));
             return Some(entry);
         }
-        let begin = || Count { last: entry.clone(), times: 0, until: now + SHORT, window: SHORT };
-        let rest = counts.kinds.entry(Kind::Rest).or_insert_with(begin);
-        rest.times += 1;
-        rest.last = entry;
+        let begins = || Count::begins(entry.clone(), now);
+        counts.kinds.entry(Kind::Rest).or_insert_with(begins).add(entry, now);
         None
     }
 
     /// Rows for what was counted long enough.
     pub fn due(&self, now: Instant) -> Vec<Entry> {
         let mut counts = self.counts();
+        let Counts { kinds, spent } = &mut *counts;
         let mut rows = Vec::new();
-        counts.kinds.retain(|kind, count| {
+        kinds.retain(|kind, count| {
             if now < count.until {
                 return true;
             }
-            let goes_on = count.times > 0;
+            if count.times == 0 {
+                // A stranger who comes again within the hour is the same one.
+                count.until = now + count.window;
+                return kind.is_strange() && now.saturating_duration_since(count.seen) < LONG;
+            }
+            if kind.is_strange() && !spent.spend(kind, now) {
+                count.until = now + SHORT;
+                return true;
+            }
             rows.extend(told(kind, count));
             count.window = (count.window * 2).min(LONG);
             (count.times, count.until) = (0, now + count.window);
-            goes_on
+            true
         });
         rows
     }
@@ -111,6 +129,51 @@ impl Refusals {
     /// Nothing panics while it holds the lock.
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kind {
+    fn of(entry: &Entry, is_stranger: bool) -> Self {
+        let Entry { actor, address, action, target, why, .. } = entry;
+        match is_stranger {
+            true if action == READ => Kind::Reader(address.clone()),
+            true => Kind::Stranger(address.clone()),
+            false => Kind::Known(actor.clone(), address.clone(), action.clone(), target.clone(), why.clone()),
+        }
+    }
+
+    /// Of somebody without a token that is known.
+    fn is_strange(&self) -> bool {
+        matches!(self, Kind::Reader(_) | Kind::Stranger(_))
+    }
+}
+
+impl Count {
+    fn begins(first: Entry, now: Instant) -> Self {
+        Count { last: first, times: 0, seen: now, until: now + SHORT, window: SHORT }
+    }
+
+    fn add(&mut self, entry: Entry, now: Instant) {
+        self.times += 1;
+        (self.last, self.seen) = (entry, now);
+    }
+}
+
+impl Counts {
+    fn has_room_for(&self, kind: &Kind) -> bool {
+        let strange = || self.kinds.keys().filter(|kind| kind.is_strange()).count();
+        self.kinds.len() < KINDS && (!kind.is_strange() || strange() < KINDS_OF_STRANGERS)
+    }
+}
+
+impl Purses {
+    /// Pays one row of a kind, if that can be paid.
+    fn spend(&mut self, kind: &Kind, now: Instant) -> bool {
+        match kind {
+            Kind::Reader(_) => self.readers.spend(READERS, now),
+            Kind::Stranger(_) => self.strangers.spend(STRANGERS, now),
+            Kind::Known(..) | Kind::Rest => self.known.spend(KNOWN, now),
+        }
     }
 }
 
@@ -153,13 +216,16 @@ fn told(kind: &Kind, count: &Count) -> Option<Entry> {
     match kind {
         Kind::Known(..) => {}
         // Of many, only what they have in common.
-        Kind::Stranger(_) | Kind::Rest => (entry.target, entry.asked, entry.reason) = (None, None, None),
+        Kind::Reader(_) | Kind::Stranger(_) | Kind::Rest => {
+            (entry.target, entry.asked, entry.reason) = (None, None, None)
+        }
     }
     if *kind == Kind::Rest {
         (entry.actor, entry.address, entry.role) = ("several".into(), "several".into(), String::new());
     }
     let why = entry.why.take().unwrap_or_default();
-    Some(entry.refused(format!("{} more like this were refused; the last one: {why}", count.times)))
+    let (times, at) = (count.times, entry::told(count.last.at_ms));
+    Some(entry.refused(format!("{times} more like this were refused; the last one at {at}: {why}")))
 }
 
 #[cfg(test)]
@@ -212,6 +278,44 @@ mod tests {
         assert!(rows.len() < 2_000, "{} rows in a day", rows.len());
         let counted: u64 = rows.iter().chain(&refusals.all()).map(|row| row.times).sum();
         assert_eq!(counted, 2 * 86_400, "and every one is counted");
+    }
+
+    #[test]
+    fn a_page_without_a_token_that_comes_again_every_two_minutes_is_few_rows() {
+        let (refusals, start) = (Refusals::default(), Instant::now());
+        let read = || Entry::new("anonymous", "read").to("GET /v1/live").from("", "192.0.2.1").refused("401");
+        let (mut rows, mut asked) = (Vec::new(), 0);
+        for second in 0..86_400_u64 {
+            let now = start + Duration::from_secs(second);
+            if second % 120 == 0 {
+                asked += 1;
+                rows.extend(refusals.take(read(), true, now));
+            }
+            rows.extend(refusals.due(now));
+        }
+        assert!((20..=40).contains(&rows.len()), "{} rows in a day", rows.len());
+        let counted: u64 = rows.iter().chain(&refusals.all()).map(|row| row.times).sum();
+        assert_eq!(counted, asked, "and every one is counted");
+    }
+
+    #[test]
+    fn whoever_only_reads_hides_no_attempt_to_change_and_leaves_a_row_in_ten_minutes_at_most() {
+        let (refusals, start) = (Refusals::default(), Instant::now());
+        let read =
+            |n: u64| Entry::new("anonymous", "read").from("", format!("2001:db8::{n:x}")).refused("401");
+        let mut rows = 0;
+        for second in 0..86_400 {
+            let now = start + Duration::from_secs(second);
+            for n in [second, second % 100] {
+                rows += usize::from(refusals.take(read(n), true, now).is_some());
+            }
+            rows += refusals.due(now).len();
+        }
+        assert!(rows <= 20 + 144 + 30, "{rows} rows in a day");
+        let end = start + Duration::from_secs(86_400);
+        assert!(refusals.take(stranger("2001:db8::1"), true, end).is_some(), "another thing, told at once");
+        let refused = Entry::new("ops", "drain").to("orders/a").refused("unknown");
+        assert!(refusals.take(refused, false, end).is_some(), "and there is room for those who are known");
     }
 
     #[test]

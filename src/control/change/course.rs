@@ -303,13 +303,15 @@ impl Course {
 
     fn end(&mut self, outcome: Outcome, why: String) -> Option<Ended> {
         let Current { change, .. } = self.current.take()?;
-        Some(self.keep(Ended { number: change.number, hash: change.hash, outcome, why }))
+        let Change { number, hash, incidents, .. } = change;
+        Some(self.keep(Ended { number, hash, outcome, why, incidents }))
     }
 
     /// The same for a version whose change had ended before.
     fn remember(&mut self, number: u64, outcome: Outcome, why: String) -> Ended {
-        let hash = self.ended(Some(number)).map(|ended| ended.hash.clone()).unwrap_or_default();
-        self.keep(Ended { number, hash, outcome, why })
+        let before = self.ended(Some(number)).map(|ended| (ended.hash.clone(), ended.incidents.clone()));
+        let (hash, incidents) = before.unwrap_or_default();
+        self.keep(Ended { number, hash, outcome, why, incidents })
     }
 
     fn keep(&mut self, ended: Ended) -> Ended {

@@ -221,7 +221,7 @@ impl Conductor {
         let told =
             format!("version {number} must not stay and serves on, because it cannot be taken back: {why}");
         tracing::error!("{told}");
-        self.control.refused(told.clone());
+        self.control.refused(Some(told.clone()));
         told
     }
 
@@ -249,9 +249,7 @@ impl Conductor {
             RolloutEnded { version: ended.number, hash: &ended.hash, outcome, why: &ended.why }.emit();
             self.means.audit.append(entry(ended));
         }
-        if ended.outcome == Outcome::Reverted {
-            self.control.incidents().reverted(ended.number, &ended.why, &self.control.thresholds());
-        }
+        self.control.incidents().failed(ended, &self.control.thresholds());
         if let Some(word) = VersionOutcome::named(outcome) {
             self.means.history.outcome(ended.number, word, Some(&ended.why));
         }

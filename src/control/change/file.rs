@@ -2,6 +2,7 @@
 
 use super::Conductor;
 use super::course::Outcome as End;
+use super::held::Held;
 use super::proposal::Proposal;
 use super::rules::{Refusal, Wish};
 use super::view::PendingView;
@@ -9,7 +10,6 @@ use crate::control::apply::{Accepted, Job, Order, Receipt, Unapplied, is_named};
 use crate::control::audit::Entry;
 use crate::control::file::FileLook;
 use crate::control::origin::Origin;
-use crate::control::view::FreezeView;
 use crate::control::{Active, Cause, Outcome};
 use crate::telemetry::events::ConfigRefused;
 use crate::telemetry::metrics::ApplyOutcome;
@@ -45,10 +45,11 @@ impl Conductor {
         });
         let outcome = outcome.unwrap_or_else(|Kept { why, waits }| {
             ConfigRefused { cause: cause.as_str(), error: &why }.emit();
+            self.means.audit.refuse(Entry::new("file", "apply").refused(why.clone()), false);
+            // What waits is not refused: it comes in by itself.
+            self.control.refused(waits.is_none().then_some(why));
             // Of whatever waited before, this is the newest.
             self.state().file = waits;
-            self.means.audit.refuse(Entry::new("file", "apply").refused(why.clone()), false);
-            self.control.refused(why);
             Outcome::Refused
         });
         self.count(outcome);
@@ -59,7 +60,6 @@ impl Conductor {
         // The background thread does one thing at a time; this tells others what it is at.
         let _turn = self.turns.take("the file", Some(cause.as_str()));
         let hash = active.plan.hash.clone();
-        let was_held = self.state().file.as_ref().is_some_and(|file| file.held_by.is_some());
         let receipt = self.control.receipt_beside_file();
         match self.propose(Proposal { active, wish: Wish::of_file(cause), confirm: None, receipt }) {
             Ok(Accepted::Active(receipt)) => {
@@ -67,9 +67,6 @@ impl Conductor {
                 Ok(Outcome::Applied)
             }
             Ok(Accepted::UnderWay(begun)) => {
-                if was_held {
-                    self.control.goes_on();
-                }
                 let entry = Entry::new("file", "apply").version(begun.number).risk(begun.risk.as_str());
                 self.means.audit.append(entry);
                 Ok(Outcome::Unchanged)
@@ -85,7 +82,7 @@ impl Conductor {
                 self.state().file = waits.then(pending);
                 Ok(Outcome::Unchanged)
             }
-            Err(Unapplied::Refused(Refusal::Frozen(freeze))) => self.held(hash, cause, freeze),
+            Err(Unapplied::Refused(Refusal::Frozen(held))) => self.held(hash, cause, held),
             Err(Unapplied::Refused(refusal)) => Err(Kept::out(refusal.to_string())),
             Err(Unapplied::Failed(why)) => {
                 // What failed for want of an address or a certificate may pass.
@@ -99,16 +96,16 @@ impl Conductor {
     }
 
     /// It waits for the end of a freeze, and is told once: a look every half minute is no news. A signal is a question.
-    fn held(&self, hash: String, cause: Cause, freeze: Box<FreezeView>) -> Result<Outcome, Kept> {
+    fn held(&self, hash: String, cause: Cause, held: Held) -> Result<Outcome, Kept> {
         // It is a change again at the next look, which comes as soon as the freeze is over.
         self.control.forget_read();
-        let held_by = Some(freeze.incident);
+        let held_by = held.first();
         let known = |file: &PendingView| file.hash == hash && file.held_by == held_by;
         if cause == Cause::Watch && self.state().file.as_ref().is_some_and(known) {
             return Ok(Outcome::Unchanged);
         }
         let waits = Some(PendingView { hash, cause: cause.as_str().to_owned(), held_by });
-        Err(Kept { why: Refusal::Frozen(freeze).to_string(), waits })
+        Err(Kept { why: Refusal::Frozen(held).to_string(), waits })
     }
 
     /// The file says what is active: a change that came from it is not wanted any more.

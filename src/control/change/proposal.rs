@@ -71,10 +71,10 @@ impl Conductor {
         let hash = proposal.active.plan.hash.clone();
         let shown = proposal.receipt.as_deref();
         let freezes = self.control.incidents().freezes(comparison.risk, &self.control.thresholds());
-        let named = proposal.wish.incident;
+        let named = proposal.wish.incidents.clone();
         let facts = Facts {
             freezes,
-            incident_known: named.is_some_and(|id| self.control.incidents().is_known(id)),
+            no_incident: named.iter().copied().find(|id| !self.control.incidents().is_known(*id)),
             risk: comparison.risk,
             barred: self.control.is_barred(&hash),
             receipt: receipt::demand(&policy, shown, &hash).map(drop).map_err(|why| why.to_string()),
@@ -102,14 +102,22 @@ impl Conductor {
         self.control.change_begun(&whole, if staged { NUMBER } else { NUMBER_NOW });
         self.means.history.record(row(&whole, &comparison, self.control.number()));
         if !whole.is_plain() {
-            let named = named.map(|incident| format!(", for incident {incident}")).unwrap_or_default();
+            let named = match named.as_slice() {
+                [] => String::new(),
+                all => {
+                    format!(
+                        ", for incident {}",
+                        all.iter().map(u64::to_string).collect::<Vec<_>>().join(" and ")
+                    )
+                }
+            };
             let way = way_told(&way, &comparison);
             let told = format!("it begins: risk {}, {way}{named}", comparison.risk.as_str());
             let by = origin.by.as_deref();
             RolloutStep { version: number, hash: &hash, step: "begun", percent: 0.0, by, told: &told }.emit();
         }
         if over_freeze || matches!(way, Way::BrokenGlass { .. }) {
-            self.break_glass(&whole);
+            self.break_glass(&whole, &named);
         }
         let begun = || {
             let notices = whole.active.plan.notices.clone();
@@ -137,7 +145,7 @@ impl Conductor {
     }
 
     /// Loudly, and until somebody has seen it.
-    fn break_glass(&self, whole: &Whole) {
+    fn break_glass(&self, whole: &Whole, named: &[u64]) {
         let origin = &whole.active.origin;
         let glass = GlassView {
             number: whole.number,
@@ -149,7 +157,7 @@ impl Conductor {
             .emit();
         self.control.keep_glass(Some(&glass));
         let thresholds = self.control.thresholds();
-        self.control.incidents().glass_broken(glass.number, (&glass.by, &glass.reason), &thresholds);
+        self.control.incidents().glass_broken(&glass, named, &thresholds);
         self.state().glass = Some(glass);
     }
 
@@ -177,7 +185,7 @@ fn change(proposal: &Proposal, number: u64, comparison: &Comparison, guard: poli
         by: origin.by.clone(),
         reason: origin.reason.clone(),
         risk: comparison.risk,
-        incident: proposal.wish.incident,
+        incidents: proposal.wish.incidents.clone(),
         confirm: proposal.confirm,
         judged: Judged {
             guard,

@@ -3,6 +3,7 @@
 //! Pure: what is active says how its successor comes, whoever asks. Nothing here has looked at the network, and
 //! nothing here is asked about a rollback, which cannot be refused.
 
+use super::held::{Held, unnamed};
 use crate::config::fields::Risk;
 use crate::config::policy::Policy;
 use crate::config::units::as_percent;
@@ -30,8 +31,8 @@ pub struct Wish {
     pub stages: Option<Vec<f64>>,
     /// Another bake than the policy's.
     pub bake: Option<Duration>,
-    /// The incident that it is for.
-    pub incident: Option<u64>,
+    /// The incidents that it is for.
+    pub incidents: Vec<u64>,
 }
 
 impl Wish {
@@ -46,7 +47,7 @@ impl Wish {
             ack: None,
             stages: None,
             bake: None,
-            incident: None,
+            incidents: Vec::new(),
         }
     }
 }
@@ -62,8 +63,8 @@ pub struct Facts {
     pub receipt: Result<(), String>,
     /// What holds a change of this risk.
     pub freezes: Vec<FreezeView>,
-    /// The incident that it names is one.
-    pub incident_known: bool,
+    /// The first incident that it names and that there is not.
+    pub no_incident: Option<u64>,
 }
 
 /// The way of a change.
@@ -108,8 +109,8 @@ pub enum Refusal {
     Laxer(String),
     /// The text was reverted or rolled back from, and nobody applies it.
     Barred(String),
-    /// Somebody froze changes of this risk.
-    Frozen(Box<FreezeView>),
+    /// People froze changes of this risk.
+    Frozen(Held),
     /// It names an incident that there is not.
     NoIncident(u64),
 }
@@ -142,25 +143,27 @@ pub fn way(policy: &Policy, wish: &Wish, facts: &Facts) -> Result<Way, Refusal> 
     Ok(Way::Staged(staging))
 }
 
-/// A freeze holds everything of its risk but what names its incident, and broken glass.
+/// A freeze holds everything of its risk but what names its incident, and broken glass. Where several hold, each has to be
+/// named: whoever froze for one incident has not been asked by a change that is for another.
 fn frozen(wish: &Wish, facts: &Facts) -> Result<(), Refusal> {
-    if let Some(incident) = wish.incident.filter(|_| !facts.incident_known) {
+    if let Some(incident) = facts.no_incident {
         return Err(Refusal::NoIncident(incident));
     }
-    let named = |freeze: &FreezeView| wish.incident == Some(freeze.incident);
-    match facts.freezes.first() {
-        None => Ok(()),
-        Some(_) if facts.freezes.iter().any(named) => Ok(()),
-        Some(freeze) if !(wish.now && wish.break_glass) => Err(Refusal::Frozen(Box::new(freeze.clone()))),
-        Some(_) if !wish.admin => Err(Refusal::NeedsAdmin),
-        Some(_) if !wish.has_reason => Err(Refusal::NeedsReason),
-        Some(_) => Ok(()),
+    let freezes = unnamed(&facts.freezes, &wish.incidents);
+    match () {
+        () if freezes.is_empty() => Ok(()),
+        () if !(wish.now && wish.break_glass) => {
+            Err(Refusal::Frozen(Held { freezes, named: wish.incidents.clone() }))
+        }
+        () if !wish.admin => Err(Refusal::NeedsAdmin),
+        () if !wish.has_reason => Err(Refusal::NeedsReason),
+        () => Ok(()),
     }
 }
 
 /// Whether a change that may begin goes over a freeze, which is told as loudly as going around the stages.
 pub fn is_over_freeze(wish: &Wish, facts: &Facts) -> bool {
-    !facts.freezes.is_empty() && facts.freezes.iter().all(|freeze| wish.incident != Some(freeze.incident))
+    !unnamed(&facts.freezes, &wish.incidents).is_empty()
 }
 
 fn break_glass(policy: &Policy, wish: &Wish) -> Result<Way, Refusal> {
@@ -252,16 +255,7 @@ impl fmt::Display for Refusal {
                 "The stages are less careful than [rollout] of the active version: {why}. hint: leave --stages and \
                  --bake out, or ask for smaller steps and a longer bake"
             ),
-            Refusal::Frozen(freeze) => {
-                let FreezeView { incident, title, by, at, reason, from_risk } = &**freeze;
-                let held = if from_risk == "high" { "high" } else { "medium and high" };
-                write!(
-                    f,
-                    "{by} froze changes of {held} risk at {at} for incident {incident}, {title} ({reason}). hint: if \
-                     this change is for it, `tidegate apply FILE --incident {incident}`; otherwise wait for the end of \
-                     it (`tidegate incident show {incident}`); rollback, abort, ramp, drain and low risk go on"
-                )
-            }
+            Refusal::Frozen(held) => held.fmt(f),
             Refusal::NoIncident(incident) => {
                 write!(f, "There is no incident {incident} that a person opened. hint: `tidegate incident list`")
             }
@@ -278,11 +272,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn facts(risk: Risk) -> Facts {
-        Facts { risk, barred: None, receipt: Ok(()), freezes: Vec::new(), incident_known: false }
+        Facts { risk, barred: None, receipt: Ok(()), freezes: Vec::new(), no_incident: None }
     }
 
     fn api() -> Wish {
         Wish { admin: true, has_reason: true, ..Wish::of_file(Cause::Api) }
+    }
+
+    fn for_incidents(named: &[u64]) -> Wish {
+        Wish { incidents: named.to_vec(), ..api() }
     }
 
     fn word(policy: &Policy, wish: &Wish, facts: &Facts) -> Result<Way, &'static str> {
@@ -342,16 +340,36 @@ mod tests {
     }
 
     #[test]
+    fn of_several_freezes_each_has_to_be_named() {
+        let freeze =
+            |incident| FreezeView { incident, by: format!("ops{incident}"), ..FreezeView::default() };
+        let held = Facts { freezes: [3, 5, 7, 9].map(freeze).into(), ..facts(Risk::Medium) };
+        let policy = Policy::default();
+        for some in [&[3][..], &[5], &[3, 5, 7], &[]] {
+            let refusal = way(&policy, &for_incidents(some), &held).expect_err("not all are named");
+            let told = refusal.to_string();
+            assert_eq!(refusal.word(), "frozen");
+            assert!(told.contains("FILE --incident 3 --incident 5 --incident 7 --incident 9`"), "{told}");
+            assert!(told.contains("ops9") || told.contains("and 1 freezes more"), "{told}");
+            assert!(some.iter().all(|named| !told.contains(&format!("ops{named}"))), "{told}");
+            let glass = Wish { now: true, break_glass: true, ..for_incidents(some) };
+            assert!(is_over_freeze(&glass, &held));
+        }
+        let all = for_incidents(&[9, 7, 5, 3]);
+        assert!(way(&policy, &all, &held).is_ok() && !is_over_freeze(&all, &held));
+    }
+
+    #[test]
     fn a_freeze_holds_what_neither_names_its_incident_nor_breaks_the_glass() {
         let freeze = FreezeView { incident: 7, ..FreezeView::default() };
-        let held = Facts { freezes: vec![freeze], incident_known: true, ..facts(Risk::Medium) };
+        let held = Facts { freezes: vec![freeze], ..facts(Risk::Medium) };
         for policy in [Policy::default(), Policy { required: false, ..Policy::default() }] {
             for cause in [Cause::Watch, Cause::Signal, Cause::Boot, Cause::Api] {
                 assert_eq!(word(&policy, &Wish::of_file(cause), &held), Err("frozen"));
             }
-            let named = Wish { incident: Some(7), ..api() };
+            let named = for_incidents(&[7]);
             assert!(word(&policy, &named, &held).is_ok() && !is_over_freeze(&named, &held));
-            assert_eq!(word(&policy, &Wish { incident: Some(8), ..api() }, &held), Err("frozen"));
+            assert_eq!(word(&policy, &for_incidents(&[8]), &held), Err("frozen"));
             let glass = Wish { now: true, break_glass: true, ..api() };
             assert!(word(&policy, &glass, &held).is_ok() && is_over_freeze(&glass, &held));
             assert_eq!(word(&policy, &Wish { break_glass: false, ..glass.clone() }, &held), Err("frozen"));
@@ -359,8 +377,8 @@ mod tests {
             assert_eq!(word(&policy, &Wish { has_reason: false, ..glass }, &held), Err("needs_reason"));
             let free = Facts { freezes: Vec::new(), ..held.clone() };
             assert!(word(&policy, &Wish::of_file(Cause::Watch), &free).is_ok());
-            let unknown = Facts { incident_known: false, ..free };
-            assert_eq!(word(&policy, &Wish { incident: Some(9), ..api() }, &unknown), Err("no_incident"));
+            let unknown = Facts { no_incident: Some(9), ..free };
+            assert_eq!(word(&policy, &for_incidents(&[9]), &unknown), Err("no_incident"));
         }
     }
 
@@ -379,7 +397,7 @@ mod tests {
             });
             let cause = Cause::Api;
             let ack = ack.then_some(Risk::High);
-            let wish = Wish { cause, admin, has_reason, now, break_glass, ack, stages, bake: None, incident: None };
+            let wish = Wish { cause, admin, has_reason, now, break_glass, ack, stages, bake: None, incidents: vec![] };
             let policy = Policy::default();
             match way(&policy, &wish, &facts(if high { Risk::High } else { Risk::Low })) {
                 Ok(Way::AtOnce) => prop_assert!(false, "at once"),

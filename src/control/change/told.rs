@@ -2,7 +2,7 @@
 
 use super::course::{Course, Current, Ended, Phase};
 use super::rules::Way;
-use super::view::{ChangeView, EndedView, RolloutView, UnconfirmedView};
+use super::view::{ChangeView, EndedView, PendingView, RolloutView, UnconfirmedView};
 use super::{Conductor, State};
 use crate::control::rollout::Waiting;
 use serde_json::json;
@@ -46,8 +46,18 @@ impl Conductor {
         let person = current.and_then(|it| Some((it.change.number, it.waiting.as_ref()?)));
         let person = person.filter(|(_, waiting)| matches!(waiting, Waiting::Person { .. }));
         let person = person.map(|(number, why)| format!("version {number} waits for somebody: {why}"));
-        glass.into_iter().chain(waits).chain(unconfirmed).chain(person).collect()
+        let held = state.file.as_ref().and_then(held);
+        glass.into_iter().chain(waits).chain(unconfirmed).chain(person).chain(held).collect()
     }
+}
+
+/// That the file waits for the end of a freeze, and who may end that.
+fn held(file: &PendingView) -> Option<String> {
+    let incident = file.held_by?;
+    Some(format!(
+        "the file has changed and waits for the end of the freeze of incident {incident}: `tidegate apply FILE \
+         --incident {incident}` if it is for that, else `tidegate incident update {incident} --thaw`"
+    ))
 }
 
 fn view(state: &State, asked: Option<u64>, now: Instant) -> RolloutView {

@@ -88,7 +88,7 @@ pub struct PendingView {
     pub hash: String,
     /// `watch` or `signal`.
     pub cause: String,
-    /// The incident whose freeze it waits for; nothing where it waits for another change.
+    /// The incident whose freeze it waits for, the oldest of several; nothing where it waits for another change.
     #[serde(default)]
     pub held_by: Option<u64>,
 }

@@ -4,7 +4,6 @@
 use super::Conductor;
 use super::course::{Act, Change, Current, Not, Outcome};
 use crate::config::units::as_percent;
-use crate::control::view::FreezeView;
 use crate::telemetry::events::{GlassBroken, RolloutStep};
 use std::time::Instant;
 
@@ -115,8 +114,9 @@ impl Conductor {
     /// Why a change may not begin now, though somebody lets it.
     fn frozen(&self, change: &Change) -> Option<String> {
         let freezes = self.control.incidents().freezes(change.risk, &self.control.thresholds());
-        let is_for = |freeze: &FreezeView| change.incident == Some(freeze.incident);
-        freezes.first().filter(|_| !freezes.iter().any(is_for)).map(FreezeView::told)
+        let held = super::held::unnamed(&freezes, &change.incidents);
+        // Who is told of one sees the next when that has ended.
+        held.first().map(|freeze| freeze.told(&freezes))
     }
 
     /// Somebody has seen that the stages were gone around. With a number, by no other version than that.
@@ -126,7 +126,7 @@ impl Conductor {
     pub fn acknowledge(&self, meant: Option<u64>, by: &str, reason: Option<&str>) -> Result<Said, Not> {
         let mut state = self.state();
         is_meant(meant, state.glass.as_ref().map(|glass| glass.number))?;
-        let glass = state.glass.take().ok_or(Not::Nothing)?;
+        let glass = state.glass.take().ok_or(Not::NothingToAcknowledge)?;
         drop(state);
         self.control.keep_glass(None);
         let reason = reason.unwrap_or(&glass.reason);

@@ -110,7 +110,7 @@ impl Keeper {
     /// Does what waits in the queue, up to a batch. True when it is to end.
     fn attend(&mut self, first: Option<Command>) -> bool {
         let due = self.board.refusals.due(Instant::now());
-        self.pending.extend(due.into_iter().map(unasked));
+        self.pending.extend(due.into_iter().map(gathered));
         let mut next = first;
         let mut is_over = false;
         while let Some(command) = next {
@@ -137,7 +137,7 @@ impl Keeper {
     /// What is still being counted is written before the end.
     fn last_words(&mut self) {
         let rest = self.board.refusals.all();
-        self.pending.extend(rest.into_iter().map(unasked));
+        self.pending.extend(rest.into_iter().map(gathered));
         self.retry_at = None;
         self.settle();
         self.ship();
@@ -351,7 +351,7 @@ impl Keeper {
                 let _ = answer
                     .send(Written::Unrecorded(format!("{why}; it is kept in memory and recorded later")));
             }
-            if let Write::Entry(entry) = &pending.write {
+            if let Write::Entry(entry) | Write::Gathered(entry) = &pending.write {
                 tell(entry, None);
             }
         }
@@ -375,8 +375,8 @@ impl Keeper {
     }
 }
 
-fn unasked(entry: Entry) -> Pending {
-    Pending { write: Write::Entry(Box::new(entry)), answer: None, late: false }
+fn gathered(entry: Entry) -> Pending {
+    Pending { write: Write::Gathered(Box::new(entry)), answer: None, late: false }
 }
 
 /// Tells of an entry, and of its row if it has one already.

@@ -4,7 +4,7 @@
 use super::*;
 use crate::control::audit::chain::{CHECKPOINT, DROPPED, SEGMENT};
 use crate::control::audit::verify::{Beginning, Expected, Verifier};
-use crate::control::audit::{Audit, Verdict};
+use crate::control::audit::{Audit, Verdict, entry};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -87,6 +87,27 @@ fn version(number: u64, text: &str) -> VersionRow {
         differences: json!([{ "route": "orders" }]),
         findings: Value::Null,
     }
+}
+
+#[test]
+fn refusals_that_were_counted_for_a_while_are_no_clock_that_was_put_back() {
+    let home = Home::new();
+    let history = home.open();
+    let audit = Audit::of(&history);
+    let now = jiff::Timestamp::now().as_millisecond();
+    let at = |ago: i64, entry: Entry| Entry { at_ms: now - ago, ..entry };
+    let refused = || Entry::new("anonymous", "read").from("", "192.0.2.1").refused("unauthenticated");
+    assert!(audit.refuse(at(90_000, refused()), true).is_some(), "the first is a row at once");
+    assert!(audit.refuse(at(60_000, refused()), true).is_none(), "the second is counted");
+    let receipt = audit.append(at(30_000, Entry::new("ops", "drain").to("orders/a")));
+    assert!(matches!(home.written(receipt), Written::Recorded(2)));
+    history.end(PATIENCE);
+    let history = home.open();
+    let (verdict, rows) = (home.verify(&history), home.rows(&history));
+    assert_eq!((verdict.valid, verdict.rows, verdict.clock_went_back), (true, 3, 0), "{rows:?}");
+    assert!(rows.is_sorted_by_key(|row| row.entry.at_ms), "{rows:?}");
+    let why = rows[2].entry.why.clone().unwrap_or_default();
+    assert!(why.contains("1 more like this") && why.contains(&entry::told(now - 60_000)), "{why}");
 }
 
 #[test]

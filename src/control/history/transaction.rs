@@ -96,6 +96,12 @@ impl Work<'_> {
                 self.append((**entry).clone(), late)?;
                 Ok(Written::Recorded(self.head.count))
             }
+            Write::Gathered(entry) => {
+                // A row stands at the time at which it became one, unless the row before it is of the future.
+                let before = self.head.at_ms.min(jiff::Timestamp::now().as_millisecond());
+                self.append(Entry { at_ms: entry.at_ms.max(before), ..(**entry).clone() }, late)?;
+                Ok(Written::Recorded(self.head.count))
+            }
         }
     }
 }

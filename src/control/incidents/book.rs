@@ -3,12 +3,15 @@
 //! Bounded: at most `MAX_INCIDENTS`, of which the oldest closed one gives way; open ones never do, so there are at most
 //! `MAX_OPEN`. A draft is read and opened by a person, or closed; nothing else becomes of it, and it freezes nothing.
 
-use super::incident::{Cause, Frozen, GATEWAY, Incident, Severity, State, Update, written};
+mod noticed;
+
+pub use noticed::{Notice, Noticed};
+
+use super::incident::{Frozen, Incident, State, Update, written};
 use super::wish::{Amendment, Opening, Refusal};
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Incidents that are kept.
 pub const MAX_INCIDENTS: usize = 200;
@@ -32,6 +35,8 @@ pub enum Deed {
     Updated,
     /// It is over.
     Closed,
+    /// A person dropped a draft: it never was an incident, and nobody outside had heard of one.
+    Dismissed,
     /// It holds risky changes from now on.
     Frozen,
     /// It holds them no more.
@@ -47,6 +52,7 @@ impl Deed {
             Deed::Published => "published",
             Deed::Updated => "updated",
             Deed::Closed => "closed",
+            Deed::Dismissed => "dismissed",
             Deed::Frozen => "frozen",
             Deed::Thawed => "thawed",
         }
@@ -60,34 +66,8 @@ pub struct Done {
     pub incident: Arc<Incident>,
     /// What was done, in order.
     pub deeds: Vec<Deed>,
-}
-
-/// What the gateway noticed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Notice {
-    /// Of which upstream, if of one.
-    pub upstream: Option<Arc<str>>,
-    /// What for.
-    pub cause: Cause,
-    /// With the numbers.
-    pub because: String,
-    /// How bad.
-    pub severity: Severity,
-}
-
-/// What became of a notice.
-#[derive(Clone, Debug)]
-pub enum Noticed {
-    /// A draft.
-    Drafted(Done),
-    /// An update of the draft that there is already.
-    Added(Done),
-    /// Somebody is at it already.
-    Known,
-    /// One like it was closed a moment ago.
-    TooSoon,
-    /// There is no room for it.
-    Full,
+    /// What was said with it.
+    pub said: Option<String>,
 }
 
 /// All incidents, the oldest first.
@@ -135,8 +115,12 @@ impl Book {
             return Err(full());
         }
         let at = written(now);
-        let said =
-            wish.text.map(|text| Update { at: at.clone(), by: by.to_owned(), text, public: wish.public });
+        let said = wish.text.clone().map(|text| Update {
+            at: at.clone(),
+            by: by.to_owned(),
+            text,
+            public: wish.public,
+        });
         let reason = wish.reason.unwrap_or_else(|| wish.title.clone());
         let incident = Incident {
             title: wish.title,
@@ -151,7 +135,11 @@ impl Book {
             ..Incident::default()
         };
         let deeds = [Some(Deed::Opened), wish.freeze.then_some(Deed::Frozen)];
-        Ok(Done { incident: self.add(incident), deeds: deeds.into_iter().flatten().collect() })
+        Ok(Done {
+            incident: self.add(incident),
+            deeds: deeds.into_iter().flatten().collect(),
+            said: wish.text,
+        })
     }
 
     /// Somebody changes one, or says something of it.
@@ -166,70 +154,14 @@ impl Book {
         if before.state == State::Draft && wish.state == Some(State::Open) && self.open_ones() >= MAX_OPEN {
             return Err(full());
         }
+        let said = wish.text.clone();
         let (incident, deeds) = amended(&before, wish, by, now)?;
         let incident = Arc::new(Incident { revision: before.revision + 1, ..incident });
         if let Some(place) = self.items.iter_mut().find(|item| item.id == id) {
             *place = incident.clone();
         }
         self.give_way();
-        Ok(Done { incident, deeds })
-    }
-
-    /// The gateway noticed something: one draft for each upstream and cause, and none where somebody is at it, or closed
-    /// one like it less than `quiet` ago.
-    pub fn notice(&mut self, notice: &Notice, quiet: Duration, now: Timestamp) -> Noticed {
-        let alike = self.items.iter().rev().filter(|item| is_of(item, notice));
-        let mut closed = None;
-        for item in alike {
-            match item.state {
-                State::Open => return Noticed::Known,
-                State::Draft => {
-                    let id = item.id;
-                    return self.add_to(id, &notice.because, now).map_or(Noticed::Known, Noticed::Added);
-                }
-                State::Closed => closed = closed.or(item.closed_at.as_deref().and_then(|at| at.parse().ok())),
-            }
-        }
-        // A clock that was set back makes it no later than that.
-        let recent = |closed: Timestamp| now >= closed && now.duration_since(closed).unsigned_abs() < quiet;
-        if closed.is_some_and(recent) {
-            return Noticed::TooSoon;
-        }
-        if self.items.len() >= MAX_INCIDENTS && !self.items.iter().any(|item| item.state == State::Closed) {
-            return Noticed::Full;
-        }
-        let incident = Incident {
-            state: State::Draft,
-            title: notice.cause.title().to_owned(),
-            severity: notice.severity,
-            upstreams: notice.upstream.iter().map(ToString::to_string).collect(),
-            drafted_because: Some(notice.because.clone()),
-            cause: Some(notice.cause),
-            opened_at: written(now),
-            opened_by: GATEWAY.to_owned(),
-            ..Incident::default()
-        };
-        Noticed::Drafted(Done { incident: self.add(incident), deeds: vec![Deed::Drafted] })
-    }
-
-    /// What a draft was for is over: whoever reads it should know. Incidents of people are theirs to close.
-    pub fn over(&mut self, notice: &Notice, now: Timestamp) -> Option<Done> {
-        let id = self.items.iter().rev().find(|it| it.state == State::Draft && is_of(it, notice))?.id;
-        self.add_to(id, &notice.because, now)
-    }
-
-    /// The gateway's own words on a draft; never shown. Nothing when it said enough.
-    fn add_to(&mut self, id: u64, text: &str, now: Timestamp) -> Option<Done> {
-        let item = self.items.iter_mut().find(|item| item.id == id)?;
-        // Half of the room is left to people.
-        if item.updates.len() >= MAX_UPDATES / 2 {
-            return None;
-        }
-        let incident = Arc::make_mut(item);
-        let (at, by) = (written(now), GATEWAY.to_owned());
-        incident.updates.push(Update { at, by, text: text.to_owned(), public: false });
-        incident.revision += 1;
-        Some(Done { incident: item.clone(), deeds: vec![Deed::Updated] })
+        Ok(Done { incident, deeds, said })
     }
 
     fn open_ones(&self) -> usize {
@@ -265,12 +197,6 @@ fn full() -> Refusal {
     ))
 }
 
-/// Drafted, or opened from a draft, for the same; an event of no upstream is one for its cause.
-fn is_of(incident: &Incident, notice: &Notice) -> bool {
-    incident.cause == Some(notice.cause)
-        && incident.upstreams.first().map(String::as_str) == notice.upstream.as_deref()
-}
-
 fn amended(
     before: &Incident,
     wish: Amendment,
@@ -301,7 +227,8 @@ fn amended(
     match (before.state, wish.state) {
         (State::Draft, Some(State::Open)) => {
             after.state = State::Open;
-            after.published_by = Some(by.to_owned());
+            // The gateway drafts, and never opens.
+            (after.opened_by, after.published_by) = (by.to_owned(), Some(by.to_owned()));
             after.public = wish.public.unwrap_or(true);
             deeds.push(Deed::Published);
         }
@@ -330,7 +257,7 @@ fn amended(
     if wish.state == Some(State::Closed) {
         after.state = State::Closed;
         (after.closed_at, after.closed_by) = (Some(at.clone()), Some(by.to_owned()));
-        deeds.push(Deed::Closed);
+        deeds.push(if before.state == State::Draft { Deed::Dismissed } else { Deed::Closed });
     } else if deeds.is_empty() && after != *before {
         deeds.push(Deed::Updated);
     }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::fmt;
 
 /// Whoever acts where no person does.
@@ -33,7 +34,7 @@ pub struct Incident {
     pub cause: Option<Cause>,
     /// When it was opened or drafted: UTC, RFC 3339.
     pub opened_at: String,
-    /// Who opened it; `gateway` for what was drafted.
+    /// Who opened it; `gateway` while nobody has opened what it drafted.
     pub opened_by: String,
     /// Who read a draft and opened it.
     pub published_by: Option<String>,
@@ -152,6 +153,11 @@ impl Cause {
         }
     }
 
+    /// Whether it goes on until it is over; the others happen.
+    pub const fn lasts(self) -> bool {
+        matches!(self, Cause::Shed | Cause::Backends)
+    }
+
     /// What a draft is called. Without names: whoever opens it may show it to everyone.
     pub const fn title(self) -> &'static str {
         match self {
@@ -173,6 +179,21 @@ impl Incident {
     /// Somebody is at it.
     pub fn is_open(&self) -> bool {
         self.state == State::Open
+    }
+
+    /// Where it stands in every list, the least first: what is open, then drafts, then what is closed; of the first two
+    /// the worst first. Among equals the newest is first.
+    pub fn place(&self) -> (u8, Reverse<Severity>, Reverse<u64>) {
+        match self.state {
+            State::Open => (0, Reverse(self.severity), Reverse(self.id)),
+            State::Draft => (1, Reverse(self.severity), Reverse(self.id)),
+            State::Closed => (2, Reverse(Severity::Critical), Reverse(self.id)),
+        }
+    }
+
+    /// A draft that somebody dropped: it never was an incident.
+    pub fn is_dismissed(&self) -> bool {
+        self.state == State::Closed && self.cause.is_some() && self.published_by.is_none()
     }
 
     /// The status page may show it.

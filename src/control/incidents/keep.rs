@@ -89,7 +89,8 @@ fn mended(incident: Incident) -> Incident {
             reason: incident.title.clone(),
         })
     });
-    Incident { freeze, frozen, ..incident }
+    let opened_by = incident.published_by.clone().unwrap_or(incident.opened_by);
+    Incident { freeze, frozen, opened_by, ..incident }
 }
 
 /// Keeps incidents for as long as the process lives. On a thread that a disk may block.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Open incidents that are shown, the newest first.
+/// Open incidents that are shown.
 const MAX_OPEN: usize = 20;
 /// Closed ones.
 const MAX_CLOSED: usize = 10;
@@ -30,7 +30,7 @@ pub struct Overview {
     pub state: Health,
     /// What is shown, in the order of the file.
     pub components: Vec<Component>,
-    /// The public incidents, open ones first, the newest of each first.
+    /// The public incidents: open ones, the worst first, then closed ones, the newest first.
     pub incidents: Vec<Public>,
 }
 
@@ -83,7 +83,7 @@ impl Incidents {
     }
 }
 
-/// What everyone may know of `all`, the newest first.
+/// What everyone may know of `all`, in their order.
 fn overview(
     page: &StatusPage,
     (each, overall): (&[Health], Health),

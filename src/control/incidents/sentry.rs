@@ -61,7 +61,8 @@ impl Sentry {
         let saw = [watched.shedding(now, thresholds), watched.fleet(now, thresholds)];
         let saw = saw.into_iter().flatten();
         saw.map(|(over, cause, because, severity)| {
-            let notice = Notice { upstream: Some(upstream.clone()), cause, because, severity };
+            let upstream = Some(upstream.clone());
+            let notice = Notice { upstream, cause, because, severity, named: Vec::new() };
             if over { Saw::Over(notice) } else { Saw::Lasts(notice) }
         })
         .collect()

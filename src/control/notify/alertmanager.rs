@@ -3,8 +3,9 @@
 //! Alertmanager forgets what it does not hear of, so what lasts says until when it is to be believed, and is told again
 //! long before. What only happened fires for a few minutes, or nobody would be told.
 
-use super::family::{CORE_BEHIND, CORE_STUCK, Family};
+use super::family::{CORE_BEHIND, CORE_STUCK, KEYS_MISSING, KEYS_OLD};
 use super::lasting::Stands;
+use super::meaning::Topic;
 use super::message::{Item, Message};
 use super::sender::Sender;
 use super::spool::AGAIN;
@@ -26,8 +27,12 @@ fn alert(item: &Item, sender: &Sender, now: Timestamp) -> Value {
     let mut annotations = Map::new();
     annotations.insert("summary".into(), item.sentence().into());
     annotations.insert("action".into(), format!("`{}`", item.next()).into());
+    annotations.insert("runbook_url".into(), sender.chapter(item.topic.family).into());
     if !item.members.is_empty() {
         annotations.insert("members".into(), item.members.join(", ").into());
+    }
+    if item.late {
+        annotations.insert("late".into(), "the process ended before it was told".into());
     }
     if item.lasting > 1 {
         annotations.insert("lasting".into(), item.lasting.to_string().into());
@@ -41,36 +46,47 @@ fn alert(item: &Item, sender: &Sender, now: Timestamp) -> Value {
     })
 }
 
-/// What it is known by. Empty values are as good as none there.
+/// What it is known by: where `deploy/prometheus/` has the same alert, the labels that Alertmanager groups and inhibits
+/// by are called as there. Empty values are as good as none there.
 fn labels(item: &Item, sender: &Sender) -> Map<String, Value> {
     let family = item.topic.family;
-    let subject = subject_label(family);
+    let subject = subject_label(item);
     let all = [
         ("alertname", family.name),
         ("severity", family.severity.as_str()),
         ("kind", family.kind.as_str()),
+        ("instance", &sender.instance),
         ("gateway", &sender.name),
         ("environment", sender.environment.as_deref().unwrap_or_default()),
-        (subject, &item.topic.subject),
+        subject,
     ];
     let said = all.into_iter().filter(|(_, value)| !value.is_empty());
     said.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
-/// What the subject of a family is called, as in the metrics.
-fn subject_label(family: &Family) -> &'static str {
-    match family.kind {
-        _ if *family == CORE_BEHIND || *family == CORE_STUCK => "worker",
+/// What it is about, as the metrics call it.
+fn subject_label(item: &Item) -> (&'static str, &str) {
+    let Topic { family, subject } = &item.topic;
+    let name = match family.kind {
+        _ if [&CORE_BEHIND, &CORE_STUCK].contains(family) => "worker",
+        _ if [&KEYS_OLD, &KEYS_MISSING].contains(family) => "source",
         Kind::Shed | Kind::Ejection | Kind::Ramp | Kind::Limit | Kind::Name => "upstream",
         Kind::Rollout | Kind::Rollback => "version",
         Kind::Auth => "auth",
         Kind::Listener => "listener",
-        Kind::Certificate => "owner",
+        Kind::Certificate => {
+            return match subject.split_once(' ') {
+                Some(("listener", name)) => ("listener", name),
+                Some(("upstream", name)) => ("upstream", name),
+                _ => ("owner", subject),
+            };
+        }
         Kind::Incident => "incident",
         Kind::Notification => "sink",
         Kind::Audit => "actor",
         Kind::Config | Kind::Process | Kind::Gap => "subject",
-    }
+    };
+    (name, subject)
 }
 
 /// Until when it is to be believed: never before it began, also when the clock was set back since, because then the
@@ -88,7 +104,7 @@ fn ends(item: &Item, now: Timestamp) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::notify::family::{ROLLED_BACK, SHEDDING};
+    use crate::control::notify::family::{CERTIFICATE_EXPIRED, DOWN, ROLLED_BACK, SHEDDING};
     use crate::control::notify::samples::{message, night, notice, sender};
 
     fn alerts(stands: Stands, now: Timestamp) -> Value {
@@ -108,6 +124,7 @@ mod tests {
                 "alertname": "TidegateShedding",
                 "severity": "page",
                 "kind": "shed",
+                "instance": "127.0.0.1:9900",
                 "gateway": "edge-1",
                 "environment": "production",
                 "upstream": "orders",
@@ -115,6 +132,7 @@ mod tests {
             "annotations": {
                 "summary": "orders/queue_full is firing",
                 "action": "`tidegate permits --upstream orders`",
+                "runbook_url": "https://wiki.example/RUNBOOK.md#tidegateshedding",
                 "members": "queue_full",
             },
             "startsAt": "2026-11-01T03:00:00.000Z",
@@ -122,6 +140,19 @@ mod tests {
             "generatorURL": "http://127.0.0.1:9900/",
         }]);
         assert_eq!(alerts(Stands::Firing, later(10)), expected);
+    }
+
+    #[test]
+    fn what_it_is_about_is_called_as_in_the_metrics() {
+        let label = |family, subject| {
+            let item = Item::of(notice(family, subject, "", Stands::Firing, 0));
+            let (name, subject) = subject_label(&item);
+            format!("{name}={subject}")
+        };
+        assert_eq!(label(&CERTIFICATE_EXPIRED, "listener edge"), "listener=edge");
+        assert_eq!(label(&CERTIFICATE_EXPIRED, "upstream orders"), "upstream=orders");
+        assert_eq!(label(&CORE_STUCK, "3"), "worker=3");
+        assert_eq!(label(&DOWN, "orders"), "upstream=orders");
     }
 
     #[test]

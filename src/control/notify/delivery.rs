@@ -87,10 +87,11 @@ impl Line {
         host: HeaderValue,
         now: Timestamp,
     ) -> Result<Request<Full<Bytes>>, String> {
+        let sender = sender.to(&self.settings);
         let body = match self.settings.form {
-            Form::Webhook => webhook::body(message, sender),
-            Form::Slack => slack::body(message, sender),
-            Form::Alertmanager => alertmanager::body(message, sender, now),
+            Form::Webhook => webhook::body(message, &sender),
+            Form::Slack => slack::body(message, &sender),
+            Form::Alertmanager => alertmanager::body(message, &sender, now),
         };
         let mut request = Request::post(self.path.clone())
             .header(HOST, host)

@@ -1,9 +1,11 @@
 //! What people can be told: each family of events is one alert, with the weight that it has for whoever is on call and
-//! the next command to type. The names are a contract: alerts and messages carry them.
+//! the next command to type. The names are a contract: alerts and messages carry them. What `deploy/prometheus/` says
+//! too has the same name and the same severity there (`tests/documents/runbook.rs`), so that it is one alert to people.
 
 use crate::config::sinks::Sink;
 use crate::telemetry::events::stream::Kind;
 use std::fmt;
+use std::time::Duration;
 
 /// How urgent it is. Fixed for a family: an alert whose severity moved would be another alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,13 +42,20 @@ pub struct Family {
     pub over: &'static str,
     /// What to type next; `{}` is what it is about.
     pub next: &'static str,
-    /// Nothing says that it is over but that nothing more is heard of it.
-    pub fades: bool,
+    /// It is over when nothing more is heard of it for so long, whether somebody says so or not.
+    pub fades: Option<Duration>,
     /// It may have begun in an earlier process: its end is news though its beginning was not heard.
     pub outlives: bool,
+    /// It is told though the process ends before it was: late, by the next one.
+    pub keeps: bool,
 }
 
 impl Family {
+    /// Its chapter of the runbook, as a heading is linked to.
+    pub fn chapter(&self) -> String {
+        self.name.to_ascii_lowercase()
+    }
+
     /// Whether a sink wants to hear of it.
     pub fn is_for(&self, sink: &Sink) -> bool {
         sink.wants(self.kind, self.severity == Severity::Page)
@@ -86,15 +95,19 @@ const fn family(
     over: &'static str,
     next: &'static str,
 ) -> Family {
-    Family { name, kind, severity, over, next, fades: false, outlives: false }
+    Family { name, kind, severity, over, next, fades: None, outlives: false, keeps: false }
 }
 
-const fn fading(family: Family) -> Family {
-    Family { fades: true, ..family }
+const fn fading(after: Duration, family: Family) -> Family {
+    Family { fades: Some(after), ..family }
 }
 
 const fn outliving(family: Family) -> Family {
     Family { outlives: true, ..family }
+}
+
+const fn kept(family: Family) -> Family {
+    Family { keeps: true, ..family }
 }
 
 use Kind::{
@@ -105,89 +118,105 @@ use Severity::{Info, Page, Ticket};
 
 const STATUS: &str = "tidegate status";
 const RAMPS: &str = "tidegate ramp show";
+const EVENTS: &str = "tidegate events";
 
-pub static SHEDDING: Family =
-    fading(family(Shed, Page, "TidegateShedding", "{} sheds no more", "tidegate permits --upstream {}"));
-pub static CORE_BEHIND: Family = family(Shed, Page, "TidegateCoreBehind", "core {} keeps up again", STATUS);
-pub static EJECTED: Family = family(
-    Ejection,
-    Ticket,
-    "TidegateBackendEjected",
-    "every ejected backend of {} is back",
-    "tidegate events --kind ejection",
-);
-pub static DOWN: Family =
-    family(Ejection, Ticket, "TidegateBackendDown", "every backend of {} is up again", STATUS);
-pub static CHECKS_DOUBTED: Family =
-    family(Ejection, Page, "TidegateChecksDoubted", "the checks of {} are believed again", STATUS);
-pub static RAMPED: Family = outliving(family(Ramp, Info, "TidegateRamped", "{} is no longer ramped", RAMPS));
-pub static DRAINED: Family =
-    outliving(family(Ramp, Info, "TidegateDrained", "nothing of {} is drained any more", RAMPS));
-pub static RESTARTED: Family = family(Ramp, Info, "TidegateRestarted", "what restarted of {} is back", RAMPS);
-pub static RAMP_STUCK: Family =
-    family(Ramp, Page, "TidegateRampStuck", "what restarted of {} is back", RAMPS);
-pub static RAMP_CONFLICT: Family = family(Ramp, Ticket, "TidegateRampConflict", "", RAMPS);
-pub static ROLLOUT: Family =
-    family(Rollout, Info, "TidegateRollout", "the rollout of version {} is over", "tidegate show {}");
-pub static ROLLOUT_FAILED: Family = family(Rollout, Ticket, "TidegateRolloutFailed", "", "tidegate show {}");
-pub static GLASS_BROKEN: Family = outliving(family(
-    Rollout,
-    Page,
-    "TidegateGlassBroken",
-    "somebody has seen that version {} went around the stages",
-    "tidegate acknowledge",
-));
-pub static ROLLED_BACK: Family = family(Rollback, Page, "TidegateRolledBack", "", "tidegate history");
-pub static CONFIG_APPLIED: Family = family(Config, Info, "TidegateConfigApplied", "", "tidegate history");
-pub static CONFIG_REFUSED: Family =
-    family(Config, Ticket, "TidegateConfigRefused", "a configuration was applied", STATUS);
-pub static DEGRADED: Family = family(Config, Page, "TidegateDegraded", "a configuration was applied", STATUS);
-pub static LIMIT_AT_FLOOR: Family = family(
-    Limit,
-    Page,
-    "TidegateLimitAtFloor",
-    "the adaptive limit of {} does not sit at its floor any more",
-    STATUS,
-);
-pub static LIMIT_MOVED: Family = family(Limit, Info, "TidegateLimitMoved", "", STATUS);
-pub static STARTED: Family = family(Process, Info, "TidegateStarted", "", STATUS);
-pub static LEAVING: Family = family(Process, Info, "TidegateLeaving", "", STATUS);
-pub static DRAIN_TIMED_OUT: Family = family(Process, Ticket, "TidegateDrainTimedOut", "", "tidegate permits");
-pub static CORE_STUCK: Family = family(Process, Page, "TidegateCoreStuck", "core {} turns again", STATUS);
-pub static CERTIFICATE_REFUSED: Family =
-    family(Certificate, Ticket, "TidegateCertificateRefused", "{}: certificate files renewed", STATUS);
-pub static CERTIFICATE_EXPIRES: Family =
-    family(Certificate, Ticket, "TidegateCertificateExpires", "{}: certificate files renewed", STATUS);
-pub static CERTIFICATE_EXPIRED: Family =
-    family(Certificate, Page, "TidegateCertificateExpired", "{}: certificate files renewed", STATUS);
-pub static ACCEPT_FAILED: Family =
-    fading(family(Listener, Ticket, "TidegateAcceptFails", "{} accepts again", STATUS));
-pub static LISTENER_CHANGED: Family = family(Listener, Info, "TidegateListenerChanged", "", STATUS);
-pub static ADDRESSES_CHANGED: Family = family(Name, Info, "TidegateAddressesChanged", "", STATUS);
-pub static AUTH_SILENT: Family = family(Auth, Page, "TidegateAuthSilent", "{} answers again", STATUS);
-pub static KEYS_FAILED: Family =
-    family(Auth, Ticket, "TidegateKeysNotFetched", "keys are fetched again from {}", STATUS);
-pub static AUDITED: Family = family(Audit, Info, "TidegateAudited", "", "tidegate audit");
-pub static UNRECORDED: Family =
-    family(Audit, Page, "TidegateHistoryUnavailable", "history and audit are recorded again", STATUS);
-pub static INCIDENT: Family =
-    outliving(family(Incident, Page, "TidegateIncident", "incident {} is closed", "tidegate incident list"));
-pub static INCIDENT_DRAFTED: Family = family(
-    Incident,
-    Ticket,
-    "TidegateIncidentDrafted",
-    "the draft of incident {} was taken up or closed",
-    "tidegate incident list",
-);
-pub static SINK_FAILING: Family = family(
-    Notification,
-    Ticket,
-    "TidegateNotificationsFail",
-    "{} is told again what happens",
-    "tidegate notify test {}",
-);
-pub static EVENTS_LOST: Family = family(Notification, Ticket, "TidegateEventsLost", "", "tidegate events");
-pub static TEST: Family = family(Notification, Info, "TidegateTest", "", "tidegate notify list");
+/// Every family is made here, so that none can be missing from the list.
+macro_rules! families {
+    ($($name:ident = $family:expr;)*) => {
+        $(pub static $name: Family = $family;)*
+
+        /// All of them.
+        pub static ALL: &[&Family] = &[$(&$name),*];
+    };
+}
+
+families! {
+    // Its end is told; should that be lost on the way, it is over after three sums that did not come.
+    SHEDDING = fading(
+        Duration::from_secs(90),
+        family(Shed, Page, "TidegateShedding", "{} sheds no more", "tidegate permits --upstream {}"),
+    );
+    CORE_BEHIND = family(Shed, Page, "TidegateCoreDoesNotKeepUp", "core {} keeps up again", STATUS);
+    DOWN = family(Ejection, Ticket, "TidegateBackendDown", "every backend of {} is back", STATUS);
+    CHECKS_DOUBTED =
+        family(Ejection, Page, "TidegateUpstreamDown", "the checks of {} are believed again", STATUS);
+    RAMPED = outliving(family(Ramp, Info, "TidegateRamped", "{} is no longer ramped", RAMPS));
+    DRAINED = outliving(family(Ramp, Info, "TidegateDrained", "nothing of {} is drained any more", RAMPS));
+    RESTARTED = family(Ramp, Info, "TidegateRestarted", "what restarted of {} is back", RAMPS);
+    RAMP_STUCK = family(Ramp, Ticket, "TidegateRampHeld", "what restarted of {} is back", RAMPS);
+    RAMP_CONFLICT = family(Ramp, Ticket, "TidegateRampConflict", "", RAMPS);
+    ROLLOUT = family(Rollout, Info, "TidegateRollout", "the rollout of version {} is over", "tidegate show {}");
+    ROLLOUT_FAILED = kept(family(Rollout, Ticket, "TidegateRolloutFailed", "", "tidegate show {}"));
+    GLASS_BROKEN = kept(outliving(family(
+        Rollout,
+        Page,
+        "TidegateGlassBroken",
+        "somebody has seen that version {} went around the stages",
+        "tidegate acknowledge",
+    )));
+    ROLLED_BACK = kept(family(Rollback, Ticket, "TidegateRolledBack", "", "tidegate show {}"));
+    CONFIG_APPLIED = family(Config, Info, "TidegateConfigApplied", "", "tidegate history");
+    CONFIG_REFUSED = family(Config, Ticket, "TidegateApplyFailed", "a configuration was applied", STATUS);
+    DEGRADED = family(Config, Page, "TidegateConfigDegraded", "a configuration was applied", STATUS);
+    LIMIT_AT_FLOOR = family(
+        Limit,
+        Page,
+        "TidegateLimitAtFloor",
+        "the adaptive limit of {} does not sit at its floor any more",
+        STATUS,
+    );
+    LIMIT_MOVED = family(Limit, Info, "TidegateLimitMoved", "", STATUS);
+    STARTED = family(Process, Info, "TidegateStarted", "", STATUS);
+    LEAVING = family(Process, Info, "TidegateLeaving", "", STATUS);
+    DRAIN_TIMED_OUT = family(Process, Ticket, "TidegateDrainTimedOut", "", STATUS);
+    CORE_STUCK = family(Process, Page, "TidegateCoreStuck", "core {} turns again", STATUS);
+    CERTIFICATE_REFUSED =
+        family(Certificate, Ticket, "TidegateCertificateRefused", "{}: certificate files renewed", STATUS);
+    CERTIFICATE_EXPIRES =
+        family(Certificate, Ticket, "TidegateCertificateExpires", "{}: certificate files renewed", STATUS);
+    CERTIFICATE_EXPIRED =
+        family(Certificate, Page, "TidegateCertificateExpired", "{}: certificate files renewed", STATUS);
+    ACCEPT_FAILED = fading(
+        Duration::from_secs(30),
+        family(Listener, Page, "TidegateAcceptPaused", "{} accepts again", STATUS),
+    );
+    LISTENER_CHANGED = family(Listener, Info, "TidegateListenerChanged", "", STATUS);
+    ADDRESSES_CHANGED = family(Name, Info, "TidegateAddressesChanged", "", STATUS);
+    AUTH_SILENT = family(Auth, Page, "TidegateAuthSilent", "{} answers again", STATUS);
+    KEYS_MISSING = family(Auth, Page, "TidegateKeysMissing", "keys are fetched again from {}", STATUS);
+    KEYS_OLD = family(Auth, Ticket, "TidegateKeysOld", "keys are fetched again from {}", STATUS);
+    AUDITED = family(Audit, Info, "TidegateAudited", "", "tidegate audit");
+    UNRECORDED = family(
+        Audit,
+        Ticket,
+        "TidegateHistoryUnavailable",
+        "history and audit are recorded again",
+        STATUS,
+    );
+    INCIDENT = kept(outliving(family(
+        Incident,
+        Ticket,
+        "TidegateIncidentOpen",
+        "incident {} is closed",
+        "tidegate incident show {}",
+    )));
+    INCIDENT_DRAFTED = kept(family(
+        Incident,
+        Ticket,
+        "TidegateIncidentDrafted",
+        "the draft of incident {} was taken up or dropped",
+        "tidegate incident show {}",
+    ));
+    SINK_FAILING = family(
+        Notification,
+        Ticket,
+        "TidegateNotificationsFailing",
+        "{} is told again what happens",
+        "tidegate notify test {}",
+    );
+    EVENTS_LOST = family(Notification, Ticket, "TidegateLogDropped", "", EVENTS);
+    TEST = family(Notification, Info, "TidegateTest", "", "tidegate notify list");
+}
 
 #[cfg(test)]
 mod tests {
@@ -196,51 +225,11 @@ mod tests {
 
     #[test]
     fn every_alert_has_a_name_of_its_own_and_a_next_command() {
-        let all = [
-            &SHEDDING,
-            &CORE_BEHIND,
-            &EJECTED,
-            &DOWN,
-            &CHECKS_DOUBTED,
-            &RAMPED,
-            &DRAINED,
-            &RESTARTED,
-            &RAMP_STUCK,
-            &RAMP_CONFLICT,
-            &ROLLOUT,
-            &ROLLOUT_FAILED,
-            &GLASS_BROKEN,
-            &ROLLED_BACK,
-            &CONFIG_APPLIED,
-            &CONFIG_REFUSED,
-            &DEGRADED,
-            &LIMIT_AT_FLOOR,
-            &LIMIT_MOVED,
-            &STARTED,
-            &LEAVING,
-            &DRAIN_TIMED_OUT,
-            &CORE_STUCK,
-            &CERTIFICATE_REFUSED,
-            &CERTIFICATE_EXPIRES,
-            &CERTIFICATE_EXPIRED,
-            &ACCEPT_FAILED,
-            &LISTENER_CHANGED,
-            &ADDRESSES_CHANGED,
-            &AUTH_SILENT,
-            &KEYS_FAILED,
-            &AUDITED,
-            &UNRECORDED,
-            &INCIDENT,
-            &INCIDENT_DRAFTED,
-            &SINK_FAILING,
-            &EVENTS_LOST,
-            &TEST,
-        ];
-        let names: BTreeSet<&str> = all.iter().map(|family| family.name).collect();
-        assert_eq!(names.len(), all.len());
-        for family in all {
+        let names: BTreeSet<&str> = ALL.iter().map(|family| family.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for family in ALL {
             assert!(family.name.starts_with("Tidegate") && family.next.starts_with("tidegate "), "{family}");
-            assert!(!family.fades || !family.over.is_empty(), "{family}");
+            assert!(family.fades.is_none() || !family.over.is_empty(), "{family}");
         }
     }
 }

@@ -4,12 +4,12 @@
 //! what nobody ends fade when nothing more is heard of it. Bounded: what begins beyond that is told and not kept.
 
 use super::family::Family;
-use super::meaning::{ALL, Meaning, Phase, Topic};
+use super::meaning::{EVERY, Meaning, Phase, Topic};
 use crate::telemetry::events::stream::Record;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Topics that are kept at most.
 pub const MAX_TOPICS: usize = 512;
@@ -17,8 +17,6 @@ pub const MAX_TOPICS: usize = 512;
 pub const MAX_MEMBERS: usize = 8192;
 /// Characters of a member's name.
 const MAX_NAME: usize = 120;
-/// What nobody ends is over when it was not heard of for so long.
-pub const FADES: Duration = Duration::from_secs(30);
 
 /// What lasts.
 #[derive(Debug, Default)]
@@ -31,7 +29,8 @@ pub struct Lasting {
 struct State {
     since: Timestamp,
     heard: Instant,
-    members: BTreeSet<String>,
+    /// With what each lasts by.
+    members: BTreeMap<String, BTreeSet<&'static str>>,
     last: Arc<Record>,
 }
 
@@ -66,6 +65,11 @@ pub enum Stands {
 }
 
 impl Stands {
+    /// By its word.
+    pub fn named(word: &str) -> Option<Stands> {
+        [Stands::Firing, Stands::Resolved, Stands::Happened].into_iter().find(|it| it.as_str() == word)
+    }
+
     /// The word in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -79,12 +83,12 @@ impl Stands {
 impl Lasting {
     /// Takes in one part of what a record means; nothing if there is nothing to tell, not even that it was told.
     pub fn take(&mut self, meaning: Meaning, record: &Arc<Record>, now: Instant) -> Option<Notice> {
-        let Meaning { topic, member, phase } = meaning;
+        let Meaning { topic, member, by, phase } = meaning;
         let member: String = member.chars().take(MAX_NAME).collect();
         match phase {
-            Phase::Begins => Some(self.begin(topic, member, record, now)),
+            Phase::Begins => Some(self.begin(topic, (member, by), record, now)),
             Phase::Goes => Some(self.go(topic, member, record, now)),
-            Phase::Ends => self.end(topic, member, record),
+            Phase::Ends => self.end(topic, (member, by), record),
             Phase::Clears => {
                 self.forget(&topic);
                 None
@@ -93,20 +97,24 @@ impl Lasting {
         }
     }
 
-    fn begin(&mut self, topic: Topic, member: String, record: &Arc<Record>, now: Instant) -> Notice {
-        let known = self.topics.get(&topic).is_some_and(|state| state.members.contains(&member));
+    fn begin(
+        &mut self,
+        topic: Topic,
+        (member, by): (String, &'static str),
+        record: &Arc<Record>,
+        now: Instant,
+    ) -> Notice {
+        let known = self.topics.get(&topic).is_some_and(|state| state.members.contains_key(&member));
         let room = self.members < MAX_MEMBERS
             && (self.topics.len() < MAX_TOPICS || self.topics.contains_key(&topic));
         if !known && !room {
             return once(topic, member, record);
         }
-        let fresh = || State { since: record.at, heard: now, members: BTreeSet::new(), last: record.clone() };
+        let fresh = || State { since: record.at, heard: now, members: BTreeMap::new(), last: record.clone() };
         let state = self.topics.entry(topic.clone()).or_insert_with(fresh);
         (state.heard, state.last) = (now, record.clone());
-        if !known {
-            state.members.insert(member.clone());
-            self.members += 1;
-        }
+        state.members.entry(member.clone()).or_default().insert(by);
+        self.members += usize::from(!known);
         let (since, lasting) = (state.since, state.members.len());
         Notice { topic, member, stands: Stands::Firing, since, lasting, record: record.clone(), told: known }
     }
@@ -118,15 +126,25 @@ impl Lasting {
         Notice { topic, member, stands: Stands::Firing, since, lasting, record: record.clone(), told: false }
     }
 
-    fn end(&mut self, topic: Topic, member: String, record: &Arc<Record>) -> Option<Notice> {
+    fn end(
+        &mut self,
+        topic: Topic,
+        (member, by): (String, &'static str),
+        record: &Arc<Record>,
+    ) -> Option<Notice> {
         let Some(state) = self.topics.get_mut(&topic) else {
             let over = |topic: Topic| Notice { stands: Stands::Resolved, ..once(topic, member, record) };
             return topic.family.outlives.then(|| over(topic));
         };
         let before = state.members.len();
-        match member.as_str() {
-            ALL => state.members.clear(),
-            one => _ = state.members.remove(one),
+        if member == EVERY {
+            state.members.clear();
+        } else if state
+            .members
+            .get_mut(&member)
+            .is_some_and(|lasts_by| lasts_by.remove(by) && lasts_by.is_empty())
+        {
+            state.members.remove(&member);
         }
         self.members -= before - state.members.len();
         if before == state.members.len() {
@@ -148,13 +166,13 @@ impl Lasting {
 
     /// What faded by `now`: told as over.
     pub fn fade(&mut self, now: Instant, at: Timestamp) -> Vec<Notice> {
-        let faded = |topic: &Topic, state: &State| {
-            topic.family.fades && now.saturating_duration_since(state.heard) >= FADES
+        let faded = |(topic, state): (&Topic, &State)| {
+            let fades = topic.family.fades?;
+            let is_gone = now.saturating_duration_since(state.heard) >= fades;
+            is_gone.then(|| (topic.clone(), format!("nothing of it for {} s", fades.as_secs())))
         };
-        let gone = self.topics.iter().filter(|(topic, state)| faded(topic, state));
-        let gone: Vec<Topic> = gone.map(|(topic, _)| topic.clone()).collect();
-        let why = format!("nothing of it for {} s", FADES.as_secs());
-        gone.into_iter().filter_map(|topic| self.over(&topic, at, &why)).collect()
+        let gone: Vec<(Topic, String)> = self.topics.iter().filter_map(faded).collect();
+        gone.into_iter().filter_map(|(topic, why)| self.over(&topic, at, &why)).collect()
     }
 
     /// What is about something that is not there any more is over: `is_there` is asked for each subject and member.
@@ -162,7 +180,7 @@ impl Lasting {
         let mut over = Vec::new();
         for (topic, state) in &mut self.topics {
             let before = state.members.len();
-            state.members.retain(|member| is_there(topic, member));
+            state.members.retain(|member, _| is_there(topic, member));
             self.members -= before - state.members.len();
             if state.members.is_empty() {
                 over.push(topic.clone());
@@ -195,7 +213,7 @@ impl Lasting {
         let firing = self.topics.iter().filter(|(topic, _)| wanted(topic.family));
         let notice = |(topic, state): (&Topic, &State)| Notice {
             topic: topic.clone(),
-            member: state.members.first().cloned().unwrap_or_default(),
+            member: state.members.keys().next().cloned().unwrap_or_default(),
             stands: Stands::Firing,
             since: state.since,
             lasting: state.members.len(),

@@ -6,7 +6,11 @@ use crate::telemetry::events::stream::{Kind, Record};
 use serde_json::Value;
 
 /// As a member: every one of a topic.
-pub const ALL: &str = "*";
+pub const EVERY: &str = "*";
+
+/// What a backend is out by.
+const ANSWERS: &str = "answers";
+const CHECKS: &str = "checks";
 
 /// What people are told of together: one alert.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +28,8 @@ pub struct Meaning {
     pub topic: Topic,
     /// Which of them: a backend, a reason. A topic lasts as long as one of its members does.
     pub member: String,
+    /// What it lasts by, where that may be more than one thing: a member lasts as long as one of them does.
+    pub by: &'static str,
     /// What becomes of it.
     pub phase: Phase,
 }
@@ -47,7 +53,7 @@ pub enum Phase {
 pub fn meanings(record: &Record) -> Vec<Meaning> {
     let what = text(record, "what");
     match record.kind {
-        Kind::Shed => shed(record),
+        Kind::Shed => shed(record, what),
         Kind::Ejection => ejection(record, what),
         Kind::Ramp => ramp(record, what),
         Kind::Rollout => rollout(record, what),
@@ -67,7 +73,12 @@ pub fn meanings(record: &Record) -> Vec<Meaning> {
 }
 
 fn of(family: &'static Family, subject: impl Into<String>, member: &str, phase: Phase) -> Meaning {
-    Meaning { topic: Topic { family, subject: subject.into() }, member: member.to_owned(), phase }
+    Meaning { topic: Topic { family, subject: subject.into() }, member: member.to_owned(), by: "", phase }
+}
+
+/// A backend that cannot be used because of its answers, or because of its checks.
+fn down(upstream: &str, backend: &str, by: &'static str, phase: Phase) -> Meaning {
+    Meaning { by, ..of(&DOWN, upstream, backend, phase) }
 }
 
 fn text<'a>(record: &'a Record, field: &str) -> &'a str {
@@ -82,33 +93,36 @@ fn number(record: &Record, field: &str) -> String {
     }
 }
 
-fn shed(record: &Record) -> Vec<Meaning> {
-    let Some(classes) = record.fields.get("classes").and_then(Value::as_array) else {
+fn shed(record: &Record, what: &str) -> Vec<Meaning> {
+    let (upstream, reason) = (text(record, "upstream"), text(record, "reason"));
+    let of_core = |phase| vec![of(&CORE_BEHIND, number(record, "core"), "", phase)];
+    match what {
         // What a ramp sheds is wanted: its own event has told of it, with the forecast.
-        let reason = text(record, "reason");
-        let is_wanted = reason == "ramp";
-        return (!is_wanted)
-            .then(|| of(&SHEDDING, text(record, "upstream"), reason, Phase::Begins))
-            .into_iter()
-            .collect();
-    };
-    let phase = if classes.is_empty() { Phase::Ends } else { Phase::Begins };
-    vec![of(&CORE_BEHIND, number(record, "core"), "", phase)]
+        _ if reason == "ramp" => Vec::new(),
+        "began" | "lasts" => vec![of(&SHEDDING, upstream, reason, Phase::Begins)],
+        "ended" => vec![of(&SHEDDING, upstream, reason, Phase::Ends)],
+        "classes" => {
+            let closed = record.fields.get("classes").and_then(Value::as_array);
+            let is_open = closed.is_none_or(Vec::is_empty);
+            of_core(if is_open { Phase::Ends } else { Phase::Begins })
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn ejection(record: &Record, what: &str) -> Vec<Meaning> {
     let (upstream, backend) = (text(record, "upstream"), text(record, "backend"));
-    let (family, phase) = match what {
-        "ejected" => (&EJECTED, Phase::Begins),
-        "returned" => (&EJECTED, Phase::Ends),
-        "down" => (&DOWN, Phase::Begins),
-        "up" => (&DOWN, Phase::Ends),
-        "checks_doubted" => (&CHECKS_DOUBTED, Phase::Begins),
-        "checks_believed" => (&CHECKS_DOUBTED, Phase::Ends),
+    let meaning = match what {
+        "ejected" => down(upstream, backend, ANSWERS, Phase::Begins),
+        "returned" => down(upstream, backend, ANSWERS, Phase::Ends),
+        "down" => down(upstream, backend, CHECKS, Phase::Begins),
+        "up" => down(upstream, backend, CHECKS, Phase::Ends),
+        "checks_doubted" => of(&CHECKS_DOUBTED, upstream, backend, Phase::Begins),
+        "checks_believed" => of(&CHECKS_DOUBTED, upstream, backend, Phase::Ends),
         // On trial is neither in nor out.
         _ => return Vec::new(),
     };
-    vec![of(family, upstream, backend, phase)]
+    vec![meaning]
 }
 
 fn ramp(record: &Record, what: &str) -> Vec<Meaning> {
@@ -151,10 +165,12 @@ fn rollout(record: &Record, what: &str) -> Vec<Meaning> {
         "begun" => vec![of(&ROLLOUT, version, "", Phase::Begins)],
         "ended" => match text(record, "outcome") {
             "good" | "active" => vec![of(&ROLLOUT, version, "", Phase::Ends)],
-            _ => vec![
-                of(&ROLLOUT, version.clone(), "", Phase::Clears),
-                of(&ROLLOUT_FAILED, version, "", Phase::Once),
-            ],
+            outcome => {
+                // Where it served everyone, the rollback says so too: the same of the same version.
+                let taken_back = ["reverted", "rolled_back"].contains(&outcome);
+                let family = if taken_back { &ROLLED_BACK } else { &ROLLOUT_FAILED };
+                vec![of(&ROLLOUT, version.clone(), "", Phase::Clears), of(family, version, "", Phase::Once)]
+            }
         },
         "glass_broken" => vec![of(&GLASS_BROKEN, version, "", Phase::Begins)],
         "glass_acknowledged" => vec![of(&GLASS_BROKEN, version, "", Phase::Ends)],
@@ -166,8 +182,8 @@ fn rollout(record: &Record, what: &str) -> Vec<Meaning> {
 fn config(record: &Record) -> Vec<Meaning> {
     match text(record, "outcome") {
         "applied" => vec![
-            of(&CONFIG_REFUSED, "", ALL, Phase::Ends),
-            of(&DEGRADED, "", ALL, Phase::Ends),
+            of(&CONFIG_REFUSED, "", EVERY, Phase::Ends),
+            of(&DEGRADED, "", EVERY, Phase::Ends),
             of(&CONFIG_APPLIED, "", "", Phase::Once),
         ],
         // Another mistake is another message.
@@ -211,7 +227,7 @@ fn certificate(record: &Record, what: &str) -> Vec<Meaning> {
         }
         // Files are renewed together.
         "renewed" => [&CERTIFICATE_REFUSED, &CERTIFICATE_EXPIRES, &CERTIFICATE_EXPIRED]
-            .map(|family| of(family, owner, ALL, Phase::Ends))
+            .map(|family| of(family, owner, EVERY, Phase::Ends))
             .into(),
         _ => Vec::new(),
     }
@@ -231,20 +247,22 @@ fn name(record: &Record) -> Vec<Meaning> {
     let mut all = vec![of(&ADDRESSES_CHANGED, upstream, backend, Phase::Once)];
     let went = record.fields.get("went").and_then(Value::as_array).is_some_and(|went| !went.is_empty());
     if went {
-        all.extend([&EJECTED, &DOWN].map(|family| of(family, upstream, backend, Phase::Ends)));
+        all.extend([ANSWERS, CHECKS].map(|by| down(upstream, backend, by, Phase::Ends)));
     }
     all
 }
 
 fn auth(record: &Record, what: &str) -> Vec<Meaning> {
-    let (family, subject, phase) = match what {
-        "silent" => (&AUTH_SILENT, text(record, "auth"), Phase::Begins),
-        "answers" => (&AUTH_SILENT, text(record, "auth"), Phase::Ends),
-        "keys_failed" => (&KEYS_FAILED, text(record, "source"), Phase::Begins),
-        "keys_fetched" => (&KEYS_FAILED, text(record, "source"), Phase::Ends),
-        _ => return Vec::new(),
-    };
-    vec![of(family, subject, "", phase)]
+    let (auth, source) = (text(record, "auth"), text(record, "source"));
+    let has_keys = record.fields.get("keys").and_then(Value::as_u64).is_some_and(|keys| keys > 0);
+    match what {
+        "silent" => vec![of(&AUTH_SILENT, auth, "", Phase::Begins)],
+        "answers" => vec![of(&AUTH_SILENT, auth, "", Phase::Ends)],
+        "keys_failed" if has_keys => vec![of(&KEYS_OLD, source, "", Phase::Begins)],
+        "keys_failed" => vec![of(&KEYS_MISSING, source, "", Phase::Begins)],
+        "keys_fetched" => [&KEYS_OLD, &KEYS_MISSING].map(|family| of(family, source, "", Phase::Ends)).into(),
+        _ => Vec::new(),
+    }
 }
 
 fn audit(record: &Record, what: &str) -> Vec<Meaning> {
@@ -264,7 +282,9 @@ fn incident(record: &Record, what: &str) -> Vec<Meaning> {
         "opened" | "published" => {
             vec![draft(Phase::Clears), of(&INCIDENT, id.clone(), "", Phase::Begins)]
         }
-        "closed" => vec![draft(Phase::Ends), of(&INCIDENT, id.clone(), "", Phase::Ends)],
+        "closed" => vec![of(&INCIDENT, id.clone(), "", Phase::Ends)],
+        // It never was an incident: whoever is paged for those has not heard of it.
+        "dismissed" => vec![draft(Phase::Ends)],
         _ if text(record, "state") == "draft" => vec![draft(Phase::Goes)],
         // The freeze that ends with it; its end was told.
         _ if text(record, "state") == "closed" => Vec::new(),
@@ -276,6 +296,7 @@ fn notification(record: &Record, what: &str) -> Vec<Meaning> {
     let (family, phase) = match what {
         "failed" => (&SINK_FAILING, Phase::Begins),
         "recovered" => (&SINK_FAILING, Phase::Ends),
+        "dropped" => (&SINK_FAILING, Phase::Once),
         _ => (&EVENTS_LOST, Phase::Once),
     };
     vec![of(family, text(record, "sink"), "", phase)]

@@ -30,6 +30,8 @@ pub struct Item {
     pub members: Vec<String>,
     /// The first, and the newest.
     pub samples: VecDeque<Arc<Record>>,
+    /// It happened to an earlier process, which ended before it was told.
+    pub late: bool,
 }
 
 /// What is sent at once.
@@ -55,6 +57,7 @@ impl Item {
             lasting,
             members: Some(member).filter(|member| !member.is_empty()).into_iter().collect(),
             samples: VecDeque::from([record]),
+            late: false,
         }
     }
 
@@ -92,6 +95,11 @@ impl Item {
 }
 
 impl Message {
+    /// Whether some of it must be heard though the process ends.
+    pub fn keeps(&self) -> bool {
+        self.items.iter().any(|item| item.topic.family.keeps)
+    }
+
     /// Events that it stands for.
     pub fn events(&self) -> u64 {
         self.items.iter().map(|item| item.count).sum()

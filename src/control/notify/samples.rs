@@ -51,5 +51,7 @@ pub fn sender() -> Sender {
         environment: Some("production".into()),
         version: 7,
         admin: "http://127.0.0.1:9900/".into(),
+        instance: "127.0.0.1:9900".into(),
+        runbook: "https://wiki.example/RUNBOOK.md".into(),
     }
 }

@@ -6,11 +6,12 @@ use super::lasting::{Notice, Stands};
 use super::meaning::Topic;
 use super::sender::Sender;
 use super::spool::{Due, Moment, Spool, Turn};
+use super::unsent::{MAX_OWED, Owed};
 use super::view::SinkView;
 use super::{Item, Message, Tried, Verdict};
 use crate::config::sinks::Form;
-use crate::telemetry::events::SinkHeard;
 use crate::telemetry::events::stream::{Kind, Record};
+use crate::telemetry::events::{SinkGone, SinkHeard};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use std::collections::VecDeque;
@@ -31,10 +32,12 @@ pub struct Desk {
     bell: Notify,
     hurry: AtomicBool,
     id: u64,
+    /// Rung when what must be heard changes.
+    owing: Arc<Notify>,
 }
 
 impl Desk {
-    pub(super) fn new(line: Line, id: u64) -> Self {
+    pub(super) fn new(line: Line, id: u64, owing: Arc<Notify>) -> Self {
         let settings = &line.settings;
         let name = settings.name.clone();
         // Two sinks of one gateway name their messages apart.
@@ -47,6 +50,7 @@ impl Desk {
             bell: Notify::new(),
             hurry: AtomicBool::new(false),
             id,
+            owing,
         }
     }
 
@@ -76,6 +80,9 @@ impl Desk {
         let (now, mut spool) = (Instant::now(), self.spool());
         let before = spool.depth();
         notices.iter().filter(wanted).for_each(|notice| spool.take(notice, now));
+        if notices.iter().any(|notice| notice.topic.family.keeps) {
+            self.owing.notify_one();
+        }
         if spool.depth() > before {
             self.bell.notify_one();
         }
@@ -91,7 +98,10 @@ impl Desk {
                 self.spool().look(self.moment(), || firing)
             };
             let until = match due {
-                Due::Send(message) => return message,
+                Due::Send(message) => {
+                    self.rings_for(&message);
+                    return message;
+                }
                 Due::Wait(until) => until,
             };
             let bell = self.bell.notified();
@@ -102,9 +112,29 @@ impl Desk {
         }
     }
 
+    fn rings_for(&self, message: &Message) {
+        if message.keeps() {
+            self.owing.notify_one();
+        }
+    }
+
+    /// What it is owed and must hear.
+    pub(super) fn owed(&self) -> Vec<Owed> {
+        let spool = self.spool();
+        let owed = spool.owed().filter_map(|(id, item)| Owed::of(&self.name, id, item));
+        owed.take(MAX_OWED).collect()
+    }
+
+    /// Takes over what an earlier process owed it.
+    pub(super) fn takes_over(&self, owed: Vec<Owed>) {
+        self.spool().takes_over(owed, self.moment());
+        self.bell.notify_one();
+    }
+
     /// What came of telling it.
-    pub(super) fn came(&self, verdict: Verdict) {
+    pub(super) fn came(&self, message: &Message, verdict: Verdict) {
         let turn = self.spool().came(verdict, self.moment(), fastrand::f64());
+        self.rings_for(message);
         self.say(turn);
     }
 
@@ -133,6 +163,15 @@ impl Desk {
             self.bell.notify_one();
         }
         Tried { host: line.settings.url.host(), took: started.elapsed(), failure }
+    }
+
+    /// It is not in the configuration any more: what waits for it is dropped, which is said. How many events that were.
+    pub(super) fn close(&self) -> u64 {
+        let lost = self.spool().close();
+        if lost > 0 {
+            SinkGone { sink: &self.name, host: &self.line.load().settings.url.host(), lost }.emit();
+        }
+        lost
     }
 
     pub(super) fn hurry(&self) {
@@ -171,6 +210,7 @@ fn trial(name: &str, id: u64, by: &str) -> Message {
         lasting: 0,
         members: Vec::new(),
         samples: VecDeque::from([Arc::new(record)]),
+        late: false,
     };
     Message { id: format!("{id:016x}-test-{}", at.as_millisecond()), at, items: vec![item] }
 }

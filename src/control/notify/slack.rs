@@ -43,6 +43,9 @@ fn lines(item: &Item, sender: &Sender) -> String {
     if item.stands != Stands::Happened {
         more.push(since(item));
     }
+    if item.late {
+        more.push("late: the process ended before it was told".to_owned());
+    }
     if item.lasting > 1 {
         more.push(format!("{} now", item.lasting));
     }
@@ -57,7 +60,8 @@ fn lines(item: &Item, sender: &Sender) -> String {
         let _ = write!(out, " ({})", more.join("; "));
     }
     if item.stands != Stands::Resolved {
-        let _ = write!(out, "\n    next: `{}`", escaped(&item.next()));
+        let chapter = escaped(&sender.chapter(item.topic.family));
+        let _ = write!(out, "\n    next: `{}`, runbook: {chapter}", escaped(&item.next()));
     }
     out
 }
@@ -100,29 +104,29 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::notify::family::{AUDITED, EJECTED, SHEDDING};
+    use crate::control::notify::family::{AUDITED, DOWN, SHEDDING};
     use crate::control::notify::samples::{message, notice, sender};
 
     #[test]
     fn a_text_says_what_since_when_how_much_and_what_to_type() {
         let message = message([
-            notice(&EJECTED, "users", "a", Stands::Resolved, 95),
+            notice(&DOWN, "users", "a", Stands::Resolved, 95),
             notice(&SHEDDING, "orders", "queue_full", Stands::Firing, 5),
         ]);
         let expected = "\
 *[page]* edge-1 (production): orders/queue_full is firing (since 03:00:00 UTC)
-    next: `tidegate permits --upstream orders`
+    next: `tidegate permits --upstream orders`, runbook: https://wiki.example/RUNBOOK.md#tidegateshedding
 *[over]* edge-1 (production): users/a is resolved (it lasted 1 min 35 s)";
         assert_eq!(text(&message, &sender()), expected);
     }
 
     #[test]
     fn many_events_of_many_backends_are_counted_and_some_are_named() {
-        let mut item = Item::of(notice(&EJECTED, "orders", "b0", Stands::Firing, 0));
+        let mut item = Item::of(notice(&DOWN, "orders", "b0", Stands::Firing, 0));
         for n in 1..50 {
             item.join(crate::control::notify::lasting::Notice {
                 lasting: n + 1,
-                ..notice(&EJECTED, "orders", &format!("b{n}"), Stands::Firing, 1)
+                ..notice(&DOWN, "orders", &format!("b{n}"), Stands::Firing, 1)
             });
         }
         let text = lines(&item, &sender());
@@ -142,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_storm_of_topics_fits_a_phone() {
-        let message = message((0..200).map(|n| notice(&EJECTED, &format!("u{n}"), "a", Stands::Firing, 0)));
+        let message = message((0..200).map(|n| notice(&DOWN, &format!("u{n}"), "a", Stands::Firing, 0)));
         let text = text(&message, &sender());
         assert!(text.ends_with("and 185 more: `tidegate events`") && text.lines().count() <= 31, "{text}");
     }

@@ -8,7 +8,8 @@ use super::lasting::Notice;
 use super::meaning::Topic;
 use super::message::{Item, Message};
 use super::pace::{self, Verdict};
-use jiff::Timestamp;
+use super::unsent::{MAX_OWED, Owed};
+use jiff::{SignedDuration, Timestamp};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +39,8 @@ pub struct Spool {
     last_taken: Option<Instant>,
     told_again: Option<Instant>,
     flight: Option<Flight>,
+    /// What its last chance did not help: for the next process.
+    left: Option<Arc<Message>>,
     sent: u64,
     /// Names its messages.
     id: String,
@@ -133,6 +136,7 @@ impl Spool {
             last_taken: None,
             told_again: None,
             flight: None,
+            left: None,
             sent: 0,
             id,
             counts: Counts::default(),
@@ -274,6 +278,9 @@ impl Spool {
                 flight.failures += 1;
                 let old = moment.now.saturating_duration_since(flight.began) >= MAX_AGE;
                 let lost = old || flight.hurried;
+                if !old && flight.hurried && !flight.again {
+                    self.left = Some(flight.message.clone());
+                }
                 if lost || flight.again {
                     self.counts.failed += flight.message.events();
                 } else {
@@ -325,8 +332,54 @@ impl Spool {
         self.waiting.len() + self.flight.as_ref().map_or(0, |flight| flight.message.items.len())
     }
 
+    /// Nobody is told any more: what waits and what is under way is dropped. How many events that were.
+    pub fn close(&mut self) -> u64 {
+        let lost = self.events();
+        self.waiting.clear();
+        (self.flight, self.left, self.due) = (None, None, None);
+        lost
+    }
+
+    /// What must be heard and was not: with the name of the message that it is under way in.
+    pub fn owed(&self) -> impl Iterator<Item = (Option<&str>, &Item)> {
+        let flight = self.flight.iter().filter(|flight| !flight.again).map(|flight| &flight.message);
+        let under_way = flight
+            .chain(&self.left)
+            .flat_map(|message| message.items.iter().map(|item| (Some(message.id.as_str()), item)));
+        let all = under_way.chain(self.waiting.iter().map(|item| (None, item)));
+        all.filter(|(_, item)| item.topic.family.keeps)
+    }
+
+    /// What an earlier process owed: what was under way goes as it was, the rest waits. What is too old is dropped.
+    pub fn takes_over(&mut self, owed: Vec<Owed>, moment: Moment) {
+        let first = owed.iter().find_map(|owed| owed.message.clone());
+        let mut items = Vec::new();
+        for owed in owed.into_iter().take(MAX_OWED) {
+            let is_first = owed.message.is_some() && owed.message == first;
+            let Some(item) = owed.item() else {
+                self.counts.dropped += 1;
+                continue;
+            };
+            let age = moment.at.duration_since(item.last().map_or(moment.at, |record| record.at));
+            if age > SignedDuration::try_from(MAX_AGE).unwrap_or(SignedDuration::MAX) {
+                self.counts.dropped += item.count;
+            } else if is_first {
+                items.push(item);
+            } else {
+                self.enqueue(item);
+            }
+        }
+        if !self.waiting.is_empty() {
+            self.due = Some(moment.now + self.group_wait);
+        }
+        if let Some(id) = first.filter(|_| !items.is_empty()) {
+            let message = Arc::new(Message { id, at: moment.at, items });
+            let (began, next) = (moment.now, Some(moment.now));
+            self.flight = Some(Flight { message, began, failures: 0, next, again: false, hurried: false });
+        }
+    }
+
     /// Events that wait or are under way.
-    #[cfg(test)]
     pub fn events(&self) -> u64 {
         let waiting: u64 = self.waiting.iter().map(|item| item.count).sum();
         waiting + self.flight.as_ref().map_or(0, |flight| flight.message.events())

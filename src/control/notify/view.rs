@@ -18,6 +18,9 @@ pub struct NotifyView {
     pub lasting: usize,
     /// Events that came faster than they were taken, ever.
     pub lost: u64,
+    /// Events that waited for a sink when it was taken out of the configuration, ever.
+    #[serde(default)]
+    pub orphaned: u64,
 }
 
 /// One sink.

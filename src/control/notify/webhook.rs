@@ -39,13 +39,15 @@ pub fn body(message: &Message, sender: &Sender) -> String {
 }
 
 fn detailed(message: &Message, sender: &Sender, detail: Detail) -> String {
-    let events = message.items.iter().enumerate().map(|(place, item)| event(message, place, item, detail));
+    let events = message.items.iter().enumerate();
+    let events = events.map(|(place, item)| event((message, sender), place, item, detail));
     let body = json!({
         "schema": SCHEMA,
         "id": message.id,
         "at": time(message.at),
         "gateway": {
             "name": sender.name,
+            "instance": sender.instance,
             "environment": sender.environment,
             "program": env!("CARGO_PKG_VERSION"),
         },
@@ -55,7 +57,7 @@ fn detailed(message: &Message, sender: &Sender, detail: Detail) -> String {
     body.to_string()
 }
 
-fn event(message: &Message, place: usize, item: &Item, detail: Detail) -> Value {
+fn event((message, sender): (&Message, &Sender), place: usize, item: &Item, detail: Detail) -> Value {
     let family = item.topic.family;
     let ends = item.last().filter(|_| item.stands == Stands::Resolved).map(|record| time(record.at));
     let samples = item.samples.iter().filter(|_| detail == Detail::Everything && item.count > 1);
@@ -77,7 +79,9 @@ fn event(message: &Message, place: usize, item: &Item, detail: Detail) -> Value 
         "count": item.count,
         "lasting": item.lasting,
         "samples": samples.map(sample).collect::<Vec<_>>(),
+        "late": item.late,
         "next": item.next(),
+        "runbook": sender.chapter(family),
     })
 }
 
@@ -105,7 +109,7 @@ pub fn signature(secret: &[u8], body: &str, at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::notify::family::{EJECTED, SHEDDING};
+    use crate::control::notify::family::{DOWN, SHEDDING};
     use crate::control::notify::samples::{message, night, notice, record, sender};
     use crate::telemetry::events::stream::Kind;
 
@@ -117,7 +121,12 @@ mod tests {
             "schema": "tidegate.notification/1",
             "id": "00000000000000aa-1",
             "at": "2026-11-01T03:00:00.000Z",
-            "gateway": { "name": "edge-1", "environment": "production", "program": env!("CARGO_PKG_VERSION") },
+            "gateway": {
+                "name": "edge-1",
+                "instance": "127.0.0.1:9900",
+                "environment": "production",
+                "program": env!("CARGO_PKG_VERSION"),
+            },
             "version": 7,
             "events": [{
                 "id": "00000000000000aa-1.1",
@@ -135,7 +144,9 @@ mod tests {
                 "count": 1,
                 "lasting": 1,
                 "samples": [],
+                "late": false,
                 "next": "tidegate permits --upstream orders",
+                "runbook": "https://wiki.example/RUNBOOK.md#tidegateshedding",
             }],
         });
         assert_eq!(body, expected);
@@ -143,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_is_over_says_until_when() {
-        let message = message([notice(&EJECTED, "orders", "a", Stands::Resolved, 65)]);
+        let message = message([notice(&DOWN, "orders", "a", Stands::Resolved, 65)]);
         let body: Value = serde_json::from_str(&body(&message, &sender())).expect("JSON");
         let event = &body["events"][0];
         assert_eq!(
@@ -155,7 +166,7 @@ mod tests {
     #[test]
     fn a_message_that_would_be_too_large_goes_without_details() {
         let large = |n: usize| {
-            let mut notice = notice(&EJECTED, &format!("u{n}"), "a", Stands::Firing, 0);
+            let mut notice = notice(&DOWN, &format!("u{n}"), "a", Stands::Firing, 0);
             let text = "x".repeat(2_000);
             let fields: Vec<(String, Value)> =
                 (0..20).map(|n| (format!("f{n}"), text.clone().into())).collect();

@@ -1,14 +1,14 @@
 //! Incidents and the status page, as operators see them beside everything else; `GET /v1/incidents` has all of it.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is open, what waits to be read, and what is held.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct IncidentsView {
-    /// Those that are open, the newest first.
+    /// Those that are open, the worst first, then the newest.
     pub open: Vec<OpenView>,
-    /// Drafts of the gateway that nobody has read, the newest first.
+    /// Drafts of the gateway that nobody has read, in the same order.
     pub drafts: Vec<OpenView>,
     /// What holds risky changes.
     pub freezes: Vec<FreezeView>,
@@ -74,15 +74,26 @@ pub struct StatusPageView {
 }
 
 impl FreezeView {
-    /// What it holds, and what it does not, in a sentence.
-    pub fn told(&self) -> String {
-        let held = if self.from_risk == "high" { "high" } else { "medium and high" };
+    /// The risk of the changes that it holds.
+    pub fn holds(&self) -> &'static str {
+        if self.from_risk == "high" { "high" } else { "medium and high" }
+    }
+
+    /// What it holds, and what it does not, in a sentence; `all` are those that hold now: what goes on names each.
+    pub fn told(&self, all: &[FreezeView]) -> String {
+        let held = self.holds();
         let FreezeView { incident, title, by, at, reason, .. } = self;
         let why = if reason.is_empty() || reason == title { String::new() } else { format!(" ({reason})") };
+        let flags = by_name(all.iter().map(|freeze| freeze.incident));
         format!(
             "{by} froze changes of {held} risk at {at} for incident {incident}, {title}{why}; rollback, abort, ramp, \
-             drain, low risk and `apply --incident {incident}` go on; `tidegate incident update {incident} --thaw` \
-             ends it"
+             drain, low risk and `apply {flags}` go on; `tidegate incident update {incident} --thaw` ends it"
         )
     }
+}
+
+/// The flags of a change that is for these incidents.
+pub fn by_name(incidents: impl Iterator<Item = u64>) -> String {
+    let all: BTreeSet<u64> = incidents.collect();
+    all.into_iter().map(|incident| format!("--incident {incident}")).collect::<Vec<_>>().join(" ")
 }

@@ -1,6 +1,6 @@
 //! Upstreams, as operators see them: what they hold and may, their limits, classes, second tries and clients.
 
-use crate::control::view::{BackendView, LeverView, TlsView};
+use crate::control::view::{BackendView, LatelyView, LeverView, TlsView};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -40,6 +40,9 @@ pub struct UpstreamView {
     /// Which of its clients it serves, while a ramp binds.
     #[serde(default)]
     pub cohort: Option<CohortView>,
+    /// Its last seconds.
+    #[serde(default)]
+    pub lately: LatelyView,
     /// Whom it trusts and what it shows, if backends speak TLS.
     pub tls: Option<TlsView>,
     /// Its backends.

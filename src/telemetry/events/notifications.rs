@@ -45,6 +45,37 @@ impl<'a> SinkHeard<'a> {
     }
 }
 
+/// A sink was taken out of the configuration while something waited for it.
+#[derive(Clone, Copy, Debug)]
+pub struct SinkGone<'a> {
+    /// Its name.
+    pub sink: &'a str,
+    /// Where it was.
+    pub host: &'a str,
+    /// Events that waited.
+    pub lost: u64,
+}
+
+impl SinkGone<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let SinkGone { sink, host, lost } = self;
+        tracing::warn!(
+            sink,
+            host,
+            lost,
+            "a sink is not in the configuration any more; what waited for it is dropped"
+        );
+        let message = format!("{sink} ({host}) is gone, and was not told {lost} events that waited for it");
+        Record::new(Kind::Notification, message)
+            .with("what", "dropped")
+            .with("sink", sink)
+            .with("host", host)
+            .with("lost", lost)
+            .hand_on();
+    }
+}
+
 /// Events came faster than the notifier took them.
 #[derive(Clone, Copy, Debug)]
 pub struct NoticesLost {

@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn a_field_that_nobody_declared_is_a_fault_and_so_is_one_of_another_type() {
-        let shed = || Record::new(Kind::Shed, "orders is shedding").with("upstream", "orders");
+        let shed =
+            || Record::new(Kind::Shed, "orders is shedding").with("what", "began").with("upstream", "orders");
         assert_eq!(fault(&shed().with("reason", "queue_full")), None);
         assert_eq!(fault(&shed().with("reason", None::<&str>)), None);
         assert!(fault(&shed().with("colour", "red")).expect("a fault").contains("no field colour"));

@@ -60,6 +60,8 @@ pub struct RouteCounted {
     pub requests: [[u64; 2]; 5],
     /// By bucket of time, the last without an upper bound.
     pub times: [u64; BOUNDS + 1],
+    /// All these times together, in nanoseconds.
+    pub times_sum_ns: u64,
 }
 
 /// One route's requests; `-` is what matched no route.
@@ -99,7 +101,8 @@ impl RouteMetrics {
     /// Everything that was counted so far: exchanges by class of status and source, and their times by the buckets of
     /// [`REQUEST_BOUNDS`].
     pub fn counted(&self) -> RouteCounted {
-        let mut counted = RouteCounted { times: self.duration().buckets, ..RouteCounted::default() };
+        let HistogramSum { buckets: times, sum_ns: times_sum_ns } = self.duration();
+        let mut counted = RouteCounted { times, times_sum_ns, ..RouteCounted::default() };
         for (class, row) in counted.requests.iter_mut().enumerate() {
             *row = Source::ALL.map(|source| self.requests(class, source));
         }

@@ -24,6 +24,14 @@ pub enum Manner {
     Drops,
     /// With 200 and bytes without an end.
     Floods,
+    /// With headers without an end.
+    FloodsHead,
+    /// With a head of which a byte comes now and then.
+    Drips,
+    /// With a part of the answer, then the connection is dropped.
+    Breaks,
+    /// With 307, to another place.
+    Leads(SocketAddr),
 }
 
 /// What was received.
@@ -180,11 +188,36 @@ impl Shared {
                 while stream.write_all(&[b'x'; 4096]).is_ok() {}
                 return;
             }
+            Manner::FloodsHead => {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
+                while stream.write_all(b"x-more: and more and more and more\r\n").is_ok() {}
+                return;
+            }
+            Manner::Drips => return drips(&mut stream),
+            Manner::Breaks => {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\na part");
+                return drop(stream.shutdown(Shutdown::Both));
+            }
+            Manner::Leads(to) => answer(307, &format!("location: http://{to}/hunter2\r\n")),
         };
         let _ = stream.write_all(answer.as_bytes());
         let _ = stream.shutdown(Shutdown::Write);
         // Until the other side has closed, or a reset could overtake the answer.
         let _ = stream.read(&mut [0; 1]);
+    }
+}
+
+/// A byte each 20 ms for as long as the other side stays.
+fn drips(stream: &mut TcpStream) {
+    let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
+    let _ = stream.set_nodelay(true);
+    let head = b"HTTP/1.1 200 OK\r\nx-slow: ".iter().copied().chain(std::iter::repeat(b'x'));
+    for byte in head {
+        // What it waits for in between is that the other side goes away.
+        let gone = matches!(stream.read(&mut [0; 1]), Ok(0));
+        if gone || stream.write_all(&[byte]).is_err() {
+            return;
+        }
     }
 }
 

@@ -1,29 +1,34 @@
 // The one screen: what is happening, to whom, since when, and what may be done.
-import { useEffect } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Alarms } from "./alarms";
 import { Events } from "./events";
 import { Incidents } from "./incidents";
 import { lost, snapshot, start, stop } from "./live";
+import { Notes } from "./notes";
 import { Notices } from "./notices";
 import { Permits } from "./permits";
-import { Reasons } from "./reasons";
 import { RolloutPanel } from "./rollout";
 import { session, signIn } from "./session";
 import { judge, judgeGateway } from "./severity";
 import type { Snapshot } from "./shapes";
 import { SignIn } from "./signin";
-import { ConnectionLost, StatusBar } from "./statusbar";
+import { About, ConnectionLost, StatusBar } from "./statusbar";
 import { useStore } from "./store";
 import { Upstreams } from "./upstreams";
 import { Workers } from "./workers";
 
 export function App() {
   const locked = useStore(session, ({ locked }) => locked);
+  const [isAsked, setAsked] = useState(false);
   useEffect(() => {
-    // A refusal shows the question for a token; everything else shows in the bar of the streams.
-    if (!locked && session.value.caller === null) void signIn(session.value.token).catch(() => undefined);
-  }, [locked]);
-  return locked ? <SignIn /> : <Screen />;
+    // One question before all others: who has no token that is known is refused once, and not by each stream. Any
+    // other trouble shows in the bar of the streams.
+    void signIn(session.value.token)
+      .catch(() => undefined)
+      .finally(() => setAsked(true));
+  }, []);
+  if (locked) return <SignIn />;
+  return isAsked ? <Screen /> : <p class="hint">Waiting for the gateway…</p>;
 }
 
 function Screen() {
@@ -52,15 +57,17 @@ function Panels() {
   return (
     <>
       <div class="wide">
-        <Reasons />
-        <Incidents />
+        <Notes grave />
         <Upstreams />
+        <Notes />
+        <Incidents />
       </div>
       <div class="side">
         <RolloutPanel />
         <Events />
         <Permits />
         <Workers />
+        <About />
       </div>
     </>
   );

@@ -14,7 +14,7 @@ import { percent, seconds } from "./units";
 export function Backends({ upstream }: { upstream: Upstream }) {
   const list = useRef<HTMLUListElement>(null);
   const sorted = [...upstream.backends].sort((a, b) => rank(levelOf(a)) - rank(levelOf(b)));
-  const order = useStandingOrder(sorted.map(({ name }) => name), list);
+  const order = useStandingOrder({ first: sorted.map(({ name }) => name), rest: [] }, list).first;
   const byName = new Map(upstream.backends.map((backend) => [backend.name, backend]));
   return (
     <ul ref={list} class="backends" aria-label={`Backends of ${upstream.name}`}>

@@ -3,14 +3,16 @@
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { history } from "./live";
-import type { RowName } from "./history";
+import type { LineName } from "./history";
 import { STEP_MS } from "./history";
 import { useStore } from "./store";
 
 const HEIGHT = 130;
+/** Where it stands beside a table. */
+const SMALL = 90;
 
 export interface Drawn {
-  name: RowName;
+  name: LineName;
   label: string;
   /** A variable of the style sheet. */
   colour: string;
@@ -18,13 +20,16 @@ export interface Drawn {
 }
 
 interface Props {
+  /** Whose lines; `GATEWAY` for its own. */
   upstream: string;
   title: string;
   lines: Drawn[];
   unit: (value: number | null) => string;
+  small?: boolean;
 }
 
-export function Chart({ upstream, title, lines, unit }: Props) {
+export function Chart({ upstream, title, lines, unit, small = false }: Props) {
+  const height = small ? SMALL : HEIGHT;
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
   useStore(history.changed, (steps) => steps);
@@ -36,11 +41,11 @@ export function Chart({ upstream, title, lines, unit }: Props) {
     const scheme = matchMedia("(prefers-color-scheme: dark)");
     const draw = () => {
       chart.current?.destroy();
-      chart.current = new uPlot(options(element, lines, unit), points(upstream, lines), element);
+      chart.current = new uPlot({ ...options(element, lines, unit), height }, points(upstream, lines), element);
     };
     const size = new ResizeObserver(() => {
       const width = element.clientWidth;
-      if (width > 0 && width !== chart.current?.width) chart.current?.setSize({ width, height: HEIGHT });
+      if (width > 0 && width !== chart.current?.width) chart.current?.setSize({ width, height });
     });
     draw();
     size.observe(element);
@@ -82,7 +87,7 @@ function points(upstream: string, lines: Drawn[]): uPlot.AlignedData {
   return [times, ...filled];
 }
 
-function options(element: HTMLElement, lines: Drawn[], unit: (value: number | null) => string): uPlot.Options {
+function options(element: HTMLElement, lines: Drawn[], unit: (value: number | null) => string): Omit<uPlot.Options, "height"> {
   const style = getComputedStyle(element);
   const colour = (name: string) => style.getPropertyValue(`--${name}`).trim();
   const axis: uPlot.Axis = {
@@ -93,7 +98,6 @@ function options(element: HTMLElement, lines: Drawn[], unit: (value: number | nu
   };
   return {
     width: Math.max(200, element.clientWidth),
-    height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
     padding: [8, 8, 0, 0],

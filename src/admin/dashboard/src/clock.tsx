@@ -23,10 +23,13 @@ export function span(seconds: number): string {
   return `${Math.floor(whole / 86_400)} d`;
 }
 
-function sinceMs(at: string | number): number {
+function sinceSeconds(at: string | number): number {
   const then = typeof at === "number" ? at : Date.parse(at);
   return (clock.value + ahead - then) / 1_000;
 }
+
+/** What is less ahead than this is now: clocks are not that good. */
+const SKEW = -5;
 
 const DAY_AND_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hour12: false });
@@ -36,16 +39,16 @@ export function timeOfDay(ms: number): string {
   return TIME.format(ms);
 }
 
-/** `12 s ago`, with the absolute time on hover, in the reader's zone and in UTC. */
+/** `12 s ago`, or `in 12 s`, with the absolute time on hover, in the reader's zone and in UTC. */
 export function Ago({ at, bare = false }: { at: string | number; bare?: boolean }) {
-  const seconds = useStore(clock, () => Math.floor(sinceMs(at)));
+  const seconds = useStore(clock, () => Math.floor(sinceSeconds(at)));
   const ms = typeof at === "number" ? at : Date.parse(at);
   if (!Number.isFinite(ms)) return null;
   const utc = new Date(ms).toISOString();
   return (
     <time dateTime={utc} title={`${DAY_AND_TIME.format(ms)} (${utc})`}>
-      {span(seconds)}
-      {bare ? "" : " ago"}
+      {seconds < SKEW ? `in ${span(-seconds)}` : span(seconds)}
+      {bare || seconds < SKEW ? "" : " ago"}
     </time>
   );
 }

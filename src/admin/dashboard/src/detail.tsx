@@ -2,6 +2,7 @@
 import { Ago } from "./clock";
 import { Backends } from "./backends";
 import { Chart, type Drawn } from "./chart";
+import { Help } from "./help";
 import { snapshot } from "./live";
 import { Ramp } from "./ramp";
 import { judge } from "./severity";
@@ -25,12 +26,10 @@ const LATENCY: Drawn[] = [
 
 export function Detail({ row }: { row: Row }) {
   const upstream = useStore(snapshot, (now) => (now?.upstream?.name === row.name ? now.upstream : null));
-  const { why } = judge(row);
+  const { trouble } = judge(row);
   return (
     <div class="inside">
-      <p class="because">
-        <strong>{row.name}</strong>: {why}.
-      </p>
+      {trouble !== undefined && <Help trouble={trouble} upstream={row.name} />}
       <Sheds row={row} />
       <div class="charts">
         <Chart upstream={row.name} title="In flight" lines={HELD} unit={count} />

@@ -2,79 +2,51 @@
 // open with the reason when the gateway refuses. The browser's own <dialog> keeps the focus inside and gives it back.
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { Form, text } from "./form";
 import { tell } from "./notices";
 
 interface Props {
   title: string;
-  /** What will happen. */
+  /** What will happen, or what is to be filled in. */
   children?: ComponentChildren;
   /** On the button that does it. */
   confirm: string;
   dangerous?: boolean;
   /** Label of the reason field; without it no reason is asked for. */
   reason?: string;
-  required?: boolean;
-  /** Does it, and says in a sentence what came of it. */
-  act: (reason: string) => Promise<string>;
+  /** Does it with what was filled in, and says in a sentence what came of it. */
+  act: (reason: string, given: FormData) => Promise<string>;
   close: () => void;
 }
 
-export function Dialog(props: Props) {
-  const { title, children, confirm, dangerous = false, reason, required = false, act, close } = props;
+export function Dialog({ title, children, confirm, dangerous = false, reason, act, close }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<string | null>(null);
-
   useEffect(() => dialog.current?.showModal(), []);
-
-  const submit = async (event: SubmitEvent) => {
-    event.preventDefault();
-    if (busy) return;
-    const given = new FormData(event.currentTarget as HTMLFormElement).get("reason");
-    setBusy(true);
-    setError(null);
-    try {
-      tell(await act(typeof given === "string" ? given.trim() : ""), true);
-      dialog.current?.close();
-    } catch (refused) {
-      setError(refused instanceof Error ? refused.message : String(refused));
-      setBusy(false);
-    }
+  const leave = () => dialog.current?.close();
+  const done = async (given: FormData) => {
+    tell(await act(text(given, "reason"), given), true);
+    leave();
   };
-
   return (
     <dialog ref={dialog} onClose={close} aria-labelledby="dialog-title">
-      <form onSubmit={submit} onKeyDown={notHeld}>
+      <Form
+        confirm={confirm}
+        look={dangerous ? "danger" : "primary"}
+        focused={reason === undefined}
+        leave={{ label: "Cancel", press: leave }}
+        act={done}
+      >
         <h2 id="dialog-title">{title}</h2>
         {children}
         {reason !== undefined && (
           <label class="field">
             {reason}
-            <input name="reason" maxLength={500} autocomplete="off" autofocus required={required} />
+            <input name="reason" maxLength={500} autocomplete="off" autofocus />
           </label>
         )}
-        {error !== null && (
-          <p class="refused" role="alert">
-            <span aria-hidden="true">▲ </span>
-            {error}
-          </p>
-        )}
-        <p class="buttons">
-          <button type="button" onClick={() => dialog.current?.close()}>
-            Cancel
-          </button>
-          <button type="submit" class={dangerous ? "danger" : "primary"} autofocus={reason === undefined} aria-busy={busy}>
-            {busy ? "…" : confirm}
-          </button>
-        </p>
-      </form>
+      </Form>
     </dialog>
   );
-}
-
-/** A held Enter key that opened the dialog must not also confirm it. */
-function notHeld(event: KeyboardEvent): void {
-  if (event.key === "Enter" && event.repeat) event.preventDefault();
 }
 
 /** A button that opens a dialog; `why_not` says why it cannot be pressed. */

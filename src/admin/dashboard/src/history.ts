@@ -1,6 +1,6 @@
 // The last hour of what is drawn, by name and upstream. The past comes from the gateway when it is first looked at
 // and after a lost connection; what follows is added from the snapshots, a point every five seconds.
-import { get } from "./session";
+import { ask, get } from "./session";
 import type { Row, Series, Snapshot } from "./shapes";
 import { Store } from "./store";
 
@@ -26,7 +26,14 @@ const ROW_NAMES = {
   "upstream.latency_p99_seconds": (row: Row) => row.latency_p99_seconds,
 };
 
-export type RowName = keyof typeof ROW_NAMES;
+/** Lines of the gateway itself stand under no upstream. */
+export const GATEWAY = "";
+
+const GATEWAY_NAMES = {
+  "worker.lag_seconds": ({ workers }: Snapshot) => Math.max(0, ...workers.map(({ lag_seconds }) => lag_seconds)),
+};
+
+export type LineName = keyof typeof ROW_NAMES | keyof typeof GATEWAY_NAMES;
 
 export class History {
   /** Counts up when points were added. */
@@ -42,7 +49,7 @@ export class History {
   heard = 0;
 
   /** The points of one upstream; asks for its past the first time. */
-  of(upstream: string, name: RowName): (number | null)[] {
+  of(upstream: string, name: LineName): (number | null)[] {
     if (!this.#asked.has(upstream)) {
       this.#asked.add(upstream);
       this.#wanted.push(upstream);
@@ -55,7 +62,7 @@ export class History {
    * For how long every point has been above nothing, in seconds; null if the newest is not. One point of nothing in
    * between is a pause for breath.
    */
-  lasting(upstream: string, name: RowName): number | null {
+  lasting(upstream: string, name: LineName): number | null {
     const values = this.of(upstream, name);
     let [first, zeros] = [values.length, 0];
     for (let at = values.length - 1; at >= 0 && zeros < 2; at -= 1) {
@@ -81,6 +88,7 @@ export class History {
     for (const row of snapshot.upstreams) {
       for (const [name, value] of Object.entries(ROW_NAMES)) this.#add(key(row.name, name), value(row));
     }
+    for (const [name, value] of Object.entries(GATEWAY_NAMES)) this.#add(key(GATEWAY, name), value(snapshot));
     this.changed.set(this.#steps);
   }
 
@@ -97,7 +105,7 @@ export class History {
     this.#asking = true;
     for (let upstream = this.#wanted.shift(); upstream !== undefined; upstream = this.#wanted.shift()) {
       try {
-        this.#take(upstream, await get<Series>(`v1/series?upstream=${encodeURIComponent(upstream)}`));
+        this.#take(upstream, upstream === GATEWAY ? await ofGateway() : await get<Series>(`v1/series?upstream=${encodeURIComponent(upstream)}`));
       } catch {
         // The lines begin now instead; whether the gateway answers at all is told elsewhere.
       }
@@ -106,12 +114,33 @@ export class History {
   }
 
   #take(upstream: string, past: Series): void {
-    for (const { name, upstream: of, values } of past.series) {
+    for (const { name, upstream: of = GATEWAY, values } of past.series) {
       if (of === upstream && past.step_seconds * 1_000 === STEP_MS) {
         this.#lines.set(key(upstream, name), { values: values.slice(-POINTS) });
       }
     }
     this.changed.set(this.changed.value + 1);
+  }
+}
+
+/** The gateway's own lines come first; those of all upstreams, megabytes perhaps, are not waited for. */
+async function ofGateway(): Promise<Series> {
+  const abort = new AbortController();
+  const late = window.setTimeout(() => abort.abort(), 10_000);
+  try {
+    const { body } = await ask("v1/series", { signal: abort.signal });
+    const reader = body?.pipeThrough(new TextDecoderStream()).getReader();
+    let read = "";
+    for (;;) {
+      const { done = true, value = "" } = (await reader?.read()) ?? {};
+      read += value;
+      const end = read.indexOf(',{"name":"upstream.');
+      if (end >= 0) return JSON.parse(`${read.slice(0, end)}]}`) as Series;
+      if (done) return JSON.parse(read) as Series;
+    }
+  } finally {
+    window.clearTimeout(late);
+    abort.abort();
   }
 }
 

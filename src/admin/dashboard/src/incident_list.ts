@@ -10,14 +10,26 @@ const NOW_AND_THEN_MS = 30_000;
 export const incidents = new Store<readonly Incident[] | null>(null);
 
 let timer: number | undefined;
+let isWatched = false;
 
+/** Looks now, and from then on until `stopLooking`. */
 export async function lookAtIncidents(): Promise<void> {
-  window.clearTimeout(timer);
+  isWatched = true;
   try {
     const { items } = await get<{ items: Incident[] }>("v1/incidents");
     incidents.set(items);
   } catch (error) {
-    if (error instanceof Problem && error.status === 404) return incidents.set(null);
+    if (error instanceof Problem && error.status === 404) {
+      incidents.set(null);
+      isWatched = false;
+    }
   }
-  timer = window.setTimeout(() => void lookAtIncidents(), NOW_AND_THEN_MS);
+  window.clearTimeout(timer);
+  if (isWatched) timer = window.setTimeout(() => void lookAtIncidents(), NOW_AND_THEN_MS);
+}
+
+/** Whoever has no token is not shown what was, and nothing is asked for. */
+export function stopLooking(): void {
+  isWatched = false;
+  window.clearTimeout(timer);
 }

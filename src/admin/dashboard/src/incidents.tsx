@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { Ago } from "./clock";
 import { Button } from "./dialog";
+import { Help } from "./help";
 import { IncidentForm } from "./incident_form";
 import { incidents as list, lookAtIncidents } from "./incident_list";
 import { tell } from "./notices";
@@ -14,40 +15,42 @@ export function Incidents() {
   const why_not = useStore(session, ({ caller }) => forbidden(caller));
   const [form, setForm] = useState<"new" | Incident | null>(null);
   if (incidents === null) return <p class="hint">This gateway keeps no incidents.</p>;
-  const shown = incidents.filter(({ state }) => state !== "closed");
+  const open = incidents.filter(({ state }) => state === "open");
+  const drafts = incidents.filter(({ state }) => state === "draft");
   return (
     <section class="panel" aria-labelledby="incidents">
       <div class="head">
         <h2 id="incidents">Incidents</h2>
-        <span class="hint">{shown.length === 0 ? "none open" : ""}</span>
+        <span class="hint">{open.length === 0 ? "none open" : ""}</span>
         <Button label="Open an incident" why_not={why_not} press={() => setForm("new")} opens />
       </div>
-      {shown.map((incident) => (
-        <OneIncident key={incident.id} incident={incident} why_not={why_not} edit={() => setForm(incident)} />
+      {open.map((incident) => (
+        <Open key={incident.id} incident={incident} why_not={why_not} edit={() => setForm(incident)} />
       ))}
+      {drafts.map((incident) => (
+        <Draft key={incident.id} incident={incident} why_not={why_not} edit={() => setForm(incident)} />
+      ))}
+      {drafts.length > 0 && <Help trouble="drafted" />}
       {form !== null && <IncidentForm incident={form === "new" ? null : form} close={() => setForm(null)} />}
     </section>
   );
 }
 
-function OneIncident({ incident, why_not, edit }: { incident: Incident; why_not: string | null; edit: () => void }) {
-  const { id, state, title, severity, upstreams, freeze, drafted_because, opened_at, opened_by, updates, revision } = incident;
+interface Props {
+  incident: Incident;
+  why_not: string | null;
+  edit: () => void;
+}
+
+function Open({ incident, why_not, edit }: Props) {
+  const { id, title, severity, upstreams, freeze, drafted_because, opened_at, opened_by, updates } = incident;
   const last = updates.at(-1);
-  const end = async () => {
-    try {
-      await change("PUT", `v1/incidents/${id}`, { state: "closed" }, revision);
-      await lookAtIncidents();
-      tell(`Incident ${id} is closed.`, true);
-    } catch (refused) {
-      tell(`Incident ${id}: ${(refused as Error).message}`, false);
-    }
-  };
   return (
-    <article class={`incident ${state}`}>
+    <article class="incident">
       <p>
-        <span class={state === "draft" ? "state warn" : "state bad"}>
-          <span aria-hidden="true">{state === "draft" ? "◆" : "▲"} </span>
-          {state === "draft" ? "draft, unpublished" : severity}
+        <span class="state bad">
+          <span aria-hidden="true">▲ </span>
+          {severity}
         </span>{" "}
         <strong>
           #{id} {title}
@@ -56,26 +59,56 @@ function OneIncident({ incident, why_not, edit }: { incident: Incident; why_not:
         {freeze && <span class="state warn"> ◆ freezes risky changes</span>}
       </p>
       <p class="quiet-text">
-        {state === "draft" ? "Drafted" : "Opened"} by {opened_by}, <Ago at={opened_at} />
+        Opened by {opened_by}, <Ago at={opened_at} />
         {drafted_because !== null && <>: {drafted_because}</>}
       </p>
       {last !== undefined && (
         <p class="said">
           {last.text}{" "}
           <span class="quiet-text">
-            ({last.by}, <Ago at={last.at} />{last.public ? "" : ", internal"})
+            ({last.by}, <Ago at={last.at} />
+            {last.public ? "" : ", internal"})
           </span>
         </p>
       )}
       <p class="buttons">
-        <Button label={state === "draft" ? "Read and publish" : "Update"} name={`${state === "draft" ? "Read and publish" : "Update"} incident ${id}`} why_not={why_not} press={edit} opens />
-        <Button
-          label={state === "draft" ? "Dismiss" : "Close"}
-          name={`${state === "draft" ? "Dismiss" : "Close"} incident ${id}`}
-          why_not={why_not}
-          press={() => void end()}
-        />
+        <Button label="Update" name={`Update incident ${id}`} why_not={why_not} press={edit} opens />
+        <Button label="Close" name={`Close incident ${id}`} why_not={why_not} press={() => void end(incident)} />
       </p>
     </article>
   );
+}
+
+/** What the gateway wrote and nobody has read: small beside what people know of. */
+function Draft({ incident, why_not, edit }: Props) {
+  const { id, title, upstreams, drafted_because, opened_at } = incident;
+  return (
+    <article class="incident drafted">
+      <p>
+        <span class="state warn">
+          <span aria-hidden="true">◆ </span>draft
+        </span>{" "}
+        #{id} {title}
+        <span class="quiet-text">
+          {" "}
+          {upstreams.join(", ")} <Ago at={opened_at} />
+          {drafted_because !== null && <>: {drafted_because}</>}
+        </span>
+      </p>
+      <p class="buttons">
+        <Button label="Publish…" name={`Read and publish incident ${id}`} why_not={why_not} press={edit} opens />
+        <Button label="Dismiss" name={`Dismiss incident ${id}`} why_not={why_not} press={() => void end(incident)} />
+      </p>
+    </article>
+  );
+}
+
+async function end({ id, state, revision }: Incident): Promise<void> {
+  try {
+    await change("PUT", `v1/incidents/${id}`, { state: "closed" }, revision);
+    await lookAtIncidents();
+    tell(`Incident ${id} is ${state === "draft" ? "dismissed" : "closed"}.`, true);
+  } catch (refused) {
+    tell(`Incident ${id}: ${(refused as Error).message}`, false);
+  }
 }

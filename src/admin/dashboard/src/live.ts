@@ -2,7 +2,7 @@
 // connection is lost, and the last events in a bounded list.
 import { clock, setGatewayTime } from "./clock";
 import { History } from "./history";
-import { lookAtIncidents } from "./incident_list";
+import { lookAtIncidents, stopLooking } from "./incident_list";
 import { Problem } from "./session";
 import type { Event, Snapshot } from "./shapes";
 import { Store } from "./store";
@@ -125,4 +125,5 @@ export function start(): void {
 export function stop(): void {
   live.stop();
   happenings.stop();
+  stopLooking();
 }

@@ -3,6 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { Ago, span } from "./clock";
 import { Button } from "./dialog";
+import { Form, text } from "./form";
 import { tell } from "./notices";
 import { change, forbidden, get, Problem, session } from "./session";
 import type { Forecast, Lever } from "./shapes";
@@ -59,31 +60,18 @@ export function Ramp({ path, name, percent: acting, lever, automatic }: Props) {
 
 /** A value that does not act yet. */
 function Draft({ path, name, wanted, close }: { path: string; name: string; wanted: number; close: () => void }) {
-  const [error, setError] = useState<string | null>(null);
-  const [busy, setBusy] = useState(false);
-  const [then, setThen] = useState("");
-  const apply = async (event: SubmitEvent) => {
-    event.preventDefault();
-    if (busy) return;
-    const given = new FormData(event.currentTarget as HTMLFormElement).get("reason");
-    const reason = typeof given === "string" ? given.trim() : "";
-    setBusy(true);
-    setError(null);
-    try {
-      const next = then === "" ? {} : { then: 100, after: then };
-      await change("PUT", `${path}/ramp`, { percent: wanted, reason, ...next });
-      tell(`The ramp of ${name} is ${percent(wanted)}.`, true);
-      close();
-    } catch (refused) {
-      setError((refused as Error).message);
-      setBusy(false);
-    }
+  const apply = async (given: FormData) => {
+    const then = text(given, "then");
+    const next = then === "" ? {} : { then: 100, after: then };
+    await change("PUT", `${path}/ramp`, { percent: wanted, reason: text(given, "reason"), ...next });
+    tell(`The ramp of ${name} is ${percent(wanted)}.`, true);
+    close();
   };
   return (
-    <form class="draft" onSubmit={apply}>
+    <Form class="draft" confirm={`Apply ${percent(wanted)}`} leave={{ label: "Leave it", press: close }} act={apply}>
       <ForecastOf path={path} wanted={wanted} />
       <input name="reason" placeholder="Why (goes into the audit)" aria-label={`Reason for the ramp of ${name}`} maxLength={500} autocomplete="off" />
-      <select aria-label={`What the ramp of ${name} does then`} value={then} onChange={(event) => setThen(event.currentTarget.value)}>
+      <select name="then" aria-label={`What the ramp of ${name} does then`}>
         <option value="">and stay there</option>
         {["1m", "5m", "10m", "30m"].map((after) => (
           <option key={after} value={after}>
@@ -91,21 +79,7 @@ function Draft({ path, name, wanted, close }: { path: string; name: string; want
           </option>
         ))}
       </select>
-      <span class="buttons">
-        <button type="button" onClick={close}>
-          Leave it
-        </button>
-        <button type="submit" class="primary" aria-busy={busy}>
-          Apply {percent(wanted)}
-        </button>
-      </span>
-      {error !== null && (
-        <p class="refused" role="alert">
-          <span aria-hidden="true">▲ </span>
-          {error}
-        </p>
-      )}
-    </form>
+    </Form>
   );
 }
 

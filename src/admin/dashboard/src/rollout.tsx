@@ -1,11 +1,11 @@
-// The change under way: how far it is, what its guard sees, what it waits for, and the words that people say to it.
-import { Ago, span } from "./clock";
-import { Asking } from "./dialog";
+// The change under way: how far it is, what its guard sees, what it waits for, and what may be said to it.
+import { span } from "./clock";
+import { Help } from "./help";
 import { snapshot } from "./live";
-import { change, forbidden, session } from "./session";
 import type { Guard, Rollout, Side } from "./shapes";
 import { useStore } from "./store";
 import { count, percent, seconds } from "./units";
+import { Word } from "./words";
 
 export function RolloutPanel() {
   const rollout = useStore(snapshot, (now) => now?.rollout ?? null);
@@ -21,23 +21,12 @@ export function RolloutPanel() {
 }
 
 function Body({ rollout }: { rollout: Rollout }) {
-  const { version, guard, last, break_glass, unconfirmed, pending_file } = rollout;
+  const { version, guard, last, pending_file } = rollout;
   return (
     <>
       {version !== null && <Underway rollout={rollout} />}
       {guard !== null && <Guarded guard={guard} />}
-      <Words rollout={rollout} />
-      {unconfirmed !== null && (
-        <p class="state warn">
-          <span aria-hidden="true">◆ </span>Version {unconfirmed.number} goes back in {span(unconfirmed.seconds_left)} unless somebody confirms it.
-        </p>
-      )}
-      {break_glass !== null && (
-        <p class="state warn">
-          <span aria-hidden="true">◆ </span>
-          {break_glass.by} broke the glass with version {break_glass.number}, <Ago at={break_glass.at} />: {break_glass.reason}
-        </p>
-      )}
+      {version !== null && <Words version={version} state={rollout.state} />}
       {pending_file !== null && <p>A changed file waits for its turn ({pending_file.hash.slice(0, 12)}).</p>}
       {last !== null && (
         <p class="quiet-text">
@@ -45,6 +34,7 @@ function Body({ rollout }: { rollout: Rollout }) {
           {last.why !== "" && `: ${last.why}`}
         </p>
       )}
+      {last?.outcome === "reverted" && <Help trouble="reverted" />}
     </>
   );
 }
@@ -82,6 +72,7 @@ function Underway({ rollout }: { rollout: Rollout }) {
           {waiting}
         </p>
       )}
+      {needs_person && <Help trouble="waits" />}
     </>
   );
 }
@@ -163,56 +154,13 @@ function part({ requests, failed }: Side): number {
 }
 
 /** What may be said to it now. */
-function Words({ rollout }: { rollout: Rollout }) {
-  const caller = useStore(session, ({ caller }) => caller);
-  const why_not = forbidden(caller);
-  const { version, state, unconfirmed, break_glass } = rollout;
-  const say = (word: string, number: number) => async (reason: string) => {
-    const body = { version: number, ...(reason === "" ? {} : { reason }) };
-    return (await change<{ told: string }>("POST", `v1/rollout:${word}`, body)).told;
-  };
-  const shared = { why_not, reason: "Why (goes into the audit)" };
-  const isAuthor = version !== null && version.by === caller?.name;
+function Words({ version, state }: { version: NonNullable<Rollout["version"]>; state: string }) {
+  const { number, by } = version;
   return (
     <p class="buttons">
-      {version !== null && state === "approval" && (
-        <Asking
-          {...shared}
-          label="Approve"
-          title={`Approve version ${version.number}`}
-          confirm="Approve it"
-          why_not={why_not ?? (isAuthor ? "Who made a change cannot approve it: a second person is needed." : null)}
-          act={say("approve", version.number)}
-        >
-          <p>It was made by {version.by ?? "the file"} and begins its stages then.</p>
-        </Asking>
-      )}
-      {version !== null && state === "rolling_out" && (
-        <Asking {...shared} label="Promote" title={`Promote version ${version.number}`} confirm="Promote it" act={say("promote", version.number)}>
-          <p>It goes to its next stage without waiting for more traffic. A failing guard still stops it.</p>
-        </Asking>
-      )}
-      {version !== null && state !== "settling" && (
-        <Asking {...shared} label="Abort" title={`Abort version ${version.number}`} confirm="Abort it" dangerous act={say("abort", version.number)}>
-          <p>Everyone is served by the stable version at once.</p>
-        </Asking>
-      )}
-      {unconfirmed !== null && (
-        <Asking {...shared} label="Confirm" title={`Confirm version ${unconfirmed.number}`} confirm="Confirm it" act={say("confirm", unconfirmed.number)}>
-          <p>It stays, and does not go back by itself any more.</p>
-        </Asking>
-      )}
-      {break_glass !== null && (
-        <Asking
-          {...shared}
-          label="Acknowledge"
-          title={`Acknowledge version ${break_glass.number}`}
-          confirm="I have seen it"
-          act={say("acknowledge", break_glass.number)}
-        >
-          <p>It went around the stages; the notice goes away.</p>
-        </Asking>
-      )}
+      {state === "approval" && <Word word="approve" number={number} by={by} />}
+      {state === "rolling_out" && <Word word="promote" number={number} />}
+      {state !== "settling" && <Word word="abort" number={number} />}
     </p>
   );
 }

@@ -1,5 +1,6 @@
 // How badly something is off, as a word, a mark and a sentence: never by colour alone.
-import type { Row, Snapshot } from "./shapes";
+import { troubleOf, type Trouble } from "./help";
+import type { Row, Shed, Snapshot } from "./shapes";
 import { percent, plural, rate } from "./units";
 
 export type Level = "broken" | "bad" | "warn" | "fine";
@@ -8,6 +9,8 @@ export interface Judged {
   level: Level;
   word: string;
   why: string;
+  /** Its chapter of the runbook. */
+  trouble?: Trouble;
 }
 
 export const MARK: Record<Level, string> = { broken: "✖", bad: "▲", warn: "◆", fine: "●" };
@@ -18,29 +21,65 @@ export function rank(level: Level): number {
 }
 
 export function judge(row: Row): Judged {
-  const { backends_ready: ready, backends_total: total } = row;
+  const { backends_ready: ready, backends_total: total, worst_state = "not known" } = row;
   const missing = total - ready;
   if (total > 0 && ready === 0) {
-    return { level: "broken", word: "down", why: `no backend is ready; the worst is ${row.worst_state ?? "not known"}` };
+    return { level: "broken", word: "down", why: `no backend is ready; the worst is ${worst_state}`, trouble: "upstream down" };
   }
   const sheds = row.shed_per_second ?? 0;
-  if (sheds > 0) return { level: "bad", word: "shedding", why: sheddingWhy(row) };
+  if (sheds > 0) return { level: "bad", word: "shedding", why: sheddingWhy(row), trouble: troubleOf(mostly(row)?.reason) };
   if (row.ramp_percent < 100) {
-    return { level: "warn", word: "ramped", why: `may carry ${percent(row.ramp_percent)} of what it held when well` };
+    return { level: "warn", word: "ramped", why: `may carry ${percent(row.ramp_percent)} of what it held when well`, trouble: "ramped" };
   }
-  if (missing > 0) return { level: "warn", word: "reduced", why: `${plural(missing, "backend")} of ${total} not ready; the worst is ${row.worst_state ?? "not known"}` };
-  if (row.worst_state === "ramped") return { level: "warn", word: "ramped", why: "some backends carry less than their share" };
-  if (row.queue > 0) return { level: "warn", word: "queueing", why: `${plural(row.queue, "request")} waiting` };
+  if (missing > 0) {
+    const why = `${plural(missing, "backend")} of ${total} not ready; the worst is ${worst_state}`;
+    return { level: "warn", word: "reduced", why, trouble: 2 * missing >= total ? "half of backends" : "backend down" };
+  }
+  if (worst_state === "ramped") {
+    return { level: "warn", word: "ramped", why: "some backends carry less than their share", trouble: "coming back" };
+  }
+  if (row.queue > 0) return { level: "warn", word: "queueing", why: `${plural(row.queue, "request")} waiting`, trouble: "queueing" };
   if (row.limit > 0 && row.in_flight >= 0.9 * row.limit) {
-    return { level: "warn", word: "nearly full", why: `${row.in_flight} of ${row.limit} in flight` };
+    return { level: "warn", word: "nearly full", why: `${row.in_flight} of ${row.limit} in flight`, trouble: "queueing" };
   }
   return { level: "fine", word: "fine", why: "within its limit, all backends ready" };
 }
 
+/** What most is refused for. */
+function mostly(row: Row): Shed | undefined {
+  return [...row.sheds].sort((a, b) => b.per_second - a.per_second)[0];
+}
+
 function sheddingWhy(row: Row): string {
-  const worst = [...row.sheds].sort((a, b) => b.per_second - a.per_second)[0];
-  const because = worst === undefined ? "" : `: mostly ${worst.reason} (${worst.class})`;
-  return `refuses ${rate(row.shed_per_second)}${because}`;
+  const { shed_per_second: shed, requests_per_second: asked, in_flight, limit } = row;
+  const of = asked == null ? "" : ` of ${rate(asked)}`;
+  const worst = mostly(row);
+  const because = worst === undefined ? "" : `: ${worst.reason} (${worst.class})`;
+  return `refuses ${rate(shed)}${of}${because}, ${in_flight} of ${limit} in flight`;
+}
+
+/** Of equally bad ones: the larger part of what is refused comes first, in steps so coarse that they seldom change. */
+export function step(row: Row): number {
+  const asked = row.requests_per_second ?? 0;
+  const part = asked > 0 ? Math.min(1, (row.shed_per_second ?? 0) / asked) : 0;
+  return -Math.ceil(part * 4);
+}
+
+/** All upstreams in one: how many are in which trouble; null when none is. */
+export function judgeUpstreams(rows: Row[]): Judged | null {
+  const counts = new Map<string, { level: Level; names: string[] }>();
+  for (const row of rows) {
+    const { level, word } = judge(row);
+    if (rank(level) > RANK.bad) continue;
+    const known = counts.get(word) ?? { level, names: [] };
+    known.names.push(row.name);
+    counts.set(word, known);
+  }
+  const worst = [...counts].sort(([, a], [, b]) => rank(a.level) - rank(b.level));
+  const first = worst[0];
+  if (first === undefined) return null;
+  const word = worst.map(([word, { names }]) => `${names.length} ${word}`).join(", ");
+  return { level: first[1].level, word, why: worst.map(([word, { names }]) => `${word}: ${names.join(", ")}`).join("\n") };
 }
 
 /** The gateway as a whole; the worst comes first. */

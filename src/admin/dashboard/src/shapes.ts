@@ -185,6 +185,9 @@ export interface Event {
   at: string;
   kind: string;
   message: string;
+  /** Whom it is about, and the word for what happened, where it has them. */
+  upstream?: string | null;
+  what?: string;
 }
 
 export interface Version {

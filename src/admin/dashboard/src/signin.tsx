@@ -1,45 +1,27 @@
 // The question for a token. It is shown only when the API asks for one.
-import { useState } from "preact/hooks";
+import { Form, text } from "./form";
 import { Problem, session, signIn, signOut } from "./session";
 import { useStore } from "./store";
 
 export function SignIn() {
-  const [error, setError] = useState<string | null>(null);
-  const [busy, setBusy] = useState(false);
-  const submit = async (event: SubmitEvent) => {
-    event.preventDefault();
-    const token = new FormData(event.currentTarget as HTMLFormElement).get("token");
-    if (busy || typeof token !== "string" || token.trim() === "") return;
-    setBusy(true);
+  const act = async (given: FormData) => {
     try {
-      await signIn(token.trim());
+      await signIn(text(given, "token"));
     } catch (refused) {
       const unknown = refused instanceof Problem && refused.status === 401;
-      setError(unknown ? "The gateway does not know this token." : (refused as Error).message);
-      setBusy(false);
+      throw unknown ? new Error("The gateway does not know this token.") : refused;
     }
   };
   return (
     <main class="signin">
-      <form onSubmit={submit}>
+      <Form confirm="Sign in" act={act}>
         <h1>Tidegate</h1>
         <label class="field">
           Token
           <input name="token" type="password" autocomplete="off" spellcheck={false} autofocus required />
         </label>
         <p class="hint">It stays in this tab until it is closed. A viewer's token looks; an operator's also acts.</p>
-        {error !== null && (
-          <p class="refused" role="alert">
-            <span aria-hidden="true">▲ </span>
-            {error}
-          </p>
-        )}
-        <p class="buttons">
-          <button type="submit" class="primary" aria-busy={busy}>
-            Sign in
-          </button>
-        </p>
-      </form>
+      </Form>
     </main>
   );
 }

@@ -3,56 +3,75 @@ import { clock, Ago, span, timeOfDay } from "./clock";
 import { incidents } from "./incident_list";
 import { lost, snapshot, tryNow } from "./live";
 import { Rollback } from "./rollback";
-import { judgeGateway, MARK } from "./severity";
+import { judgeGateway, judgeUpstreams, MARK, rank } from "./severity";
 import type { Incident, Snapshot } from "./shapes";
 import { Who } from "./signin";
 import { useStore } from "./store";
-import { plural, rate } from "./units";
+import { rate } from "./units";
 
 export function StatusBar() {
   const now = useStore(snapshot, (now) => now);
   const isLost = useStore(lost, (gone) => gone !== null);
   return (
     <header class={isLost ? "bar old" : "bar"}>
-      <h1>Tidegate</h1>
-      {isLost && (
-        <span class="state broken">
-          <span aria-hidden="true">✖ </span>not known
-        </span>
-      )}
-      {now !== null && !isLost && <State now={now} />}
-      {now !== null && <Running now={now} />}
-      {now !== null && <Totals now={now} />}
-      <span class="grow" />
+      <div class="told">
+        <h1>Tidegate</h1>
+        {isLost && (
+          <span class="state broken">
+            <span aria-hidden="true">✖ </span>not known
+          </span>
+        )}
+        {now !== null && !isLost && <State now={now} />}
+        {now !== null && <Running now={now} />}
+        {now !== null && <Totals now={now} />}
+      </div>
       <Who />
       <Rollback />
     </header>
   );
 }
 
+/** What has no room in the bar of a phone. */
+export function About() {
+  const now = useStore(snapshot, (now) => now);
+  return (
+    <p class="about">
+      {now !== null && <Running now={now} />}
+      {now !== null && <Totals now={now} />}
+      <Who />
+    </p>
+  );
+}
+
 const NONE: Incident[] = [];
 
+/** The gateway and its upstreams, what is worse first; then what people have opened. */
 function State({ now }: { now: Snapshot }) {
-  const { level, word, why } = judgeGateway(now);
   const open = useStore(incidents, (list) => list?.filter(({ state }) => state === "open") ?? NONE);
   const frozen = open.some(({ freeze }) => freeze);
+  const whole = judgeGateway(now);
+  const hurt = judgeUpstreams(now.upstreams);
+  const judged = hurt === null ? [whole] : whole.level === "fine" ? [hurt] : [hurt, whole];
+  judged.sort((a, b) => rank(a.level) - rank(b.level));
   return (
     <>
-      <span class={`state ${level}`} title={why}>
-        <span aria-hidden="true">{MARK[level]} </span>
-        {word}
-        {level !== "fine" && <span class="because">: {why}</span>}
-      </span>
+      {judged.map(({ level, word, why }) => (
+        <span key={word} class={`state ${level}`} title={why}>
+          <span aria-hidden="true">{MARK[level]} </span>
+          {word}
+        </span>
+      ))}
+      {open.length > 0 && (
+        <a class="state bad" href="#incidents">
+          <span aria-hidden="true">▲ </span>
+          {open.length} <span class="spare">open </span>
+          {open.length === 1 ? "incident" : "incidents"}
+        </a>
+      )}
       {frozen && (
         <span class="state warn" title="An open incident holds back risky changes; rollback, abort, ramps and drains act">
           <span aria-hidden="true">◆ </span>frozen
         </span>
-      )}
-      {open.length > 0 && (
-        <a class="state bad" href="#incidents">
-          <span aria-hidden="true">▲ </span>
-          {plural(open.length, "open incident")}
-        </a>
       )}
     </>
   );

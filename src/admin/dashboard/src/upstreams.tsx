@@ -4,25 +4,38 @@ import { useRef, useState } from "preact/hooks";
 import { Bar } from "./bar";
 import { Detail } from "./detail";
 import { choose, chosen, snapshot } from "./live";
-import { useStandingOrder } from "./order";
-import { judge, MARK, rank } from "./severity";
+import { useStandingOrder, type Order } from "./order";
+import { judge, MARK, rank, step } from "./severity";
 import type { Row } from "./shapes";
-import { SheddingFor } from "./since";
+import { GoneFor, SheddingFor } from "./since";
 import { Sparkline } from "./sparkline";
 import { useStore } from "./store";
-import { percent, rate, seconds } from "./units";
+import { percent, plural, rate, seconds } from "./units";
 
 /** From so many on there is a field to search by name. */
 const MANY = 12;
+
+/** So many that are well are one line while others are not. */
+const FOLDED = 4;
 
 export function Upstreams() {
   const rows = useStore(snapshot, (now) => now?.upstreams ?? NONE);
   const open = useStore(chosen, (name) => name);
   const [search, setSearch] = useState("");
-  const list = useRef<HTMLTableSectionElement>(null);
+  const [unfolded, setUnfolded] = useState(false);
+  const list = useRef<HTMLTableElement>(null);
   const order = useStandingOrder(worstFirst(rows), list);
   const byName = new Map(rows.map((row) => [row.name, row]));
-  const shown = order.filter((name) => name.includes(search.trim()));
+  const wanted = search.trim();
+  const lines = (names: string[]) =>
+    names.map((name) => {
+      const row = byName.get(name);
+      return row === undefined || !name.includes(wanted) ? null : <Line key={name} row={row} open={name === open} />;
+    });
+  const folds = order.first.length > 0 && order.rest.length >= FOLDED && wanted === "";
+  const isFolded = folds && !unfolded;
+  // What somebody has open stays where it is.
+  const shown = isFolded ? order.rest.filter((name) => name === open) : order.rest;
   return (
     <section class="panel" aria-labelledby="upstreams">
       <div class="head">
@@ -32,22 +45,32 @@ export function Upstreams() {
           <input type="search" placeholder="Name" aria-label="Search upstreams by name" value={search} onInput={(event) => setSearch(event.currentTarget.value)} />
         )}
       </div>
-      <table role="table" class="upstreams">
+      <table role="table" class="upstreams" ref={list}>
         <thead role="rowgroup">
           <tr role="row">
-            {["Upstream", "In flight", "Last hour", "Queue", "Requests", "Shed", "p50 / p99", "Ramp", "Backends"].map((title) => (
+            {["Upstream", "In flight", "Last hour", "Queue", "Asked", "Shed", "p50 / p99", "Ramp", "Backends"].map((title) => (
               <th key={title} role="columnheader" scope="col">
                 {title}
               </th>
             ))}
           </tr>
         </thead>
-        <tbody role="rowgroup" ref={list}>
-          {shown.map((name) => {
-            const row = byName.get(name);
-            return row === undefined ? null : <Line key={name} row={row} open={name === open} />;
-          })}
-        </tbody>
+        <tbody role="rowgroup">{lines(order.first)}</tbody>
+        {folds && (
+          <tbody role="rowgroup">
+            <tr role="row" class="fold">
+              <td role="cell" colSpan={9}>
+                <button type="button" class="quiet" aria-expanded={!isFolded} onClick={() => setUnfolded(isFolded)}>
+                  <span class="state fine" aria-hidden="true">
+                    {MARK.fine}
+                  </span>{" "}
+                  {plural(order.rest.length, "upstream is", "upstreams are")} well {isFolded ? "▸" : "▾"}
+                </button>
+              </td>
+            </tr>
+          </tbody>
+        )}
+        {shown.length > 0 && <tbody role="rowgroup">{lines(shown)}</tbody>}
       </table>
       {rows.length === 0 && <p class="hint">This configuration has no upstreams.</p>}
     </section>
@@ -56,9 +79,12 @@ export function Upstreams() {
 
 const NONE: Row[] = [];
 
-function worstFirst(rows: Row[]): string[] {
-  const judged = rows.map((row) => ({ name: row.name, at: rank(judge(row).level) }));
-  return judged.sort((a, b) => a.at - b.at || a.name.localeCompare(b.name)).map(({ name }) => name);
+/** Those in trouble, worst first; then those that are well. */
+function worstFirst(rows: Row[]): Order {
+  const judged = rows.map((row) => ({ name: row.name, at: rank(judge(row).level), step: step(row) }));
+  judged.sort((a, b) => a.at - b.at || a.step - b.step || a.name.localeCompare(b.name));
+  const names = (isWell: boolean) => judged.filter(({ at }) => (at === rank("fine")) === isWell).map(({ name }) => name);
+  return { first: names(false), rest: names(true) };
 }
 
 function summary(rows: Row[]): string {
@@ -75,62 +101,62 @@ function Line({ row, open }: { row: Row; open: boolean }) {
 }
 
 function Drawn({ row, open }: { row: Row; open: boolean }) {
-    const { level, word, why } = judge(row);
-    const toggle = () => choose(open ? null : row.name);
-    return (
-      <>
-        <tr role="row" class={open ? "line open" : "line"}>
-          <th role="rowheader" scope="row">
+  const { level, word, why } = judge(row);
+  const sheds = (row.shed_per_second ?? 0) > 0;
+  const toggle = () => choose(open ? null : row.name);
+  return (
+    <>
+      <tr role="row" class={open ? "line open" : "line"}>
+        <th role="rowheader" scope="row">
+          <span class="who-it-is">
             <button type="button" class="opener" aria-expanded={open} aria-controls={open ? "detail" : undefined} onClick={toggle}>
               <span class={`state ${level}`} title={why}>
                 <span aria-hidden="true">{MARK[level]}</span> <span class="word">{word}</span>
               </span>
               <span class="name">{row.name}</span>
             </button>
-          </th>
-          <td role="cell" data-label="In flight">
-            <span class="number">
-              {row.in_flight}/{row.limit}
-            </span>
-            <Bar value={row.in_flight} limit={row.limit} what="in flight" />
-          </td>
-          <td role="cell" class="history">
-            <Sparkline upstream={row.name} limit={row.limit} />
-          </td>
-          <td role="cell" data-label="Queue">
-            {row.queue}/{row.max_waiting}
-          </td>
-          <td role="cell" data-label="Requests">{rate(row.requests_per_second)}</td>
-          <td role="cell" data-label="Shed" class={(row.shed_per_second ?? 0) > 0 ? "hurts" : ""} title={shedTitle(row)}>
-            {rate(row.shed_per_second)}
-            {row.sheds[0] !== undefined && <span class="because"> {worstReason(row)}</span>}{" "}
-            {(row.shed_per_second ?? 0) > 0 && <SheddingFor upstream={row.name} />}
-          </td>
-          <td role="cell" data-label="p50 / p99">
-            {seconds(row.latency_p50_seconds)} / {seconds(row.latency_p99_seconds)}
-          </td>
-          <td role="cell" data-label="Ramp">{row.ramp_percent < 100 ? `◆ ${percent(row.ramp_percent)}` : percent(row.ramp_percent)}</td>
-          <td role="cell" data-label="Backends" title={`The worst is ${row.worst_state ?? "not known"}`}>
-            {row.backends_ready}/{row.backends_total} ready
+            {level === "broken" ? <GoneFor upstream={row.name} /> : sheds && <SheddingFor upstream={row.name} />}
+          </span>
+          {level !== "fine" && <p class="because">{why}</p>}
+        </th>
+        <td role="cell" data-label="In flight">
+          <span class="number">
+            {row.in_flight}/{row.limit}
+          </span>
+          <Bar value={row.in_flight} limit={row.limit} what="in flight" />
+        </td>
+        <td role="cell" class="history">
+          <Sparkline upstream={row.name} limit={row.limit} />
+        </td>
+        <td role="cell" data-label="Queue">
+          {row.queue}/{row.max_waiting}
+        </td>
+        <td role="cell" data-label="Asked">
+          {rate(row.requests_per_second)}
+        </td>
+        <td role="cell" data-label="Shed" class={sheds ? "hurts" : ""} title={shedTitle(row)}>
+          {rate(row.shed_per_second)}
+        </td>
+        <td role="cell" data-label="p50 / p99">
+          {seconds(row.latency_p50_seconds)} / {seconds(row.latency_p99_seconds)}
+        </td>
+        <td role="cell" data-label="Ramp" class={row.ramp_percent < 100 ? "" : "usual"}>{row.ramp_percent < 100 ? `◆ ${percent(row.ramp_percent)}` : percent(row.ramp_percent)}</td>
+        <td role="cell" data-label="Backends" title={`The worst is ${row.worst_state ?? "not known"}`}>
+          {row.backends_ready}/{row.backends_total} ready
+        </td>
+      </tr>
+      {open && (
+        <tr role="row" class="detail" id="detail">
+          <td role="cell" colSpan={9}>
+            <Detail row={row} />
           </td>
         </tr>
-        {open && (
-          <tr role="row" class="detail" id="detail">
-            <td role="cell" colSpan={9}>
-              <Detail row={row} />
-            </td>
-          </tr>
-        )}
-      </>
-    );
-}
-
-function worstReason(row: Row): string {
-  return row.sheds.reduce((worst, shed) => (shed.per_second > worst.per_second ? shed : worst)).reason;
+      )}
+    </>
+  );
 }
 
 function shedTitle(row: Row): string {
   if (row.sheds.length === 0) return "Nothing is shed";
   return row.sheds.map((shed) => `${rate(shed.per_second)} ${shed.class}: ${shed.reason}`).join("\n");
 }
-

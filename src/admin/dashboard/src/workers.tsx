@@ -1,4 +1,6 @@
 // The cores: how late each one is, and whether it still turns.
+import { Chart, type Drawn } from "./chart";
+import { GATEWAY } from "./history";
 import { snapshot } from "./live";
 import { MARK, type Level } from "./severity";
 import type { Worker } from "./shapes";
@@ -7,6 +9,8 @@ import { count, seconds } from "./units";
 
 /** A core this late makes every request on it this late. */
 const LATE_SECONDS = 0.05;
+
+const LAG: Drawn[] = [{ name: "worker.lag_seconds", label: "worst core", colour: "blue" }];
 
 export function Workers() {
   const workers = useStore(snapshot, (now) => now?.workers ?? []);
@@ -35,6 +39,7 @@ export function Workers() {
           ))}
         </tbody>
       </table>
+      <Chart upstream={GATEWAY} title="Lag, the last hour" lines={LAG} unit={seconds} small />
     </section>
   );
 }

@@ -1,7 +1,7 @@
 //! Every rule by a configuration and a measurement that it speaks to, and beside it by those where it is silent.
 
 use super::super::facts::RouteFacts;
-use super::super::found::Measured;
+use super::super::found::{Doubt, Measured};
 use super::*;
 use crate::admission::settings::Mode;
 use crate::filters::auth::settings::OnError;
@@ -71,6 +71,7 @@ fn found(scene: Scene, hit: Sight, verdict: Verdict) -> Found {
         title: String::new(),
         seconds: 4.0,
         verdict,
+        doubt: None,
         late_p99_ms: 1.0,
         times_judged: true,
         routes: vec![
@@ -266,4 +267,30 @@ fn what_drops_known_addresses_and_what_lets_wrong_ones_in_is_named() {
     assert!(lines(&facts, &changed).is_empty());
     facts.required = false;
     assert_eq!(lines(&facts, &changed), ["rollout: required = true"]);
+}
+
+#[test]
+fn in_a_scene_that_this_machine_spoils_nothing_fails_for_certain() {
+    let two = |doubt, one_verdict, other| {
+        let mut found = found(Scene::FlashCrowd, well(), Verdict::Holds);
+        found.doubt = doubt;
+        found.routes = vec![
+            one("orders", Role::Struck, well(), one_verdict),
+            one("catalogue", Role::Beside, well(), other),
+        ];
+        found.conclude();
+        (found.verdict, found.doubt, found.routes[1].verdict)
+    };
+    let (machine, few) = (Some(Doubt::Machine), Some(Doubt::FewRequests));
+    let unclear = (Verdict::Unclear, machine, Verdict::Unclear);
+    assert_eq!(two(machine, Verdict::Unclear, Verdict::Fails), unclear);
+    assert_eq!(two(machine, Verdict::Holds, Verdict::Holds), (Verdict::Holds, None, Verdict::Holds));
+    assert_eq!(
+        two(machine, Verdict::Holds, Verdict::Fails),
+        (Verdict::Fails, None, Verdict::Fails),
+        "shares are judged always"
+    );
+    let elsewhere = (Verdict::Fails, few, Verdict::Fails);
+    assert_eq!(two(few, Verdict::Unclear, Verdict::Fails), elsewhere, "it fails whatever the other does");
+    assert_eq!(two(few, Verdict::Unclear, Verdict::Degraded), (Verdict::Unclear, few, Verdict::Degraded));
 }

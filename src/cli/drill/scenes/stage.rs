@@ -6,7 +6,7 @@ use super::script::{Script, Weight};
 use super::{Findings, Scene};
 use crate::cli::drill::crowd::seen::Ended;
 use crate::cli::drill::crowd::{self, Crowd, PATIENCE, World};
-use crate::cli::drill::found::{Found, Measured, Role, RouteFound, Sight, Verdict};
+use crate::cli::drill::found::{Doubt, Found, Measured, Role, RouteFound, Sight, Verdict};
 use crate::cli::drill::gateway::{FILE, Gateway};
 use crate::cli::drill::judge::Mint;
 use crate::cli::drill::names::{DOMAIN, Names};
@@ -308,7 +308,8 @@ impl<'a> Stage<'a> {
     ) -> anyhow::Result<Found> {
         let (calm, hit) = (self.sights(act.calm)?, self.sights(act.hit)?);
         let (late, unsent) = self.lateness(act.hit);
-        let times = late <= LATE && self.is_prompt(&calm);
+        let times = !unsent && late <= LATE && self.is_prompt(&calm);
+        let mut doubt = (!times).then_some(Doubt::Machine);
         let mut routes = Vec::new();
         for target in &self.targets {
             let Some(role) = role(target) else { continue };
@@ -319,9 +320,11 @@ impl<'a> Stage<'a> {
                     (Verdict::Unclear, "the drill could not send all of its requests here".to_owned())
                 }
                 _ if hit.sent == 0 || calm.sent == 0 => {
+                    doubt = doubt.or(Some(Doubt::FewRequests));
                     (Verdict::Unclear, "too few requests were sent".to_owned())
                 }
                 _ if calm.share() < CALM => {
+                    doubt = doubt.or(Some(Doubt::Calm));
                     let said = verdict::percent(calm.share());
                     (
                         Verdict::Unclear,
@@ -350,6 +353,7 @@ impl<'a> Stage<'a> {
             title: act.title,
             seconds: act.hit.seconds(),
             verdict: Verdict::Unclear,
+            doubt,
             late_p99_ms: (late.as_secs_f64() * 1e4).round() / 10.0,
             times_judged: times,
             routes,

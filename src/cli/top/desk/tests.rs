@@ -3,7 +3,7 @@
 use super::*;
 use crate::cli::top::picture::{Incident, News, Snapshot};
 use crate::control::change::view::{ChangeView, RolloutView};
-use crate::control::view::{BackendView, UpstreamView};
+use crate::control::view::{BackendView, LatelyView, UpstreamView};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ fn row(name: &str, in_flight: f64, sheds: f64) -> Row {
         name: name.into(),
         in_flight,
         limit: 10.0,
-        shed_per_second: Some(sheds),
+        lately: LatelyView { shed_per_second: Some(sheds), ..LatelyView::default() },
         backends_total: 2.0,
         backends_ready: 2.0,
         ..Row::default()

@@ -61,15 +61,15 @@ impl Past {
                 .fold(None, |sum: Option<f64>, value| Some(sum.unwrap_or(0.0) + value))
         };
         self.add("process.in_flight", "", Some(snapshot.status.in_flight.into()));
-        self.add("process.requests_per_second", "", sum(|row| row.requests_per_second));
-        self.add("process.shed_per_second", "", sum(|row| row.shed_per_second));
+        self.add("process.requests_per_second", "", sum(|row| row.lately.requests_per_second));
+        self.add("process.shed_per_second", "", sum(|row| row.lately.shed_per_second));
         self.add("worker.lag_seconds", "", snapshot.lag().map(|(_, lag)| lag));
         for row in &snapshot.rows {
             self.add("upstream.in_flight", &row.name, Some(row.in_flight));
             self.add("upstream.queue", &row.name, Some(row.queue));
-            self.add("upstream.requests_per_second", &row.name, row.requests_per_second);
-            self.add("upstream.shed_per_second", &row.name, row.shed_per_second);
-            self.add("upstream.latency_p99_seconds", &row.name, row.latency_p99_seconds);
+            self.add("upstream.requests_per_second", &row.name, row.lately.requests_per_second);
+            self.add("upstream.shed_per_second", &row.name, row.lately.shed_per_second);
+            self.add("upstream.latency_p99_seconds", &row.name, row.lately.latency_p99_seconds);
         }
     }
 

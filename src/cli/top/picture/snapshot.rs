@@ -3,7 +3,7 @@
 use crate::cli::top::ink::cleaned;
 use crate::control::change::view::RolloutView;
 use crate::control::permits::PermitsView;
-use crate::control::view::{BackendView, GatewayView, UpstreamView, WorkerView};
+use crate::control::view::{BackendView, GatewayView, LatelyView, UpstreamView, WorkerView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -37,14 +37,11 @@ pub(in crate::cli::top) struct Row {
     pub queue: f64,
     /// May wait at most.
     pub max_waiting: f64,
-    /// Answered.
-    pub requests_per_second: Option<f64>,
-    /// Refused for want of room.
-    pub shed_per_second: Option<f64>,
-    /// Half of the answers take at most this.
-    pub latency_p50_seconds: Option<f64>,
-    /// 99 % of the answers take at most this.
-    pub latency_p99_seconds: Option<f64>,
+    /// Its last seconds.
+    #[serde(flatten)]
+    pub lately: LatelyView,
+    /// Of those in flight: given up, maybe still running at the backend.
+    pub zombies: f64,
     /// 100 when unset.
     pub ramp_percent: f64,
     /// Its backends.
@@ -54,20 +51,6 @@ pub(in crate::cli::top) struct Row {
     /// The worst state of a backend, in a word.
     #[serde(alias = "worst_state", alias = "state")]
     pub worst: Option<String>,
-    /// Who is refused, and why.
-    pub sheds: Vec<Shed>,
-}
-
-/// Refusals of one kind.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default)]
-pub(in crate::cli::top) struct Shed {
-    /// Of which class.
-    pub class: String,
-    /// For which reason.
-    pub reason: String,
-    /// How many.
-    pub per_second: f64,
 }
 
 /// An incident.
@@ -102,15 +85,12 @@ impl Default for Row {
             limit: 0.0,
             queue: 0.0,
             max_waiting: 0.0,
-            requests_per_second: None,
-            shed_per_second: None,
-            latency_p50_seconds: None,
-            latency_p99_seconds: None,
+            lately: LatelyView::default(),
+            zombies: 0.0,
             ramp_percent: 100.0,
             backends_total: 0.0,
             backends_ready: 0.0,
             worst: None,
-            sheds: Vec::new(),
         }
     }
 }
@@ -144,7 +124,7 @@ impl Snapshot {
         Some(snapshot)
     }
 
-    /// Made of `/v1/status` and `/v1/permits`, where there is no `/v1/live`: without rates and latencies.
+    /// Made of `/v1/status` and `/v1/permits`, where there is no `/v1/live`: with rates as far as that has them.
     pub fn of_status(status: &Value, permits: &Value) -> Option<Snapshot> {
         let mut snapshot = Snapshot::read(&json!({ "status": status, "permits": permits }))?;
         snapshot.rows = snapshot.status.upstreams.iter().map(Row::of).collect();
@@ -183,11 +163,12 @@ impl Row {
             limit: upstream.limit.into(),
             queue: upstream.queue_depth.into(),
             max_waiting: upstream.max_waiting.into(),
+            lately: upstream.lately.clone(),
+            zombies: upstream.zombies.into(),
             ramp_percent: upstream.ramp_percent,
             backends_total: upstream.backends.len() as f64,
             backends_ready: ready as f64,
             worst: worst.map(|backend| backend.state.clone()),
-            ..Row::default()
         }
     }
 
@@ -196,12 +177,13 @@ impl Row {
         if self.limit > 0.0 { self.in_flight / self.limit } else { 0.0 }
     }
 
-    /// How much it needs to be looked at: 3 nobody serves it, 2 it sheds, 1 something is not as it should be.
+    /// How much it needs to be looked at: 3 nobody serves it, or it hangs, 2 it sheds, 1 something is not as it should be.
     pub fn trouble(&self) -> u8 {
         let lame = self.backends_ready < self.backends_total;
         match () {
             () if self.backends_total > 0.0 && self.backends_ready == 0.0 => 3,
-            () if self.shed_per_second.is_some_and(|rate| rate > 0.0) => 2,
+            () if self.lately.silent_seconds.is_some() => 3,
+            () if self.lately.shed_per_second.is_some_and(|rate| rate > 0.0) => 2,
             () if lame || self.queue > 0.0 || self.ramp_percent < 100.0 || self.fill() >= 0.9 => 1,
             () => 0,
         }
@@ -296,7 +278,7 @@ mod tests {
         let snapshot = Snapshot::of_status(&status, &json!(PermitsView::default())).expect("a snapshot");
         let row = &snapshot.rows[0];
         assert_eq!((row.backends_ready, row.backends_total, row.trouble()), (1.0, 2.0, 1));
-        assert_eq!((row.requests_per_second, row.worst.as_deref()), (None, Some("ejected for 12 s")));
+        assert_eq!((row.lately.requests_per_second, row.worst.as_deref()), (None, Some("ejected for 12 s")));
         assert_eq!(snapshot.upstream("orders").map(|upstream| upstream.backends.len()), Some(2));
     }
 }

@@ -5,6 +5,7 @@ use crate::cli::follow;
 use crate::cli::table::span;
 use crate::cli::top::ink::{Side, below, first, short, time, width, wrap};
 use crate::cli::top::picture::{Incident, Link};
+use crate::control::view::LatelyView;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -36,16 +37,21 @@ impl View<'_> {
     /// As many totals as there is room for, the most important first.
     fn totals(&self, room: usize) -> String {
         let (snapshot, status) = (&self.picture.snapshot, &self.picture.snapshot.status);
-        let sum = |of: fn(&crate::cli::top::picture::Row) -> Option<f64>| {
-            let known: Vec<f64> = snapshot.rows.iter().filter_map(of).collect();
-            if known.is_empty() { "-".to_owned() } else { short(known.iter().sum()) }
+        // Of the process, which sheds for no upstream too; of an older gateway, all upstreams together.
+        let sum = |of: fn(&LatelyView) -> Option<f64>| {
+            let known: Vec<f64> = snapshot.rows.iter().filter_map(|row| of(&row.lately)).collect();
+            let all = of(&status.lately).or_else(|| (!known.is_empty()).then(|| known.iter().sum()));
+            all.map_or("-".to_owned(), short)
         };
         let hash: String = status.version.hash.chars().take(8).collect();
         let lag = snapshot.lag().map_or("-".to_owned(), |(_, lag)| time(lag));
+        // What nobody waits for any more holds a place of its upstream, and none of the process.
+        let zombies: f64 = snapshot.rows.iter().map(|row| row.zombies).sum();
+        let zombies = if zombies > 0.0 { format!("  and zombies {zombies:.0}") } else { String::new() };
         let parts = [
-            format!("in flight {}/{}", status.in_flight, status.max_in_flight),
-            format!("shed/s {}", sum(|row| row.shed_per_second)),
-            format!("req/s {}", sum(|row| row.requests_per_second)),
+            format!("in flight {}/{}{zombies}", status.in_flight, status.max_in_flight),
+            format!("shed/s {}", sum(|lately| lately.shed_per_second)),
+            format!("req/s {}", sum(|lately| lately.requests_per_second)),
             format!("version {} {hash}", status.version.number),
             format!("lag {lag}"),
             format!("up {}", span(status.uptime_seconds)),

@@ -1,9 +1,11 @@
 //! All upstreams, the worst first, and more of the chosen one.
 
 use super::View;
+use crate::cli::table::seconds;
 use crate::cli::top::grid::{self, Column, Line, numbers, words};
-use crate::cli::top::ink::{below, first, percent, short, time};
+use crate::cli::top::ink::{below, first, percent, short};
 use crate::cli::top::picture::Row;
+use crate::control::view::ShedView;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -98,12 +100,17 @@ impl View<'_> {
             Kind::Queue => {
                 (format!("{:.0}/{:.0}", row.queue, row.max_waiting), when(row.queue > 0.0, ink.warning()))
             }
-            Kind::Requests => (known(row.requests_per_second, short), Style::new()),
-            Kind::Sheds => {
-                (known(row.shed_per_second, short), when(row.shed_per_second > Some(0.0), ink.bad()))
+            Kind::Requests => (known(row.lately.requests_per_second, short), Style::new()),
+            Kind::Sheds => (
+                known(row.lately.shed_per_second, short),
+                when(row.lately.shed_per_second > Some(0.0), ink.bad()),
+            ),
+            Kind::Half => {
+                (ink.latency(row.lately.latency_p50_seconds, row.lately.latency_p50_at_least), Style::new())
             }
-            Kind::Half => (known(row.latency_p50_seconds, time), Style::new()),
-            Kind::Most => (known(row.latency_p99_seconds, time), Style::new()),
+            Kind::Most => {
+                (ink.latency(row.lately.latency_p99_seconds, row.lately.latency_p99_at_least), Style::new())
+            }
             Kind::Ramp => (percent(row.ramp_percent), when(row.ramp_percent < 100.0, ink.warning())),
             Kind::Ready => {
                 let style = match (row.backends_ready, row.backends_total) {
@@ -130,7 +137,14 @@ impl View<'_> {
             none if none.is_empty() => String::new(),
             sheds => format!("  sheds {sheds}"),
         };
-        let line = format!("{}{sheds}{state}", row.name);
+        let silent =
+            row.lately.silent_seconds.map(|silent| format!("  nothing came back for {}", seconds(silent)));
+        let silent = silent.unwrap_or_default();
+        let zombies = match row.zombies {
+            zombies if zombies > 0.0 => format!("  {zombies:.0} of those in flight are zombies"),
+            _ => String::new(),
+        };
+        let line = format!("{}{silent}{sheds}{zombies}{state}", row.name);
         self.ink.put(buffer, first(area, 1), &line, self.ink.strong());
         let lines = [("in flight", "upstream.in_flight"), ("shed/s", "upstream.shed_per_second")];
         for (at, (title, series)) in below(area, 1).rows().zip(lines) {
@@ -167,8 +181,6 @@ impl View<'_> {
 
 /// Who is refused and why, in words.
 pub(super) fn sheds(row: &Row) -> String {
-    let one = |shed: &crate::cli::top::picture::Shed| {
-        format!("{} {}/s ({})", shed.reason, short(shed.per_second), shed.class)
-    };
-    row.sheds.iter().filter(|shed| shed.per_second > 0.0).map(one).collect::<Vec<_>>().join(", ")
+    let one = |shed: &ShedView| format!("{} {}/s ({})", shed.reason, short(shed.per_second), shed.class);
+    row.lately.sheds.iter().filter(|shed| shed.per_second > 0.0).map(one).collect::<Vec<_>>().join(", ")
 }

@@ -87,8 +87,17 @@ impl View<'_> {
                 self.ink.bad(),
             );
         }
-        if rollout.pending_file.is_some() {
-            say("the file has changed again and waits for its turn".to_owned(), self.ink.warning());
+        match rollout.pending_file.as_ref().map(|file| file.held_by) {
+            None => {}
+            Some(None) => {
+                say("the file has changed again and waits for its turn".to_owned(), self.ink.warning());
+            }
+            Some(Some(incident)) => {
+                let text = format!(
+                    "the file has changed and waits for the end of the freeze of incident {incident}"
+                );
+                say(text, self.ink.warning());
+            }
         }
         if let Some(glass) = &rollout.break_glass {
             let text = format!(

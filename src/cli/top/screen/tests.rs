@@ -3,11 +3,12 @@
 use super::*;
 use crate::cli::top::desk::{Answer, Said};
 use crate::cli::top::ink::{self, tests::PLAIN};
-use crate::cli::top::picture::{Incident, News, Row, Shed, Snapshot};
+use crate::cli::top::picture::{Incident, News, Row, Snapshot};
 use crate::control::change::view::{ChangeView, GlassView, RolloutView, UnconfirmedView};
 use crate::control::permits::{ClientShare, PermitGroup, PermitsView};
 use crate::control::view::{
-    BackendView, GatewayView, LeverView, ReferenceView, UpstreamView, VersionView, WorkerView,
+    BackendView, GatewayView, LatelyView, LeverView, ReferenceView, ShedView, UpstreamView, VersionView,
+    WorkerView,
 };
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::json;
@@ -20,15 +21,19 @@ fn row(name: &str, sheds: f64) -> Row {
         limit: 256.0,
         queue: 3.0,
         max_waiting: 512.0,
-        requests_per_second: Some(1204.4),
-        shed_per_second: Some(sheds),
-        latency_p50_seconds: Some(0.0042),
-        latency_p99_seconds: Some(0.12),
+        lately: LatelyView {
+            requests_per_second: Some(1204.4),
+            shed_per_second: Some(sheds),
+            latency_p50_seconds: Some(0.0042),
+            latency_p99_seconds: Some(0.12),
+            sheds: vec![ShedView { class: "batch".into(), reason: "class_limit".into(), per_second: sheds }],
+            ..LatelyView::default()
+        },
         ramp_percent: 25.0,
         backends_total: 3.0,
         backends_ready: 2.0,
         worst: Some("ejected".into()),
-        sheds: vec![Shed { class: "batch".into(), reason: "class_limit".into(), per_second: sheds }],
+        ..Row::default()
     }
 }
 
@@ -163,6 +168,21 @@ fn the_overview_of_80_columns_has_the_numbers_and_the_worst_first() {
     let line = screen.lines().nth(orders).expect("its line");
     assert_shows(line, &["64/256", "3/512", "1204", "12", "120ms", "25%", "2/3"]);
     assert_shows(&screen, &["class_limit 12/s (batch)", "worst backend: ejected"]);
+}
+
+#[test]
+fn what_is_silent_is_worst_zombies_are_counted_and_an_edge_is_no_latency() {
+    let mut hung = snapshot();
+    let users = &mut hung.rows[0];
+    (users.lately.silent_seconds, users.zombies) = (Some(12.0), 3.0);
+    (users.lately.latency_p99_seconds, users.lately.latency_p99_at_least) = (Some(10.0), true);
+    hung.status.lately.shed_per_second = Some(40.0);
+    let screen = text(hung, "", 80, 24);
+    assert_shows(&screen, &["shed/s 40 "]);
+    let place = |name: &str| screen.lines().position(|line| line.starts_with(name)).expect(name);
+    assert!(place("!users") < place("!orders"), "{screen}");
+    assert_shows(&screen, &["in flight 76/8192  and zombies 3", "≥10s"]);
+    assert_shows(&screen, &["users  nothing came back for 12 s  3 of those in flight are zombies"]);
 }
 
 #[test]

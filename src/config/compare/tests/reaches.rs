@@ -63,6 +63,58 @@ fn the_process_and_its_listeners_are_noticed_everywhere() {
 }
 
 #[test]
+fn of_texts_of_long_ago_what_is_written_says_whom_it_reaches() {
+    let written = |after: &str| {
+        let comparison = compare(Side { text: FLEET, plan: None }, Side { text: after, plan: None });
+        let names = comparison.routes.iter().map(|route| route.written.clone()).collect::<Vec<_>>();
+        (names, comparison.everything)
+    };
+    let orders = (vec!["orders".to_owned()], false);
+    for (part, by) in [
+        ("10.0.0.1:8080", "10.0.0.9:8080"),
+        ("path = \"/verify\"", "path = \"/other\""),
+        ("10.0.2.1:8080", "10.0.2.9:8080"),
+        ("path_prefix = \"/orders\"", "path_prefix = \"/order\""),
+        ("timeout = \"4s\"", "timeout = \"20s\""),
+    ] {
+        assert_eq!(written(&edited(part, by)), orders, "{by}");
+    }
+    let second = format!("{FLEET}\n[[routes]]\nname = \"more\"\npath = \"/more\"\nupstream = \"users\"\n");
+    assert_eq!(written(&second), (vec!["users".to_owned(), "more".to_owned()], false));
+    assert_eq!(written(&edited("bake = \"30s\"", "bake = \"40s\"")), (vec![], false));
+    for (part, by) in [
+        ("[[listeners]]", "[gateway]\nmax_in_flight = 9000\n[[listeners]]"),
+        ("path = \"/verify\"", "path = \"/verify\"\ncopy_headers = [\"x-user\"]"),
+        ("name = \"orders\"\n", "name = \"${NAME}\"\n"),
+    ] {
+        assert_eq!(written(&edited(part, by)), (vec![], true), "{by}");
+    }
+}
+
+#[test]
+fn what_is_written_never_names_fewer_routes_than_the_plans_do() {
+    let users =
+        "[[routes]]\nname = \"users\"\npath_prefix = \"/users\"\nupstream = \"users\"\ntimeout = \"8s\"\n";
+    for (part, by) in [
+        ("10.0.0.1:8080", "10.0.0.9:8080"),
+        ("10.0.2.1:8080", "10.0.2.9:8080"),
+        ("timeout = \"8s\"", "timeout = \"3s\""),
+        ("timeout = \"8s\"", "timeout = \"8s\"\nclass = \"critical\""),
+        ("timeout = \"8s\"", "timeout = \"8s\"\nstreaming = true"),
+        (users, ""),
+    ] {
+        let after = edited(part, by);
+        let exact = compared(FLEET, &after);
+        let told = compare(Side { text: FLEET, plan: None }, Side { text: &after, plan: None });
+        let names = |of: &Comparison| of.routes.iter().map(|it| it.written.clone()).collect::<Vec<_>>();
+        assert!(
+            told.everything || names(&exact).iter().all(|name| names(&told).contains(name)),
+            "{by}: {exact:#?} {told:#?}"
+        );
+    }
+}
+
+#[test]
 fn what_no_request_notices_reaches_nobody() {
     for (part, by) in [
         ("bake = \"30s\"", "bake = \"40s\""),

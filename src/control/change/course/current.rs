@@ -22,8 +22,8 @@ pub struct Change {
     pub reason: Option<String>,
     /// How dangerous it is.
     pub risk: Risk,
-    /// The incident that it is for.
-    pub incident: Option<u64>,
+    /// The incidents that it is for.
+    pub incidents: Vec<u64>,
     /// It comes back unless somebody confirms it within this time of being fully active.
     pub confirm: Option<Duration>,
     /// What the guard has to know of it.

@@ -13,6 +13,8 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Why, with the numbers.
     pub why: String,
+    /// The incidents that it was for.
+    pub incidents: Vec<u64>,
 }
 
 /// The ends of a change.
@@ -69,6 +71,8 @@ pub enum Not {
     Author,
     /// Nothing waits for a confirmation.
     NothingToConfirm,
+    /// Nobody broke the glass, or somebody has said already that they have seen it.
+    NothingToAcknowledge,
     /// It cannot be promoted now: why.
     Held(String),
 }
@@ -82,6 +86,7 @@ impl Not {
             Not::NoApproval => "no_approval_needed",
             Not::Author => "own_change",
             Not::NothingToConfirm => "nothing_to_confirm",
+            Not::NothingToAcknowledge => "nothing_to_acknowledge",
             Not::Held(_) => "held",
         }
     }
@@ -98,6 +103,9 @@ impl fmt::Display for Not {
                  its author. hint: a token of their own",
             ),
             Not::NothingToConfirm => f.write_str("No version waits for a confirmation."),
+            Not::NothingToAcknowledge => {
+                f.write_str("There is nothing to acknowledge: no change went around the stages, or it was seen.")
+            }
             Not::Held(why) => write!(f, "It cannot go on now: {why}."),
         }
     }

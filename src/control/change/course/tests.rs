@@ -20,7 +20,7 @@ fn change(number: u64, by: Option<&str>, confirm: Option<Duration>) -> Change {
         by: by.map(str::to_owned),
         reason: None,
         risk: Risk::Low,
-        incident: None,
+        incidents: Vec::new(),
         confirm,
         judged: Judged {
             guard: Guard { max_error_increase: 0.01, max_latency_ratio: 2.0, min_requests: 10 },

@@ -1,7 +1,10 @@
 //! What may become of an incident, and what may not.
 
+use super::noticed::{LAST, MAX_NOTES};
 use super::*;
+use crate::control::incidents::incident::{Cause, GATEWAY, Severity};
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).expect("a time")
@@ -13,7 +16,13 @@ fn opening(title: &str) -> Opening {
 
 fn notice(upstream: &str) -> Notice {
     let because = "It refused 23% of its requests".to_owned();
-    Notice { upstream: Some(upstream.into()), cause: Cause::Shed, because, severity: Severity::Minor }
+    Notice {
+        upstream: Some(upstream.into()),
+        cause: Cause::Shed,
+        because,
+        severity: Severity::Minor,
+        named: Vec::new(),
+    }
 }
 
 fn said(text: &str) -> Amendment {
@@ -77,10 +86,24 @@ fn a_draft_is_not_shown_and_holds_nothing_until_a_person_opens_it() {
         Amendment { freeze: Some(true), text: Some("We look at it".into()), ..becomes(State::Open) };
     let done = book.amend(1, publish, "ops", at(3)).expect("published");
     assert_eq!(done.deeds, [Deed::Published, Deed::Frozen]);
-    assert_eq!((done.incident.published_by.as_deref(), done.incident.is_shown()), (Some("ops"), true));
-    let shown: Vec<_> =
-        done.incident.updates.iter().filter(|it| it.public).map(|it| it.text.as_str()).collect();
+    let opened = done.incident;
+    assert_eq!((opened.published_by.as_deref(), opened.opened_by.as_str()), (Some("ops"), "ops"));
+    assert!(opened.is_shown());
+    let shown: Vec<_> = opened.updates.iter().filter(|it| it.public).map(|it| it.text.as_str()).collect();
     assert_eq!(shown, ["We look at it"], "what was said before is not");
+}
+
+#[test]
+fn a_draft_that_is_dropped_was_never_an_incident() {
+    let mut book = Book::default();
+    book.notice(&notice("orders"), QUIET, at(0));
+    let done = book.amend(1, becomes(State::Closed), "ops", at(1)).expect("dropped");
+    assert_eq!(done.deeds, [Deed::Dismissed]);
+    assert!(done.incident.is_dismissed() && done.incident.opened_by == GATEWAY);
+    book.notice(&notice("users"), QUIET, at(2));
+    book.amend(2, becomes(State::Open), "ops", at(3)).expect("opened");
+    let done = book.amend(2, becomes(State::Closed), "ops", at(4)).expect("closed");
+    assert_eq!((done.deeds, done.incident.is_dismissed()), (vec![Deed::Closed], false));
 }
 
 #[test]
@@ -95,18 +118,81 @@ fn one_draft_for_an_upstream_and_a_cause_and_a_closed_one_stays_closed_for_a_whi
     assert!(book.over(&notice("orders"), at(1899)).is_none());
     assert!(matches!(book.notice(&notice("orders"), QUIET, at(1900)), Noticed::Drafted(_)));
     book.amend(3, becomes(State::Open), "ops", at(2000)).expect("opened");
-    assert!(matches!(book.notice(&notice("orders"), QUIET, at(9000)), Noticed::Known));
-    assert!(
-        matches!(book.notice(&notice("orders"), QUIET, at(-9000)), Noticed::Known),
-        "whatever the clock says"
-    );
+    for moment in [9000, -9000] {
+        let noticed = book.notice(&notice("orders"), QUIET, at(moment));
+        assert!(matches!(&noticed, Noticed::Noted(noted) if noted.len() == 1), "{noticed:?}");
+    }
+}
+
+/// Numbers of the incidents on which it was noted.
+fn noted(noticed: Noticed) -> Vec<u64> {
+    match noticed {
+        Noticed::Noted(all) => all.iter().map(|done| done.incident.id).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn where_a_person_is_at_it_the_gateway_notes_what_it_would_have_drafted() {
+    let mut book = Book::default();
+    book.open(opening("everything"), "ops", at(0)).expect("opened");
+    let about = |name: &str| Opening { upstreams: vec!["users".into(), name.into()], ..opening("slow") };
+    book.open(about("orders"), "ops", at(0)).expect("opened");
+    assert_eq!(noted(book.notice(&notice("orders"), QUIET, at(1))), [2], "its own before that of all");
+    assert_eq!(noted(book.notice(&notice("billing"), QUIET, at(1))), [1]);
+    let seen = book.get(2).and_then(|it| it.updates.last().cloned()).expect("a note");
+    assert_eq!((seen.by.as_str(), seen.public), (GATEWAY, false));
+    let told = "The gateway would have drafted a minor incident of orders, \"Some requests are refused\": It refused 23%";
+    assert!(seen.text.starts_with(told), "{}", seen.text);
+    let over = book.over(&Notice { because: "It is over".into(), ..notice("orders") }, at(2)).expect("told");
+    assert_eq!((over.incident.id, over.deeds), (2, vec![Deed::Updated]));
+    assert_eq!(over.incident.updates.last().map(|it| it.text.as_str()), Some("orders: It is over"));
+    for id in [1, 2] {
+        book.amend(id, becomes(State::Closed), "ops", at(3)).expect("closed");
+    }
+    assert!(matches!(book.notice(&notice("orders"), QUIET, at(4)), Noticed::Drafted(_)), "nobody is");
+}
+
+#[test]
+fn what_came_of_a_change_for_an_incident_is_noted_there_and_what_did_not_is_drafted() {
+    let mut book = Book::default();
+    book.open(opening("one"), "ops", at(0)).expect("opened");
+    book.open(opening("two"), "ops", at(0)).expect("opened");
+    let because = "Version 7 was taken back by its guard".to_owned();
+    let revert = |named: &[u64]| Notice {
+        upstream: None,
+        cause: Cause::Revert,
+        because: because.clone(),
+        named: named.to_vec(),
+        ..notice("")
+    };
+    assert_eq!(noted(book.notice(&revert(&[1, 2]), Duration::ZERO, at(1))), [2, 1]);
+    assert_eq!(book.get(1).and_then(|it| Some(it.updates.last()?.text.clone())), Some(because.clone()));
+    assert!(matches!(book.notice(&revert(&[]), Duration::ZERO, at(1)), Noticed::Drafted(_)));
+    book.amend(1, becomes(State::Closed), "ops", at(2)).expect("closed");
+    let after = book.notice(&revert(&[1]), Duration::ZERO, at(3));
+    assert!(matches!(after, Noticed::Added(_)), "nobody is at it any more: {after:?}");
+}
+
+#[test]
+fn the_gateway_says_little_and_that_it_says_no_more() {
+    let mut book = Book::default();
+    book.open(opening("slow"), "ops", at(0)).expect("opened");
+    let all = (0..100).map(|_| noted(book.notice(&notice(&"x".repeat(9000)), QUIET, at(1))).len());
+    assert_eq!(all.sum::<usize>(), MAX_NOTES);
+    let last = book.get(1).and_then(|it| it.updates.last().cloned()).expect("a note");
+    assert!(last.text.ends_with(LAST) && last.text.chars().count() <= 1000, "{}", last.text);
+    for n in 0..MAX_UPDATES - MAX_NOTES - 1 {
+        assert!(book.amend(1, said("people have the rest"), "ops", at(2)).is_ok(), "{n}");
+    }
 }
 
 #[test]
 fn it_never_grows_beyond_its_bounds_and_open_ones_stay() {
     let mut book = Book::default();
     for n in 0..MAX_OPEN {
-        book.open(opening(&format!("{n}")), "ops", at(0)).expect("room");
+        let elsewhere = Opening { upstreams: vec!["users".into()], ..opening(&format!("{n}")) };
+        book.open(elsewhere, "ops", at(0)).expect("room");
     }
     assert!(matches!(book.open(opening("one more"), "ops", at(0)), Err(Refusal::Conflict(_))));
     for n in 0..1000 {
@@ -168,6 +254,8 @@ proptest! {
                 prop_assert!(!item.freeze || (item.is_open() && frozen_by_person));
                 prop_assert!(item.state != State::Draft || (!item.is_shown() && !item.public));
                 prop_assert!(item.state != State::Draft || item.updates.iter().all(|update| !update.public));
+                let notes: Vec<_> = item.updates.iter().filter(|update| update.by == GATEWAY).collect();
+                prop_assert!(notes.len() <= MAX_NOTES && notes.iter().all(|note| !note.public));
             }
         }
     }

@@ -1,12 +1,13 @@
 //! What is news, what is over, what fades.
 
 use super::*;
-use crate::control::notify::family::{CONFIG_REFUSED, EJECTED, SHEDDING};
+use crate::control::notify::family::{CONFIG_REFUSED, DOWN, SHEDDING};
 use crate::control::notify::meaning::meanings;
 use crate::control::notify::samples::record;
 use crate::telemetry::events::stream::Kind;
 use proptest::prelude::*;
 use serde_json::json;
+use std::time::Duration;
 
 struct Night {
     lasting: Lasting,
@@ -28,8 +29,9 @@ impl Night {
         meanings(&record).into_iter().filter_map(|meaning| self.lasting.take(meaning, &record, now)).collect()
     }
 
-    fn sheds(&mut self, second: u64, reason: &str) -> Vec<Notice> {
-        self.hears(second, Kind::Shed, &[("upstream", "orders".into()), ("reason", reason.into())])
+    fn sheds(&mut self, second: u64, what: &str, reason: &str) -> Vec<Notice> {
+        let fields = [("what", what.into()), ("upstream", "orders".into()), ("reason", reason.into())];
+        self.hears(second, Kind::Shed, &fields)
     }
 
     fn judges(&mut self, second: u64, what: &str, backend: &str) -> Vec<Notice> {
@@ -43,38 +45,61 @@ fn told(notices: &[Notice]) -> Vec<(&'static str, &'static str, bool)> {
 }
 
 #[test]
-fn a_shed_is_news_once_for_each_reason_and_over_when_nothing_more_is_heard() {
+fn an_overload_is_news_once_for_each_reason_and_over_with_the_last_of_them() {
     let mut night = Night::falls();
-    assert_eq!(told(&night.sheds(0, "queue_full")), [("TidegateShedding", "firing", false)]);
-    for second in 1..40 {
-        assert_eq!(told(&night.sheds(second, "queue_full")), [("TidegateShedding", "firing", true)]);
+    assert_eq!(told(&night.sheds(0, "began", "queue_full")), [("TidegateShedding", "firing", false)]);
+    for second in (30..300).step_by(30) {
+        let lasts = night.sheds(second, "lasts", "queue_full");
+        assert_eq!(told(&lasts), [("TidegateShedding", "firing", true)]);
+        assert!(night.lasting.fade(night.at(second + 29), Timestamp::now()).is_empty(), "{second}");
     }
-    assert_eq!(told(&night.sheds(40, "upstream_limit")), [("TidegateShedding", "firing", false)]);
-    assert!(night.lasting.fade(night.at(69), Timestamp::now()).is_empty(), "heard of 29 s ago");
-    let over = night.lasting.fade(night.at(70), Timestamp::now());
+    let another = night.sheds(300, "began", "upstream_limit");
+    assert_eq!(told(&another), [("TidegateShedding", "firing", false)]);
+    let one = night.sheds(310, "ended", "queue_full");
+    assert_eq!((told(&one), one[0].lasting), (vec![("TidegateShedding", "firing", false)], 1));
+    let over = night.sheds(320, "ended", "upstream_limit");
+    assert_eq!(told(&over), [("TidegateShedding", "resolved", false)]);
+    let again = night.sheds(321, "began", "queue_full");
+    assert_eq!(told(&again), [("TidegateShedding", "firing", false)], "it begins again");
+}
+
+#[test]
+fn an_overload_whose_end_was_lost_fades() {
+    let mut night = Night::falls();
+    night.sheds(0, "began", "queue_full");
+    assert!(night.lasting.fade(night.at(89), Timestamp::now()).is_empty(), "heard of 89 s ago");
+    let over = night.lasting.fade(night.at(90), Timestamp::now());
     assert_eq!(told(&over), [("TidegateShedding", "resolved", false)]);
     assert!(over[0].record.message.starts_with("orders sheds no more"), "{}", over[0].record.message);
+}
+
+#[test]
+fn a_backend_that_is_out_for_two_reasons_is_back_when_both_are_over() {
+    let mut night = Night::falls();
+    assert_eq!(told(&night.judges(0, "ejected", "a")), [("TidegateBackendDown", "firing", false)]);
     assert_eq!(
-        told(&night.sheds(71, "queue_full")),
-        [("TidegateShedding", "firing", false)],
-        "it begins again"
+        told(&night.judges(1, "down", "a")),
+        [("TidegateBackendDown", "firing", true)],
+        "known already"
     );
+    assert!(night.judges(2, "returned", "a").is_empty(), "its checks still fail");
+    assert_eq!(told(&night.judges(3, "up", "a")), [("TidegateBackendDown", "resolved", false)]);
 }
 
 #[test]
 fn a_topic_is_over_with_the_last_of_its_members() {
     let mut night = Night::falls();
     for backend in ["a", "b", "c"] {
-        assert_eq!(told(&night.judges(0, "ejected", backend)), [("TidegateBackendEjected", "firing", false)]);
+        assert_eq!(told(&night.judges(0, "ejected", backend)), [("TidegateBackendDown", "firing", false)]);
     }
-    assert_eq!(told(&night.judges(1, "ejected", "a")), [("TidegateBackendEjected", "firing", true)]);
+    assert_eq!(told(&night.judges(1, "ejected", "a")), [("TidegateBackendDown", "firing", true)]);
     assert!(night.judges(2, "probing", "a").is_empty(), "neither in nor out");
     let back = night.judges(3, "returned", "a");
-    assert_eq!((told(&back), back[0].lasting), (vec![("TidegateBackendEjected", "firing", false)], 2));
+    assert_eq!((told(&back), back[0].lasting), (vec![("TidegateBackendDown", "firing", false)], 2));
     assert!(night.judges(4, "returned", "a").is_empty(), "it is back already");
     night.judges(5, "returned", "b");
     let over = night.judges(6, "returned", "c");
-    assert_eq!(told(&over), [("TidegateBackendEjected", "resolved", false)]);
+    assert_eq!(told(&over), [("TidegateBackendDown", "resolved", false)]);
     assert_eq!(over[0].since.as_second(), crate::control::notify::samples::night().as_second());
 }
 
@@ -84,7 +109,7 @@ fn the_end_of_what_began_in_an_earlier_process_is_news() {
     let ready = [("what", "ready".into()), ("upstream", "orders".into()), ("backend", "a".into())];
     assert_eq!(told(&night.hears(0, Kind::Ramp, &ready)), [("TidegateDrained", "resolved", false)]);
     let closed = [("what", "closed".into()), ("incident", 3.into())];
-    assert_eq!(told(&night.hears(0, Kind::Incident, &closed)), [("TidegateIncident", "resolved", false)]);
+    assert_eq!(told(&night.hears(0, Kind::Incident, &closed)), [("TidegateIncidentOpen", "resolved", false)]);
     assert!(night.judges(0, "returned", "a").is_empty());
 }
 
@@ -94,13 +119,13 @@ fn another_mistake_is_news_and_a_good_configuration_ends_all_of_them() {
     let refused = |night: &mut Night, error: &str| {
         told(&night.hears(0, Kind::Config, &[("outcome", "refused".into()), ("error", error.into())]))
     };
-    assert_eq!(refused(&mut night, "line 3"), [("TidegateConfigRefused", "firing", false)]);
-    assert_eq!(refused(&mut night, "line 3"), [("TidegateConfigRefused", "firing", true)]);
-    assert_eq!(refused(&mut night, "line 7"), [("TidegateConfigRefused", "firing", false)]);
+    assert_eq!(refused(&mut night, "line 3"), [("TidegateApplyFailed", "firing", false)]);
+    assert_eq!(refused(&mut night, "line 3"), [("TidegateApplyFailed", "firing", true)]);
+    assert_eq!(refused(&mut night, "line 7"), [("TidegateApplyFailed", "firing", false)]);
     let applied = told(&night.hears(1, Kind::Config, &[("outcome", "applied".into())]));
     assert_eq!(
         applied,
-        [("TidegateConfigRefused", "resolved", false), ("TidegateConfigApplied", "happened", false)]
+        [("TidegateApplyFailed", "resolved", false), ("TidegateConfigApplied", "happened", false)]
     );
     assert_eq!(CONFIG_REFUSED.kind, Kind::Config);
 }
@@ -113,7 +138,7 @@ fn what_is_about_a_backend_that_is_gone_is_over() {
     let over = night.lasting.keep(Timestamp::now(), |_, member| member == "b");
     assert!(over.is_empty(), "one is still out");
     let over = night.lasting.keep(Timestamp::now(), |_, _| false);
-    assert_eq!(told(&over), [("TidegateBackendEjected", "resolved", false)]);
+    assert_eq!(told(&over), [("TidegateBackendDown", "resolved", false)]);
     assert!(over[0].record.message.contains("not in the configuration"), "{}", over[0].record.message);
     assert_eq!(night.lasting.len(), 0);
 }
@@ -122,7 +147,7 @@ fn what_is_about_a_backend_that_is_gone_is_over() {
 fn what_lasts_is_told_again_to_whoever_forgets() {
     let mut night = Night::falls();
     night.judges(0, "down", "a");
-    night.sheds(0, "queue_full");
+    night.sheds(0, "began", "queue_full");
     let ejections = night.lasting.firing(|family| family.kind == Kind::Ejection);
     assert_eq!(told(&ejections), [("TidegateBackendDown", "firing", true)]);
     assert_eq!(night.lasting.firing(|_| true).len(), 2);
@@ -138,7 +163,8 @@ fn what_is_more_than_is_kept_is_told_and_not_kept() {
     assert_eq!(night.lasting.members, MAX_MEMBERS);
     assert_eq!(night.judges(1, "ejected", "one more")[0].stands, Stands::Happened);
     for n in 0..MAX_TOPICS + 10 {
-        let fields = [("upstream", json!(format!("u{n}"))), ("reason", "queue_full".into())];
+        let fields =
+            [("what", "began".into()), ("upstream", json!(format!("u{n}"))), ("reason", "queue_full".into())];
         night.hears(0, Kind::Shed, &fields);
     }
     assert!(night.lasting.len() <= MAX_TOPICS);
@@ -156,13 +182,15 @@ proptest! {
                 ("backend", json!(format!("b{backend}"))),
             ];
             night.hears(second, Kind::Ejection, &fields);
-            night.hears(second, Kind::Shed, &[("upstream", json!(format!("u{upstream}"))), ("reason", json!("ramp"))]);
+            let what = ["began", "lasts", "ended"][usize::from(backend % 3)];
+            let fields = [("what", json!(what)), ("upstream", json!(format!("u{upstream}"))), ("reason", json!("memory"))];
+            night.hears(second, Kind::Shed, &fields);
             night.lasting.fade(night.at(second), Timestamp::now());
             let members: usize = night.lasting.topics.values().map(|state| state.members.len()).sum();
             prop_assert_eq!(members, night.lasting.members);
             prop_assert!(night.lasting.topics.values().all(|state| !state.members.is_empty()));
             prop_assert!(night.lasting.topics.keys().all(|topic| topic.family != &SHEDDING || !topic.subject.is_empty()));
         }
-        prop_assert_eq!(EJECTED.kind, Kind::Ejection);
+        prop_assert_eq!(DOWN.kind, Kind::Ejection);
     }
 }

@@ -22,14 +22,17 @@ fn meant(kind: Kind, fields: Value) -> Vec<(&'static str, String, Phase)> {
 #[test]
 fn an_incident_that_is_closed_with_its_freeze_is_over_and_stays_so() {
     let closed = |what: &str| meant(Kind::Incident, json!({"what": what, "incident": 7, "state": "closed"}));
-    assert!(closed("closed").contains(&("TidegateIncident", "7".to_owned(), Phase::Ends)));
+    assert!(closed("closed").contains(&("TidegateIncidentOpen", "7".to_owned(), Phase::Ends)));
     assert_eq!(closed("thawed"), []);
 }
 
 #[test]
 fn nobody_is_woken_for_what_a_ramp_sheds() {
-    assert_eq!(meant(Kind::Shed, json!({"reason": "ramp", "upstream": "u"})), []);
-    assert_eq!(meant(Kind::Shed, json!({"reason": "queue_full", "upstream": "u"})).len(), 1);
+    for what in ["began", "lasts", "ended"] {
+        let meant =
+            |reason: &str| meant(Kind::Shed, json!({"what": what, "reason": reason, "upstream": "u"}));
+        assert_eq!((meant("ramp").len(), meant("queue_full").len()), (0, 1));
+    }
 }
 
 #[test]
@@ -52,8 +55,13 @@ fn what_begins_and_ends_is_one_alert_of_one_subject() {
         ),
         (
             Kind::Shed,
-            json!({"reason": "cpu", "core": 1, "classes": ["batch"]}),
-            json!({"reason": "cpu", "core": 1, "classes": []}),
+            json!({"what": "classes", "reason": "cpu", "core": 1, "classes": ["batch"]}),
+            json!({"what": "classes", "reason": "cpu", "core": 1, "classes": []}),
+        ),
+        (
+            Kind::Shed,
+            json!({"what": "began", "upstream": "u", "reason": "queue_full"}),
+            json!({"what": "ended", "upstream": "u", "reason": "queue_full"}),
         ),
         (
             Kind::Ramp,
@@ -116,7 +124,11 @@ fn what_begins_and_ends_is_one_alert_of_one_subject() {
             json!({"what": "expires", "owner": "listener edge", "certificate": "c"}),
             json!({"what": "renewed", "owner": "listener edge"}),
         ),
-        (Kind::Incident, json!({"what": "drafted", "incident": 3}), json!({"what": "closed", "incident": 3})),
+        (
+            Kind::Incident,
+            json!({"what": "drafted", "incident": 3}),
+            json!({"what": "dismissed", "incident": 3}),
+        ),
         (Kind::Incident, json!({"what": "opened", "incident": 3}), json!({"what": "closed", "incident": 3})),
         (
             Kind::Notification,
@@ -139,19 +151,34 @@ fn what_begins_and_ends_is_one_alert_of_one_subject() {
 
 #[test]
 fn what_went_wrong_with_a_rollout_is_more_than_its_end() {
-    let ended = meant(
-        Kind::Rollout,
-        json!({"what": "ended", "outcome": "reverted", "version": 7, "why": "12 of 50 failed"}),
-    );
+    for (outcome, alert) in [
+        ("reverted", "TidegateRolledBack"),
+        ("rolled_back", "TidegateRolledBack"),
+        ("aborted", "TidegateRolloutFailed"),
+        ("interrupted", "TidegateRolloutFailed"),
+    ] {
+        let ended = meant(
+            Kind::Rollout,
+            json!({"what": "ended", "outcome": outcome, "version": 7, "why": "12 of 50 failed"}),
+        );
+        let seven = |name, phase| (name, "7".to_owned(), phase);
+        assert_eq!(ended, [seven("TidegateRollout", Phase::Clears), seven(alert, Phase::Once)]);
+    }
+    let taken_back = meant(Kind::Rollback, json!({"from": 7, "to": 6}));
     assert_eq!(
-        ended,
-        [
-            ("TidegateRollout", "7".to_owned(), Phase::Clears),
-            ("TidegateRolloutFailed", "7".to_owned(), Phase::Once),
-        ]
+        taken_back,
+        [("TidegateRolledBack", "7".to_owned(), Phase::Once)],
+        "the same of the same version"
     );
-    assert_eq!(ROLLOUT_FAILED.severity.as_str(), "ticket");
-    assert_eq!(meant(Kind::Rollback, json!({"from": 7, "to": 6}))[0].0, "TidegateRolledBack");
+}
+
+#[test]
+fn keys_that_are_gone_page_and_keys_that_are_old_do_not() {
+    let failed = |keys: u32| meant(Kind::Auth, json!({"what": "keys_failed", "source": "k", "keys": keys}));
+    assert_eq!(failed(0), [("TidegateKeysMissing", "k".to_owned(), Phase::Begins)]);
+    assert_eq!(failed(3), [("TidegateKeysOld", "k".to_owned(), Phase::Begins)]);
+    let fetched = meant(Kind::Auth, json!({"what": "keys_fetched", "source": "k"}));
+    assert_eq!(fetched.len(), 2, "whichever it was is over: {fetched:?}");
 }
 
 #[test]
@@ -160,14 +187,16 @@ fn a_draft_is_no_incident_until_somebody_opens_it() {
     assert_eq!(drafted, [("TidegateIncidentDrafted", "3".to_owned(), Phase::Goes)]);
     let published = meant(Kind::Incident, json!({"what": "published", "incident": 3, "state": "open"}));
     assert_eq!(published[0], ("TidegateIncidentDrafted", "3".to_owned(), Phase::Clears));
-    assert_eq!(published[1], ("TidegateIncident", "3".to_owned(), Phase::Begins));
+    assert_eq!(published[1], ("TidegateIncidentOpen", "3".to_owned(), Phase::Begins));
+    let dismissed = meant(Kind::Incident, json!({"what": "dismissed", "incident": 3, "state": "closed"}));
+    assert_eq!(dismissed, [("TidegateIncidentDrafted", "3".to_owned(), Phase::Ends)]);
 }
 
 #[test]
 fn whoever_is_resolved_no_more_is_neither_out_nor_down() {
     let went =
         meant(Kind::Name, json!({"upstream": "u", "backend": "a", "came": [], "went": ["10.0.0.1:80"]}));
-    assert!(went.contains(&("TidegateBackendEjected", "u".to_owned(), Phase::Ends)), "{went:?}");
+    assert!(went.contains(&("TidegateBackendDown", "u".to_owned(), Phase::Ends)), "{went:?}");
     let came =
         meant(Kind::Name, json!({"upstream": "u", "backend": "a", "came": ["10.0.0.1:80"], "went": []}));
     assert_eq!(came.len(), 1, "{came:?}");

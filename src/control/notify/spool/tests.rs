@@ -1,7 +1,7 @@
 //! What waits, what is told at once, what is tried again: in simulated time.
 
 use super::*;
-use crate::control::notify::family::{AUDITED, EJECTED, SHEDDING, TEST};
+use crate::control::notify::family::{AUDITED, DOWN, SHEDDING, TEST};
 use crate::control::notify::lasting::Stands;
 use crate::control::notify::samples::{night, notice};
 use proptest::prelude::*;
@@ -28,7 +28,7 @@ impl Bench {
 
     fn happens(&mut self, subject: &str, member: &str, stands: Stands) {
         let now = self.moment().now;
-        self.spool.take(&notice(&EJECTED, subject, member, stands, 0), now);
+        self.spool.take(&notice(&DOWN, subject, member, stands, 0), now);
     }
 
     /// What is sent now, if anything.
@@ -255,7 +255,7 @@ fn what_waits_outlives_other_settings_and_what_nobody_wants_does_not() {
     bench.came(Verdict::Later("it answered 500".into(), Some(Duration::from_secs(300))));
     let now = bench.moment().now;
     bench.spool.take(&notice(&SHEDDING, "orders", "queue_full", Stands::Firing, 0), now);
-    bench.spool.follow(WAIT, false, |topic| topic.family == &EJECTED);
+    bench.spool.follow(WAIT, false, |topic| topic.family == &DOWN);
     assert_eq!((bench.spool.depth(), bench.spool.counts.dropped), (1, 1));
     assert!(bench.look().is_some(), "another address may be the right one: it is tried at once");
     bench.came(Verdict::Taken);

@@ -4,7 +4,7 @@ use crate::reject::Reason;
 use crate::request::Class;
 use crate::telemetry::events::*;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8080))
@@ -66,7 +66,10 @@ fn every_event_of_a_change_is_as_the_schema_says() {
 #[test]
 fn every_event_of_an_upstream_is_as_the_schema_says() {
     let (upstream, backend) = ("orders", "a");
-    ShedNotices::new(upstream.into()).shed(Reason::QueueFull, Instant::now());
+    for what in [Spell::Began, Spell::Lasts, Spell::Ended] {
+        let (reason, since) = (Reason::QueueFull, jiff::Timestamp::now());
+        Shedding { what, upstream, reason, count: 1, total: 1, since, seconds: 1, told_seconds: 30 }.emit();
+    }
     ClassesClosed { core: 0, classes: &[Class::Batch], opens: false, late_ms: 30 }.emit();
     for what in ["set", "cleared", "paused", "resumed", "step", "drained", "ready"] {
         for (target, percent) in [("orders", None), ("orders/a", Some(25.0))] {

@@ -25,6 +25,8 @@ const INCIDENT_NOW: &[&str] = &[
     "text",
     "drafted_because",
 ];
+/// A spell of sheds.
+const SPELL: &[&str] = &["upstream", "reason", "count", "total", "since", "seconds"];
 /// A limit that moved.
 const MOVED: &[&str] = &["upstream", "mode", "from", "to", "reason", "because", "objective_seconds"];
 /// A limit at its floor, or no more.
@@ -85,14 +87,27 @@ pub static ROLLOUT: Shape = Shape {
     ],
 };
 
-/// Requests that were refused for want of room.
+/// Requests that were refused for want of room, by upstream and reason; and cores that refuse classes.
 pub static SHED: Shape = Shape {
-    by: None,
-    steps: &[step(
-        "",
-        "Requests are refused, or held against a client, at most once a second for each upstream and reason; as `cpu` with core, classes and late_ms, when a core refuses other classes than before.",
-        &["upstream", "reason", "core", "classes", "late_ms"],
-    )],
+    by: Some("what"),
+    steps: &[
+        step(
+            "began",
+            "An upstream refuses requests, or holds them against a client, for this reason.",
+            SPELL,
+        ),
+        step(
+            "lasts",
+            "It goes on: count is since it was last told, 30 seconds ago; total since it began.",
+            SPELL,
+        ),
+        step("ended", "There was none for ten seconds, or the upstream is gone: how many there were.", SPELL),
+        step(
+            "classes",
+            "A core refuses other classes than before, for reason cpu.",
+            &["reason", "core", "classes", "late_ms"],
+        ),
+    ],
 };
 
 /// Ramps and drains: first what operators do, then what happens to backends that restart.
@@ -252,7 +267,8 @@ pub static INCIDENT: Shape = Shape {
         step("updated", "Something was said of it, or changed in it.", INCIDENT_NOW),
         step("frozen", "It holds risky changes from here on.", INCIDENT_NOW),
         step("thawed", "It holds them no more.", INCIDENT_NOW),
-        step("closed", "It is over, or the draft was dropped.", INCIDENT_NOW),
+        step("closed", "It is over.", INCIDENT_NOW),
+        step("dismissed", "A person dropped a draft: it never was an incident.", INCIDENT_NOW),
     ],
 };
 
@@ -266,6 +282,11 @@ pub static NOTIFICATION: Shape = Shape {
             &["sink", "host", "why", "given_up"],
         ),
         step("recovered", "It is told again.", &["sink", "host"]),
+        step(
+            "dropped",
+            "It was taken out of the configuration while so many events waited for it; they are not told.",
+            &["sink", "host", "lost"],
+        ),
         step("test", "Somebody tries it; told to that sink alone.", &["sink", "by"]),
         step("lost", "Events came faster than they could be looked at.", &["lost"]),
     ],
