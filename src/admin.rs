@@ -25,6 +25,7 @@ pub mod status_page;
 pub mod witness;
 
 use crate::control::audit::Audit;
+use crate::control::condition::About;
 use crate::control::steering::Steering;
 use crate::control::view::GatewayView;
 use crate::telemetry::metrics::Metrics;
@@ -65,7 +66,8 @@ impl Sources {
     /// How the page for everyone does.
     fn page_into(&self, view: &mut GatewayView) {
         view.status_page = self.page.view().or_else(|| view.status_page.take());
-        view.reasons.extend(view.status_page.as_ref().and_then(|page| page.trouble.clone()));
+        let trouble = view.status_page.as_ref().and_then(|page| page.trouble.clone());
+        trouble.into_iter().for_each(|why| view.say(About::StatusPage.says(why)));
     }
 }
 
@@ -169,7 +171,8 @@ impl AdminState {
 
     fn view(&self) -> GatewayView {
         let mut view = (self.sources.view)();
-        view.reasons.extend(self.sources.audit.get().and_then(|audit| audit.view().complaint()));
+        let unrecorded = self.sources.audit.get().and_then(|audit| audit.view().complaint());
+        unrecorded.into_iter().for_each(|why| view.say(About::Unrecorded.says(why)));
         self.sources.page_into(&mut view);
         view
     }

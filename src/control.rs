@@ -12,6 +12,7 @@ pub mod build;
 pub mod certificates;
 pub mod change;
 pub mod checks;
+pub mod condition;
 pub mod file;
 pub mod history;
 pub mod incidents;

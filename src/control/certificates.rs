@@ -3,6 +3,7 @@
 //!
 //! A pure ledger: it reads no file and no clock, and holds nothing for a name that is not configured.
 
+use crate::control::condition::{About, Condition};
 use crate::control::view::{CertificateView, TlsView};
 use crate::upstream::certificate::{CertificateFacts, rfc3339};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,15 +96,16 @@ impl Ledger {
     }
 
     /// What a person should know now, a sentence each.
-    pub fn reasons(&self, now: i64) -> Vec<String> {
+    pub fn conditions(&self, now: i64) -> Vec<Condition> {
         let sentences = |(owner, entry): (&Owner, &Entry)| {
             let refused = entry.refused.iter();
             let refused =
                 refused.map(|why| format!("{owner}: its certificate files are not used as they are: {why}"));
+            let refused = refused.map(|why| About::CertificateRefused.says(why));
             let ended = entry.certificates.iter().filter(|certificate| certificate.not_after < now);
             let ended = ended.map(|certificate| {
                 let (path, end) = (certificate.path.display(), rfc3339(certificate.not_after));
-                format!("{owner}: the certificate {path} expired at {end}")
+                About::CertificateExpired.says(format!("{owner}: the certificate {path} expired at {end}"))
             });
             refused.chain(ended).collect::<Vec<_>>()
         };
@@ -194,9 +196,9 @@ mod tests {
         let far = NOW + 100 * DAY;
         let mut refused = |why| ledger.take_in(look(&[far], Err(why)), NOW).len();
         assert_eq!([refused("bad"), refused("bad"), refused("worse")], [1, 0, 1]);
-        assert_eq!(ledger.reasons(NOW).len(), 1);
+        assert_eq!(ledger.conditions(NOW).len(), 1);
         assert_eq!(ledger.take_in(look(&[far], Ok(true)), NOW), [News::Renewed(edge(), Some(far))]);
-        assert!(ledger.reasons(NOW).is_empty());
+        assert!(ledger.conditions(NOW).is_empty());
         let view = ledger.view(&edge()).expect("known");
         assert_eq!((view.refused, view.reload_failures), (None, 2));
         ledger.take_in(vec![], NOW);
@@ -211,8 +213,8 @@ mod tests {
         assert_eq!(told(NOW), 0);
         let days = (0..20 * 24 * 120).map(|look| told(NOW + 1 + look * 30));
         assert_eq!(days.sum::<usize>(), 20, "looked at every 30 s for 20 days");
-        assert_eq!(ledger.reasons(NOW).len(), 0, "an end to come is no reason yet");
-        assert_eq!(ledger.reasons(end + 1).len(), 2);
+        assert_eq!(ledger.conditions(NOW).len(), 0, "an end to come is no reason yet");
+        assert_eq!(ledger.conditions(end + 1).len(), 2);
         // Its successor ends soon as well.
         assert_eq!(ledger.take_in(look(&[end + 1], Ok(true)), NOW + 20 * DAY).len(), 2);
     }

@@ -18,6 +18,7 @@ use crate::config::fields::Risk;
 use crate::config::public::Incidents as Thresholds;
 use crate::control::change::course::{Ended, Outcome};
 use crate::control::change::view::GlassView;
+use crate::control::condition::{About, Condition};
 use crate::control::view::{FreezeView, IncidentsView, OpenView};
 use crate::routing::table::Live;
 use crate::routing::trial::Tables;
@@ -224,16 +225,18 @@ impl Incidents {
     }
 
     /// What a person should know, a sentence each.
-    pub fn reasons(&self, thresholds: &Thresholds) -> Vec<String> {
+    pub fn conditions(&self, thresholds: &Thresholds) -> Vec<Condition> {
         let state = self.state();
         let freezes: Vec<FreezeView> =
             state.book.freezes().map(|incident| freeze(incident, thresholds.freeze_from)).collect();
-        let freezes = freezes.iter().map(|freeze| freeze.told(&freezes));
+        let freezes = freezes.iter().map(|freeze| About::Frozen.says(freeze.told(&freezes)));
         let drafts = state.book.items().filter(|incident| incident.state == Standing::Draft).count();
         let drafts = (drafts > 0).then(|| {
             format!("{drafts} drafted incidents wait for somebody to read them: `tidegate incident list`")
         });
-        let trouble = state.trouble.iter().chain(&state.unkept).cloned();
+        let drafts = drafts.map(|why| About::DraftsWait.says(why));
+        let trouble = state.trouble.iter().chain(&state.unkept);
+        let trouble = trouble.map(|why| About::IncidentsUnkept.says(why));
         freezes.chain(drafts).chain(trouble).collect()
     }
 

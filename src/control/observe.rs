@@ -10,6 +10,7 @@ use crate::balancing::{Backend, Cluster, Group};
 use crate::control::Control;
 use crate::control::certificates::Owner;
 use crate::control::change::Conductor;
+use crate::control::condition::{About, Condition};
 use crate::control::notify::SinkView;
 use crate::control::steering::sight::{BackendSight, UpstreamSight};
 use crate::control::trial::TrialSight;
@@ -60,23 +61,25 @@ impl Observatory {
         let stuck = workers.iter().any(|worker| worker.stuck);
         let draining = self.process.is_draining();
         let started = self.ready.load(Relaxed);
-        let (mut reasons, degraded, successful) = self.reasons(started, draining, &workers);
-        reasons.extend(self.conductor.reasons());
-        reasons.extend(self.control.steering().reasons(table));
+        let (mut conditions, degraded, successful) = self.conditions(started, draining, &workers);
+        conditions.extend(self.conductor.conditions());
+        let levers = self.control.steering().reasons(table);
+        conditions.extend(levers.into_iter().map(|why| About::Levers.says(why)));
         let thresholds = self.control.thresholds();
-        reasons.extend(self.control.incidents().reasons(&thresholds));
+        conditions.extend(self.control.incidents().conditions(&thresholds));
         let trial = self.control.trial();
-        reasons.extend(trial.as_ref().filter(|trial| trial.per_request).map(chosen_at_random));
+        conditions.extend(trial.as_ref().filter(|trial| trial.per_request).map(chosen_at_random));
         let auths = auths::auths(&tables);
-        reasons.extend(auths.iter().filter_map(AuthView::reason));
+        conditions.extend(auths.iter().filter_map(AuthView::condition));
         let notify = self.control.notifier().view();
-        reasons.extend(notify.sinks.iter().filter_map(SinkView::reason));
+        conditions.extend(notify.sinks.iter().filter_map(SinkView::condition));
         let version = self.version();
         let now = self.epoch_nanos();
         let mut view = GatewayView {
             version,
             degraded,
-            reasons,
+            reasons: Vec::new(),
+            conditions: Vec::new(),
             ready: started && !draining && !stuck,
             draining,
             last_apply_successful: successful,
@@ -99,6 +102,7 @@ impl Observatory {
             lately: LatelyView::default(),
         };
         self.add_certificates(&mut view);
+        conditions.into_iter().for_each(|condition| view.say(condition));
         view
     }
 
@@ -130,32 +134,39 @@ impl Observatory {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn reasons(&self, started: bool, draining: bool, workers: &[WorkerView]) -> (Vec<String>, bool, bool) {
+    fn conditions(
+        &self,
+        started: bool,
+        draining: bool,
+        workers: &[WorkerView],
+    ) -> (Vec<Condition>, bool, bool) {
         let state = self.control.state();
-        let mut reasons = Vec::new();
+        let mut told = Vec::new();
         if !started {
-            reasons.push("starting".to_owned());
+            told.push(About::Starting.says("starting"));
         }
         if draining {
-            reasons.push("draining".to_owned());
+            told.push(About::Draining.says("draining"));
         }
         let stuck = workers.iter().filter(|worker| worker.stuck);
-        reasons.extend(stuck.map(|worker| format!("core {} is stuck", worker.worker)));
-        reasons.extend(workers.iter().filter_map(strain));
+        told.extend(stuck.map(|worker| About::CoreStuck.says(format!("core {} is stuck", worker.worker))));
+        told.extend(workers.iter().filter_map(strain));
         let unkept = self.control.books().trouble().map(|why| {
             let directory = self.control.store().directory().display();
             format!("the state directory {directory} does not have the active version, so a restart may not: {why}")
         });
         let degraded = state.degraded.as_ref().or(unkept.as_ref());
-        reasons.extend(degraded.map(|why| format!("degraded: {why}")));
+        told.extend(degraded.map(|why| About::Degraded.says(format!("degraded: {why}"))));
         let refused = state.refused.iter().filter(|why| state.degraded.as_ref() != Some(why));
-        reasons.extend(refused.map(|why| format!("the last change was refused: {why}")));
+        let refused = refused.map(|why| format!("the last change was refused: {why}"));
+        told.extend(refused.map(|why| About::ChangeRefused.says(why)));
         if state.active.overruled.is_some() {
-            let told = state.active.origin.told();
-            reasons.push(format!("the file is not what runs: the active version was {told}"));
+            let origin = state.active.origin.told();
+            let why = format!("the file is not what runs: the active version was {origin}");
+            told.push(About::FileOverruled.says(why));
         }
-        reasons.extend(state.certificates.reasons(epoch_seconds(SystemTime::now())));
-        (reasons, degraded.is_some(), state.refused.is_none())
+        told.extend(state.certificates.conditions(epoch_seconds(SystemTime::now())));
+        (told, degraded.is_some(), state.refused.is_none())
     }
 
     fn workers(&self, highest: Class) -> Vec<WorkerView> {
@@ -201,21 +212,21 @@ fn upstreams(tables: &Tables, sights: Vec<UpstreamSight>, now: u64) -> Vec<Upstr
 }
 
 /// That clients meet both versions in turn, and why.
-fn chosen_at_random(trial: &TrialSight) -> String {
-    format!(
+fn chosen_at_random(trial: &TrialSight) -> Condition {
+    About::ChosenAtRandom.says(format!(
         "version {} is tried with {:.1} % of the requests, each chosen for itself: there were fewer than 100 clients in \
          the last minute, or one of them is more than that share",
         trial.number,
         100.0 * trial.share.part()
-    )
+    ))
 }
 
 /// That a core refuses classes, and why.
-fn strain(worker: &WorkerView) -> Option<String> {
+fn strain(worker: &WorkerView) -> Option<Condition> {
     let closed = worker.closed_classes.join(", ");
     let late = worker.mean_late_ms;
-    (!closed.is_empty())
-        .then(|| format!("core {} does not keep up ({late} ms late): it refuses {closed}", worker.worker))
+    let text = || format!("core {} does not keep up ({late} ms late): it refuses {closed}", worker.worker);
+    (!closed.is_empty()).then(|| About::CoreLate.says(text()))
 }
 
 fn retries(upstream: &Upstream) -> RetriesView {

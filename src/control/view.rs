@@ -16,6 +16,7 @@ pub use levers::{LeverView, ThenView};
 pub use upstreams::{AdaptiveView, ClassView, CohortView, MoveView, RetriesView, UpstreamView};
 
 use crate::control::change::view::RolloutView;
+use crate::control::condition::Condition;
 use crate::control::notify::NotifyView;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,6 +30,9 @@ pub struct GatewayView {
     pub degraded: bool,
     /// Why it is degraded or not ready, and what a person should know; a sentence each.
     pub reasons: Vec<String>,
+    /// The same, each with what it is about.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
     /// Taking traffic: neither starting, draining nor with a stuck core.
     pub ready: bool,
     /// On its way out.
@@ -80,6 +84,14 @@ pub struct GatewayView {
     /// The last seconds of the whole process.
     #[serde(default)]
     pub lately: LatelyView,
+}
+
+impl GatewayView {
+    /// One thing more that a person should know.
+    pub fn say(&mut self, condition: Condition) {
+        self.reasons.push(condition.text.clone());
+        self.conditions.push(condition);
+    }
 }
 
 /// The active version.

@@ -5,6 +5,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use tidegate::control::condition::About;
 use tidegate::reject::Reason;
 
 /// Every file below `folder` but those in `left_out`, by its path from there with `/` in it, in byte order.
@@ -85,4 +86,23 @@ fn what_the_page_says_about_a_trouble_is_what_the_runbook_says() {
         .filter(|reason| reason.is_shed() && !named.contains_key(reason.as_str()))
         .collect();
     assert!(unnamed.is_empty(), "src/admin/dashboard/src/chapters.json names no chapter for {unnamed:?}");
+}
+
+#[test]
+fn the_page_knows_whatever_the_gateway_says_of_itself() {
+    let known: BTreeMap<String, serde_json::Value> =
+        serde_json::from_str(&read("src/admin/dashboard/src/conditions.json")).expect("JSON");
+    let said: Vec<String> = About::ALL
+        .iter()
+        .map(|about| serde_json::to_value(about).expect("a word").as_str().expect("a word").to_owned())
+        .collect();
+    let unknown: Vec<_> = said.iter().filter(|kind| !known.contains_key(*kind)).collect();
+    let unsaid: Vec<_> = known.keys().filter(|kind| !said.contains(kind)).collect();
+    assert!(
+        unknown.is_empty() && unsaid.is_empty(),
+        "not in conditions.json: {unknown:?}; nobody says {unsaid:?}"
+    );
+    let openapi: serde_json::Value = serde_json::from_str(&read("deploy/openapi.json")).expect("JSON");
+    let words = &openapi["components"]["schemas"]["Condition"]["properties"]["kind"]["enum"];
+    assert_eq!(*words, serde_json::json!(said), "the kinds of Condition in deploy/openapi.json");
 }

@@ -4,6 +4,7 @@ use super::course::{Course, Current, Ended, Phase};
 use super::rules::Way;
 use super::view::{ChangeView, EndedView, PendingView, RolloutView, UnconfirmedView};
 use super::{Conductor, State};
+use crate::control::condition::{About, Condition};
 use crate::control::rollout::Waiting;
 use serde_json::json;
 use std::time::Instant;
@@ -23,41 +24,43 @@ impl Conductor {
     }
 
     /// Why somebody should look, for `/readyz`: glass that was broken, a version that waits.
-    pub fn reasons(&self) -> Vec<String> {
+    pub fn conditions(&self) -> Vec<Condition> {
         let state = self.state();
         let glass = state.glass.as_ref().map(|glass| {
-            format!(
+            About::GlassBroken.says(format!(
                 "{} broke the glass at {}: version {} went around the stages ({}); `tidegate acknowledge` when seen",
                 glass.by, glass.at, glass.number, glass.reason
-            )
+            ))
         });
         let waits = state.course.current().filter(|it| matches!(it.phase, Phase::Approval)).map(|current| {
             let number = current.change.number;
-            format!("version {number} waits for a second person: `tidegate approve {number}`")
+            About::ApprovalWaits
+                .says(format!("version {number} waits for a second person: `tidegate approve {number}`"))
         });
         let seconds = |waits: UnconfirmedView| {
             let UnconfirmedView { number, seconds_left } = waits;
-            format!(
+            About::ConfirmationWaits.says(format!(
                 "version {number} goes back in {seconds_left:.0} s unless somebody confirms it: `tidegate confirm`"
-            )
+            ))
         };
         let unconfirmed = unconfirmed(&state.course, Instant::now()).map(seconds);
         let current = state.course.current();
         let person = current.and_then(|it| Some((it.change.number, it.waiting.as_ref()?)));
         let person = person.filter(|(_, waiting)| matches!(waiting, Waiting::Person { .. }));
         let person = person.map(|(number, why)| format!("version {number} waits for somebody: {why}"));
+        let person = person.map(|why| About::PersonWaits.says(why));
         let held = state.file.as_ref().and_then(held);
         glass.into_iter().chain(waits).chain(unconfirmed).chain(person).chain(held).collect()
     }
 }
 
 /// That the file waits for the end of a freeze, and who may end that.
-fn held(file: &PendingView) -> Option<String> {
+fn held(file: &PendingView) -> Option<Condition> {
     let incident = file.held_by?;
-    Some(format!(
+    Some(About::FileFrozen.says(format!(
         "the file has changed and waits for the end of the freeze of incident {incident}: `tidegate apply FILE \
          --incident {incident}` if it is for that, else `tidegate incident update {incident} --thaw`"
-    ))
+    )))
 }
 
 fn view(state: &State, asked: Option<u64>, now: Instant) -> RolloutView {

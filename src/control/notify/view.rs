@@ -3,6 +3,7 @@
 use super::spool::{MAX_WAITING, Spool};
 use super::webhook::time;
 use crate::config::sinks::{PAGE, Sink};
+use crate::control::condition::{About, Condition};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -98,14 +99,14 @@ impl SinkView {
     }
 
     /// Why people may not hear what happens, if that has lasted for some minutes.
-    pub fn reason(&self) -> Option<String> {
+    pub fn condition(&self) -> Option<Condition> {
         let seconds = self.failing_seconds.filter(|seconds| *seconds >= LONG.as_secs_f64())?;
         let (name, host) = (&self.name, &self.host);
         let why = self.last_error.as_deref().unwrap_or_default();
-        Some(format!(
+        Some(About::SinkFailing.says(format!(
             "{name} ({host}) has not been told what happens for {:.0} min: {why}. hint: tidegate notify test {name}",
             seconds / 60.0
-        ))
+        )))
     }
 }
 
@@ -127,10 +128,10 @@ mod tests {
             last_error: Some("it answered 503 Service Unavailable".into()),
             ..SinkView::default()
         };
-        assert_eq!(failing(119.0).reason(), None, "it may pass");
+        assert_eq!(failing(119.0).condition(), None, "it may pass");
         let expected = "oncall (hooks.example.com) has not been told what happens for 2 min: it answered 503 Service \
                         Unavailable. hint: tidegate notify test oncall";
-        assert_eq!(failing(121.0).reason().as_deref(), Some(expected));
-        assert_eq!(SinkView::default().reason(), None);
+        assert_eq!(failing(121.0).condition(), Some(About::SinkFailing.says(expected)));
+        assert_eq!(SinkView::default().condition(), None);
     }
 }

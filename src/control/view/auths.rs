@@ -1,5 +1,6 @@
 //! Auths, as operators see them.
 
+use crate::control::condition::{About, Condition};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -69,23 +70,23 @@ pub struct KeysView {
 
 impl AuthView {
     /// What the person on call must know of it.
-    pub fn reason(&self) -> Option<String> {
+    pub fn condition(&self) -> Option<Condition> {
         let (name, timeout, rule) = (&self.name, self.timeout_ms, &self.on_error);
         if let Some(KeysView { source, keys, failures, failure: Some(why), .. }) = &self.keys {
             return Some(match keys {
-                0 => format!(
+                0 => About::KeysMissing.says(format!(
                     "auth {name} has no keys: {source} failed {failures} times: {why}; on_error is {rule}"
-                ),
-                _ => format!(
+                )),
+                _ => About::KeysOld.says(format!(
                     "auth {name} stays on its last {keys} keys: {source} failed {failures} times: {why}"
-                ),
+                )),
             });
         }
         let upstream = self.upstream.as_deref().unwrap_or("its service");
         self.silent.then(|| {
-            format!(
+            About::AuthSilent.says(format!(
                 "auth {name} is silent: {upstream} answered nothing within {timeout} ms; on_error is {rule}"
-            )
+            ))
         })
     }
 }

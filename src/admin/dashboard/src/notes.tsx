@@ -3,73 +3,60 @@
 // them, and what is meant for a terminal is left to the terminal.
 import type { ComponentChildren } from "preact";
 import { Ago, span } from "./clock";
+import kinds from "./conditions.json";
 import { Help, type Trouble } from "./help";
 import { snapshot } from "./live";
 import { MARK, rank, type Level } from "./severity";
-import type { Rollout } from "./shapes";
+import type { Condition, Rollout } from "./shapes";
 import { useStore } from "./store";
 import { Word } from "./words";
 
 interface Kind {
-  /** How the gateway's sentence reads. */
-  like: RegExp;
-  level: Level;
-  trouble: Trouble;
+  /** How grave it is; `elsewhere`: the page says it with what may be done. */
+  level: Level | "elsewhere";
+  /** Where the runbook has it. */
+  trouble?: Trouble;
 }
 
-/** Which sentences are how grave, and where the runbook has them; what is not here is worth a look. */
-const KINDS: Kind[] = [
-  { like: /^core \d+ is stuck/, level: "broken", trouble: "stuck core" },
-  { like: /^starting|^draining/, level: "broken", trouble: "not ready" },
-  { like: /^degraded: /, level: "bad", trouble: "degraded" },
-  { like: /^core \d+ does not keep up/, level: "bad", trouble: "late core" },
-  { like: /the certificate .* expired at /, level: "bad", trouble: "expired" },
-  { like: /certificate files are not used/, level: "warn", trouble: "certificate" },
-  { like: /^the last change was refused/, level: "warn", trouble: "refused" },
-  { like: /^the file is not what runs/, level: "warn", trouble: "degraded" },
-  { like: /waits for (a second person|somebody)/, level: "warn", trouble: "waits" },
-  { like: /history and audit are not being recorded/, level: "warn", trouble: "history" },
-  { like: / froze changes of /, level: "warn", trouble: "frozen" },
-];
-
-/** Sentences that are said elsewhere on the page, with what may be done. */
-const ELSEWHERE = [/broke the glass at /, /unless somebody confirms it/, /drafted incidents? waits? for/];
+/** What is not in the list is worth a look. */
+const UNKNOWN: Kind = { level: "warn" };
 
 export function Notes({ grave = false }: { grave?: boolean }) {
-  const reasons = useStore(snapshot, (now) => now?.status.reasons ?? NONE);
+  const conditions = useStore(snapshot, (now) => now?.status.conditions ?? NONE);
   const rollout = useStore(snapshot, (now) => now?.rollout ?? null);
-  const said = reasons.filter((reason) => !ELSEWHERE.some((like) => like.test(reason)));
-  const shown = said.filter((reason) => rank(levelOf(reason)) <= rank("bad") === grave);
+  const shown = conditions.filter(({ kind }) => isShown(kind, grave));
   const { break_glass = null, unconfirmed = null } = (grave ? null : rollout) ?? {};
   if (shown.length === 0 && break_glass === null && unconfirmed === null) return null;
   return (
     <ul class="notes" aria-label={grave ? "What is wrong with the gateway" : "What the gateway says"}>
       {unconfirmed !== null && <Unconfirmed {...unconfirmed} />}
       {break_glass !== null && <Glass {...break_glass} />}
-      {shown.map((reason) => (
-        <Note key={reason} level={levelOf(reason)} trouble={kindOf(reason)?.trouble}>
-          <Sentence text={reason} />
+      {shown.map(({ kind, text }) => (
+        <Note key={text} kind={kindOf(kind)}>
+          <Sentence text={text} />
         </Note>
       ))}
     </ul>
   );
 }
 
-const NONE: string[] = [];
+const NONE: Condition[] = [];
 
-function kindOf(reason: string): Kind | undefined {
-  return KINDS.find(({ like }) => like.test(reason));
+function kindOf(kind: string): Kind {
+  return (kinds as Record<string, Kind>)[kind] ?? UNKNOWN;
 }
 
-function levelOf(reason: string): Level {
-  return kindOf(reason)?.level ?? "warn";
+function isShown(kind: string, grave: boolean): boolean {
+  const { level } = kindOf(kind);
+  return level !== "elsewhere" && rank(level) <= rank("bad") === grave;
 }
 
-function Note({ level, trouble, children }: { level: Level; trouble?: Trouble | undefined; children: ComponentChildren }) {
+function Note({ kind: { level, trouble }, children }: { kind: Kind; children: ComponentChildren }) {
+  const shown = level === "elsewhere" ? "warn" : level;
   return (
     <li class="note">
-      <span class={`state ${level}`} aria-hidden="true">
-        {MARK[level]}
+      <span class={`state ${shown}`} aria-hidden="true">
+        {MARK[shown]}
       </span>
       {children}
       {trouble !== undefined && <Help trouble={trouble} />}
@@ -79,7 +66,7 @@ function Note({ level, trouble, children }: { level: Level; trouble?: Trouble | 
 
 function Glass({ number, by, reason, at }: NonNullable<Rollout["break_glass"]>) {
   return (
-    <Note level="warn" trouble="glass">
+    <Note kind={{ level: "warn", trouble: "glass" }}>
       <span>
         {by} broke the glass with version {number}, <Ago at={at} />: {reason}
       </span>
@@ -90,7 +77,7 @@ function Glass({ number, by, reason, at }: NonNullable<Rollout["break_glass"]>) 
 
 function Unconfirmed({ number, seconds_left }: NonNullable<Rollout["unconfirmed"]>) {
   return (
-    <Note level="warn" trouble="waits">
+    <Note kind={{ level: "warn", trouble: "waits" }}>
       <span>
         Version {number} goes back in {span(seconds_left)} unless somebody confirms it
       </span>

@@ -86,10 +86,17 @@ export interface Worker {
   stuck?: boolean;
 }
 
+/** A sentence of the gateway about itself, and what it is about. */
+export interface Condition {
+  kind: string;
+  text: string;
+}
+
 export interface Status {
   version: { number: number; hash: string; cause: string; by: string | null; reason: string | null; since: string };
   degraded: boolean;
   reasons: string[];
+  conditions: Condition[];
   ready: boolean;
   draining: boolean;
   last_apply_successful: boolean;

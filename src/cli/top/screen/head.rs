@@ -5,6 +5,7 @@ use crate::cli::follow;
 use crate::cli::table::span;
 use crate::cli::top::ink::{Side, below, first, short, time, width, wrap};
 use crate::cli::top::picture::{Incident, Link};
+use crate::control::condition::About;
 use crate::control::view::LatelyView;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -139,13 +140,16 @@ impl View<'_> {
         }
         let mark = if status.degraded { "! DEGRADED: " } else { "! " };
         let style = if status.degraded { bad } else { warning };
-        let is_told = |reason: &str| {
-            (reason.contains("broke the glass") && rollout.break_glass.is_some())
-                || (reason.contains("confirm") && rollout.unconfirmed.is_some())
+        let is_told = |about| match about {
+            About::GlassBroken => rollout.break_glass.is_some(),
+            About::ConfirmationWaits => rollout.unconfirmed.is_some(),
+            _ => false,
         };
-        let reasons = status.reasons.iter().filter(|reason| !is_told(reason));
-        told.extend(reasons.map(|reason| (format!("{mark}{}", reason.replace('\n', " ")), style)));
-        if status.degraded && status.reasons.is_empty() {
+        let conditions = status.conditions.iter().filter(|condition| !is_told(condition.kind));
+        told.extend(
+            conditions.map(|condition| (format!("{mark}{}", condition.text.replace('\n', " ")), style)),
+        );
+        if status.degraded && status.conditions.is_empty() {
             told.push(("! DEGRADED".to_owned(), bad));
         }
         told

@@ -5,6 +5,7 @@ use crate::cli::top::desk::{Answer, Said};
 use crate::cli::top::ink::{self, tests::PLAIN};
 use crate::cli::top::picture::{Incident, News, Row, Snapshot};
 use crate::control::change::view::{ChangeView, GlassView, RolloutView, UnconfirmedView};
+use crate::control::condition::About;
 use crate::control::permits::{ClientShare, PermitGroup, PermitsView};
 use crate::control::view::{
     BackendView, GatewayView, LatelyView, LeverView, ReferenceView, ShedView, UpstreamView, VersionView,
@@ -118,7 +119,7 @@ fn assert_shows(screen: &str, wanted: &[&str]) {
 fn troubled() -> Snapshot {
     let mut snapshot = snapshot();
     snapshot.status.degraded = true;
-    snapshot.status.reasons = vec!["the file is not what runs: line 4".into()];
+    snapshot.status.say(About::FileOverruled.says("the file is not what runs: line 4"));
     snapshot.status.rollout = RolloutView {
         state: "rolling_out".into(),
         version: Some(ChangeView {
@@ -346,7 +347,8 @@ fn no_size_and_no_name_breaks_it() {
     let mut strange = troubled();
     strange.rows[1].name = "注文サービス".repeat(30);
     strange.rows[0].name = "n".repeat(500);
-    strange.status.reasons = vec!["x".repeat(20_000), "é\u{301}".repeat(300)];
+    strange.status.say(About::Degraded.says("x".repeat(20_000)));
+    strange.status.say(About::Other.says("é\u{301}".repeat(300)));
     strange.rows.extend((0..80).map(|n| row(&format!("u{n}"), 0.0)));
     for keys in ["", "\n", "\njjj", "2", "3", "4", "5", "?", "r", "R", "i", "kjjjjjjjjj"] {
         for columns in [0, 1, 3, 20, 39, 61, 80, 133, 200] {
