@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Without a shed for so long a spell is over.
-pub const QUIET: Duration = Duration::from_secs(10);
+/// Without a shed for so long a spell is over: what comes in bursts is one trouble and pages once.
+pub const QUIET: Duration = Duration::from_secs(20);
 /// What lasts is told again after so long.
 pub const SUM: Duration = Duration::from_secs(30);
 /// Told of in one look; the rest is told in the next, so that no storm is longer than what may be on its way.

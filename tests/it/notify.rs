@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// An overload is over after ten seconds without a shed.
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
 
 /// What a webhook's messages are signed with.
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
