@@ -59,7 +59,7 @@ fn held(file: &PendingView) -> Option<Condition> {
     let incident = file.held_by?;
     Some(About::FileFrozen.says(format!(
         "the file has changed and waits for the end of the freeze of incident {incident}: `tidegate apply FILE \
-         --incident {incident}` if it is for that, else `tidegate incident update {incident} --thaw`"
+         --incident {incident}` (and each other that freezes it) if it is for that, else `tidegate incident update {incident} --thaw`"
     )))
 }
 

@@ -54,8 +54,11 @@ impl Book {
         let at_it = self.at_it(notice);
         if !at_it.is_empty() {
             let text = notice.as_note();
-            let noted = at_it.into_iter().filter_map(|id| self.add_to(id, &text, now));
-            return Noticed::Noted(noted.collect());
+            let noted: Vec<Done> = at_it.iter().filter_map(|id| self.add_to(*id, &text, now)).collect();
+            // One that only may be about it and has no room for more must not swallow what comes after.
+            if !noted.is_empty() || self.is_surely_about(&at_it, notice) {
+                return Noticed::Noted(noted);
+            }
         }
         if let Some(id) = self.draft_of(notice) {
             return self.add_to(id, &notice.because, now).map_or(Noticed::Known, Noticed::Added);
@@ -106,7 +109,8 @@ impl Book {
         if !named.is_empty() {
             return named;
         }
-        let about_all = |item: &&Arc<Incident>| item.upstreams.is_empty();
+        // A freeze of everything lasts for days and says nothing of an outage.
+        let about_all = |item: &&Arc<Incident>| item.upstreams.is_empty() && !item.freeze;
         let about_it = |item: &&Arc<Incident>| {
             let name = notice.upstream.as_deref();
             name.is_some_and(|name| item.upstreams.iter().any(|upstream| upstream == name))
@@ -114,6 +118,12 @@ impl Book {
         let lasting = || notice.cause.lasts().then(open).into_iter().flatten();
         let one = open().find(|item| is_of(item, notice)).or_else(|| lasting().find(about_it));
         one.or_else(|| lasting().find(about_all)).map(|item| item.id).into_iter().collect()
+    }
+
+    /// Whether one of these was named by what was noticed, or opened from a draft of it.
+    fn is_surely_about(&self, ids: &[u64], notice: &Notice) -> bool {
+        let of_these = self.items.iter().filter(|item| ids.contains(&item.id));
+        of_these.into_iter().any(|item| notice.named.contains(&item.id) || is_of(item, notice))
     }
 
     /// The gateway's own words on one; never shown. Nothing when it said enough.

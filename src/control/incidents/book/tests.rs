@@ -154,6 +154,13 @@ fn where_a_person_is_at_it_the_gateway_notes_what_it_would_have_drafted() {
 }
 
 #[test]
+fn a_freeze_of_everything_swallows_no_outage() {
+    let mut book = Book::default();
+    book.open(Opening { freeze: true, ..opening("no changes this week") }, "ops", at(0)).expect("opened");
+    assert!(matches!(book.notice(&notice("orders"), QUIET, at(1)), Noticed::Drafted(_)));
+}
+
+#[test]
 fn what_came_of_a_change_for_an_incident_is_noted_there_and_what_did_not_is_drafted() {
     let mut book = Book::default();
     book.open(opening("one"), "ops", at(0)).expect("opened");
@@ -178,8 +185,12 @@ fn what_came_of_a_change_for_an_incident_is_noted_there_and_what_did_not_is_draf
 fn the_gateway_says_little_and_that_it_says_no_more() {
     let mut book = Book::default();
     book.open(opening("slow"), "ops", at(0)).expect("opened");
-    let all = (0..100).map(|_| noted(book.notice(&notice(&"x".repeat(9000)), QUIET, at(1))).len());
-    assert_eq!(all.sum::<usize>(), MAX_NOTES);
+    let long = notice(&"x".repeat(9000));
+    for _ in 0..MAX_NOTES {
+        assert_eq!(noted(book.notice(&long, QUIET, at(1))), [1]);
+    }
+    let after = book.notice(&long, QUIET, at(1));
+    assert!(matches!(after, Noticed::Drafted(_)), "what has no room there is not swallowed: {after:?}");
     let last = book.get(1).and_then(|it| it.updates.last().cloned()).expect("a note");
     assert!(last.text.ends_with(LAST) && last.text.chars().count() <= 1000, "{}", last.text);
     for n in 0..MAX_UPDATES - MAX_NOTES - 1 {
