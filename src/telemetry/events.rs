@@ -152,6 +152,27 @@ impl ConfigRefused<'_> {
     }
 }
 
+/// A configuration was read and waits for the end of a freeze; it comes in by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct ConfigHeld<'a> {
+    /// Where it came from: `watch`, `signal` or `api`.
+    pub cause: &'a str,
+    /// Which freeze, and what to do.
+    pub why: &'a str,
+}
+
+impl ConfigHeld<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        tracing::warn!(cause = self.cause, why = self.why, "configuration held by a freeze");
+        Record::new(Kind::Config, "configuration held by a freeze")
+            .with("outcome", "held")
+            .with("cause", self.cause)
+            .with("why", self.why)
+            .hand_on();
+    }
+}
+
 /// The process started on something other than what it was told to run.
 #[derive(Clone, Copy, Debug)]
 pub struct BootDegraded<'a> {

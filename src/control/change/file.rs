@@ -11,7 +11,7 @@ use crate::control::audit::Entry;
 use crate::control::file::FileLook;
 use crate::control::origin::Origin;
 use crate::control::{Active, Cause, Outcome};
-use crate::telemetry::events::ConfigRefused;
+use crate::telemetry::events::{ConfigHeld, ConfigRefused};
 use crate::telemetry::metrics::ApplyOutcome;
 
 /// Why the file's text is kept out, and whether it waits to come in.
@@ -44,7 +44,11 @@ impl Conductor {
             FileLook::Found(active) => self.found(*active, cause),
         });
         let outcome = outcome.unwrap_or_else(|Kept { why, waits }| {
-            ConfigRefused { cause: cause.as_str(), error: &why }.emit();
+            let cause = cause.as_str();
+            match waits.is_some() {
+                true => ConfigHeld { cause, why: &why }.emit(),
+                false => ConfigRefused { cause, error: &why }.emit(),
+            }
             self.means.audit.refuse(Entry::new("file", "apply").refused(why.clone()), false);
             // What waits is not refused: it comes in by itself.
             self.control.refused(waits.is_none().then_some(why));

@@ -43,6 +43,7 @@ fn every_event_of_a_change_is_as_the_schema_says() {
         VersionRolledBack { from: 2, to: 1, hash: "h", cause: "guard", by, reason, notices }.emit();
     }
     ConfigRefused { cause: "watch", error: "line 1" }.emit();
+    ConfigHeld { cause: "watch", why: "incident 3" }.emit();
     BootDegraded { reason: "it is gone", hash: "h" }.emit();
     TextProbed { by: "ann", hash: "h", findings: (2, 1) }.emit();
     for step in ["begun", "approved", "probed", "offered", "widened", "active", "promoted", "confirmed"] {

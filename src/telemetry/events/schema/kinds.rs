@@ -46,6 +46,7 @@ pub static CONFIG: Shape = Shape {
             &["version", "hash", "cause", "by", "reason", "notices"],
         ),
         step("refused", "One was read and changed nothing.", &["cause", "error"]),
+        step("held", "One was read and waits for the end of a freeze.", &["cause", "why"]),
         step(
             "degraded",
             "The process started on something other than what it was told to run.",
