@@ -19,8 +19,10 @@ const KINDS: usize = 256;
 const SHORT: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Kinds of strangers' refusals that are counted apart; the others are for those who are known.
+/// Kinds of strangers' refusals that are counted apart; the others are for those who are known. Those who only read
+/// have few, so that they hide nobody who wants more.
 const KINDS_OF_STRANGERS: usize = 128;
+const KINDS_OF_READERS: usize = 32;
 
 /// What only reads, in the words of the audit.
 const READ: &str = "read";
@@ -161,8 +163,13 @@ impl Count {
 
 impl Counts {
     fn has_room_for(&self, kind: &Kind) -> bool {
-        let strange = || self.kinds.keys().filter(|kind| kind.is_strange()).count();
-        self.kinds.len() < KINDS && (!kind.is_strange() || strange() < KINDS_OF_STRANGERS)
+        let of = |counted: fn(&Kind) -> bool| self.kinds.keys().filter(|kind| counted(kind)).count();
+        let has_a_seat = match kind {
+            Kind::Reader(_) => of(|kind| matches!(kind, Kind::Reader(_))) < KINDS_OF_READERS,
+            Kind::Stranger(_) => of(|kind| matches!(kind, Kind::Stranger(_))) < KINDS_OF_STRANGERS,
+            Kind::Known(..) | Kind::Rest => true,
+        };
+        has_a_seat && self.kinds.len() < KINDS
     }
 }
 
@@ -313,6 +320,8 @@ mod tests {
         }
         assert!(rows <= 20 + 144 + 30, "{rows} rows in a day");
         let end = start + Duration::from_secs(86_400);
+        let come_back = (0..200).filter(|n| refusals.take(read(*n), true, end + LONG).is_some()).count();
+        assert!(come_back <= KINDS_OF_READERS, "{come_back} are remembered");
         assert!(refusals.take(stranger("2001:db8::1"), true, end).is_some(), "another thing, told at once");
         let refused = Entry::new("ops", "drain").to("orders/a").refused("unknown");
         assert!(refusals.take(refused, false, end).is_some(), "and there is room for those who are known");
