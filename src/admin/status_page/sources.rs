@@ -3,6 +3,7 @@
 //!
 //! Both maps are as large as the connections that are open, and as the sources of the last seconds, at most.
 
+use super::MAX_CONNECTIONS;
 use crate::filters::forwarded::TrustedProxies;
 use crate::request::Source;
 use std::cell::RefCell;
@@ -13,6 +14,8 @@ use std::time::Instant;
 
 /// Connections of one source: an IPv4 address, or a /64 of IPv6.
 pub(super) const MAX_PER_SOURCE: u32 = 16;
+/// Connections of one proxy of ours: others keep room, whatever it does.
+pub(super) const MAX_PER_PROXY: u32 = MAX_CONNECTIONS / 2;
 /// Requests of one source a second, on average.
 const RATE: f64 = 20.0;
 /// Requests of one source at once.
@@ -40,25 +43,25 @@ struct Bucket {
 #[derive(Debug)]
 pub(super) struct Seat {
     sources: Sources,
-    /// Nothing for a proxy of ours.
-    source: Option<Source>,
+    source: Source,
+    /// It is a proxy's.
+    is_shared: bool,
 }
 
 impl Sources {
     /// A seat for a connection of `peer`, unless it has enough.
     pub(super) fn seat(&self, peer: IpAddr, proxies: &TrustedProxies) -> Option<Seat> {
-        if proxies.trusts(peer) {
-            return Some(Seat { sources: self.clone(), source: None });
-        }
+        let is_shared = proxies.trusts(peer);
+        let most = if is_shared { MAX_PER_PROXY } else { MAX_PER_SOURCE };
         let source = Source::of(peer);
         let mut inner = self.0.borrow_mut();
         let open = inner.open.entry(source).or_default();
-        if *open >= MAX_PER_SOURCE {
+        if *open >= most {
             return None;
         }
         *open += 1;
         drop(inner);
-        Some(Seat { sources: self.clone(), source: Some(source) })
+        Some(Seat { sources: self.clone(), source, is_shared })
     }
 
     /// Whether `source` may ask once more now.
@@ -88,18 +91,17 @@ impl Seat {
 
     /// It is a proxy's: others ask on it too.
     pub(super) fn is_shared(&self) -> bool {
-        self.source.is_none()
+        self.is_shared
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let open = &mut self.sources.0.borrow_mut().open;
-        let Some(source) = self.source else { return };
-        if let Some(count) = open.get_mut(&source) {
+        if let Some(count) = open.get_mut(&self.source) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&source);
+                open.remove(&self.source);
             }
         }
     }
@@ -131,7 +133,10 @@ mod tests {
         assert_eq!(seats.len(), MAX_PER_SOURCE as usize);
         assert!(seat(1).is_none() && seat(2).is_some());
         let shared: Vec<_> = (0..100).filter_map(|_| seat(9)).collect();
-        assert!(shared.len() == 100 && shared.iter().all(Seat::is_shared), "a proxy stands for many");
+        assert!(
+            shared.len() == MAX_PER_PROXY as usize && shared.iter().all(Seat::is_shared),
+            "a proxy stands for many"
+        );
         drop((seats, shared));
         assert!(seat(1).is_some());
         assert!(sources.0.borrow().open.is_empty(), "nobody is remembered who has left");
