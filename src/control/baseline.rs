@@ -114,6 +114,9 @@ impl News {
             tally.failed[kind as usize] += u64::from(many);
         }
         tally.requests += u64::from(self.own);
+        if self.is_mostly_unanswered() {
+            return tally.requests += u64::from(self.answered());
+        }
         // Failures and the gateway's own words are among the times, and nobody knows where. The latter are mostly fast
         // and the former mostly slow, so they are taken from both ends.
         let mut times = self.times;
@@ -123,6 +126,21 @@ impl News {
             let upper = REQUEST_BOUNDS.get(bucket).or(REQUEST_BOUNDS.last()).copied().unwrap_or_default();
             tally.succeeded_about(Duration::from_nanos(upper), u64::from(many));
         }
+    }
+}
+
+impl News {
+    /// The gateway itself failed more than a tenth of them: refusals in no time and timeouts are then so many among the
+    /// times that these say nothing of how long a backend takes.
+    fn is_mostly_unanswered(&self) -> bool {
+        let all: u64 = self.times.iter().map(|many| u64::from(*many)).sum();
+        u64::from(self.failed[Source::Gateway as usize]) * 10 > all
+    }
+
+    /// What a backend answered well.
+    fn answered(&self) -> u32 {
+        let all = self.times.iter().fold(0, |sum: u32, many| sum.saturating_add(*many));
+        self.failed.iter().fold(all, |rest, many| rest.saturating_sub(*many)).saturating_sub(self.own)
     }
 }
 
@@ -169,9 +187,19 @@ mod tests {
         let p90 = tally.quantile(0.9).expect("samples");
         assert!((25..28).contains(&p90.as_millis()), "{p90:?}");
 
-        (2..=KEPT as u32).for_each(|n| baseline.tick(start + LOOK * n));
+        (0..200).for_each(|_| asked(503, Source::Gateway, 1));
+        (0..100).for_each(|_| asked(200, Source::Backend, 20));
+        baseline.tick(start + LOOK * 2);
+        let shed = baseline.tallies().remove("r").expect("it was asked for");
+        assert_eq!(
+            (shed.requests, shed.failures(), shed.samples()),
+            (400, 202, 97),
+            "refusals are no fast answers"
+        );
+
+        (3..=KEPT as u32).for_each(|n| baseline.tick(start + LOOK * n));
         assert_eq!(baseline.tallies().len(), 1);
-        baseline.tick(start + LOOK * (KEPT as u32 + 1));
+        (1..=2).for_each(|n| baseline.tick(start + LOOK * (KEPT as u32 + n)));
         assert!(baseline.tallies().is_empty(), "that is more than five minutes ago");
     }
 }

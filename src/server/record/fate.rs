@@ -69,6 +69,8 @@ fn blamed(reason: Reason, hurried: bool) -> Option<Failure> {
         Reason::MissingSecret => Some(Failure::Gateway),
         // The process leaves: both would have refused it.
         Reason::Draining => None,
+        // A person, or a restart, holds a backend below what it may carry: no version does.
+        Reason::Ramp => None,
         reason if reason.is_shed() => Some(Failure::Shed),
         // The client gave it less time than the route does.
         Reason::Timeout if hurried => None,
@@ -89,7 +91,7 @@ mod tests {
         for reason in Reason::ALL {
             let failed = blamed(reason, false).is_some();
             let status = reason.status().as_u16();
-            let excused = matches!(reason, Reason::Draining);
+            let excused = matches!(reason, Reason::Draining | Reason::Ramp);
             assert_eq!(failed, status >= 500 && !excused, "{reason:?}");
         }
         assert_eq!(blamed(Reason::Timeout, true), None);
