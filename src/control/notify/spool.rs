@@ -39,8 +39,8 @@ pub struct Spool {
     last_taken: Option<Instant>,
     told_again: Option<Instant>,
     flight: Option<Flight>,
-    /// What its last chance did not help: for the next process.
-    left: Option<Arc<Message>>,
+    /// What its last chance did not help, in order and as far as it must be heard: for the next process.
+    left: Vec<Arc<Message>>,
     sent: u64,
     /// Names its messages.
     id: String,
@@ -136,7 +136,7 @@ impl Spool {
             last_taken: None,
             told_again: None,
             flight: None,
-            left: None,
+            left: Vec::new(),
             sent: 0,
             id,
             counts: Counts::default(),
@@ -279,7 +279,7 @@ impl Spool {
                 let old = moment.now.saturating_duration_since(flight.began) >= MAX_AGE;
                 let lost = old || flight.hurried;
                 if !old && flight.hurried && !flight.again {
-                    self.left = Some(flight.message.clone());
+                    self.leave(&flight.message);
                 }
                 if lost || flight.again {
                     self.counts.failed += flight.message.events();
@@ -289,6 +289,13 @@ impl Spool {
                 }
                 self.failed(why, lost, moment)
             }
+        }
+    }
+
+    /// Leaves a message to the next process, if it must be heard; as many as that would take over.
+    fn leave(&mut self, message: &Arc<Message>) {
+        if message.keeps() && self.left.len() < MAX_OWED {
+            self.left.push(message.clone());
         }
     }
 
@@ -336,15 +343,19 @@ impl Spool {
     pub fn close(&mut self) -> u64 {
         let lost = self.events();
         self.waiting.clear();
-        (self.flight, self.left, self.due) = (None, None, None);
+        self.left.clear();
+        (self.flight, self.due) = (None, None);
         lost
     }
 
     /// What must be heard and was not: with the name of the message that it is under way in.
     pub fn owed(&self) -> impl Iterator<Item = (Option<&str>, &Item)> {
         let flight = self.flight.iter().filter(|flight| !flight.again).map(|flight| &flight.message);
-        let under_way = flight
-            .chain(&self.left)
+        // What was left went before what is under way now.
+        let under_way = self
+            .left
+            .iter()
+            .chain(flight)
             .flat_map(|message| message.items.iter().map(|item| (Some(message.id.as_str()), item)));
         let all = under_way.chain(self.waiting.iter().map(|item| (None, item)));
         all.filter(|(_, item)| item.topic.family.keeps)

@@ -1,7 +1,7 @@
 //! What waits, what is told at once, what is tried again: in simulated time.
 
 use super::*;
-use crate::control::notify::family::{AUDITED, DOWN, SHEDDING, TEST};
+use crate::control::notify::family::{AUDITED, DOWN, ROLLED_BACK, SHEDDING, TEST};
 use crate::control::notify::lasting::Stands;
 use crate::control::notify::samples::{night, notice};
 use proptest::prelude::*;
@@ -245,6 +245,43 @@ fn at_the_end_of_the_process_everything_is_tried_once_more_and_nothing_is_waited
     bench.later();
     assert!(bench.look().is_none() && bench.spool.depth() == 0);
     assert_eq!(bench.spool.counts.failed, 2);
+    assert_eq!(bench.spool.owed().count(), 0, "neither must be heard");
+}
+
+#[test]
+fn at_the_end_of_the_process_each_message_that_was_refused_is_left_to_the_next_one() {
+    let mut bench = Bench::new(false);
+    let told = |bench: &mut Bench, family, subject| {
+        let now = bench.moment().now;
+        bench.spool.take(&notice(family, subject, "", Stands::Happened, 0), now);
+    };
+    told(&mut bench, &ROLLED_BACK, "7");
+    let first = bench.next().id.clone();
+    bench.later();
+    told(&mut bench, &ROLLED_BACK, "8");
+    bench.hurry = true;
+    bench.look().expect("what was put off, at once");
+    bench.later();
+    let second = bench.look().expect("what waited, at once").id.clone();
+    let owed = |bench: &Bench| -> Vec<(Option<String>, String)> {
+        let each = bench.spool.owed();
+        each.map(|(id, item)| (id.map(str::to_owned), item.topic.subject.clone())).collect()
+    };
+    let both = [(Some(first), "7".to_owned()), (Some(second), "8".to_owned())];
+    assert_eq!(owed(&bench), both, "in order, while one is under way");
+    bench.later();
+    told(&mut bench, &DOWN, "orders");
+    bench.look().expect("at once");
+    bench.later();
+    assert_eq!(owed(&bench), both, "what need not be heard drives out nothing");
+    for n in 0..MAX_OWED {
+        told(&mut bench, &ROLLED_BACK, &format!("more-{n}"));
+        bench.look().expect("at once");
+        bench.later();
+    }
+    assert_eq!(bench.spool.left.len(), MAX_OWED, "and it does not grow for ever");
+    bench.spool.close();
+    assert_eq!(bench.spool.owed().count(), 0);
 }
 
 #[test]
