@@ -200,13 +200,13 @@ families! {
         "incident {} is closed",
         "tidegate incident show {}",
     )));
-    INCIDENT_DRAFTED = kept(family(
+    INCIDENT_DRAFTED = kept(outliving(family(
         Incident,
         Ticket,
         "TidegateIncidentDrafted",
         "the draft of incident {} was taken up or dropped",
         "tidegate incident show {}",
-    ));
+    )));
     SINK_FAILING = family(
         Notification,
         Ticket,
@@ -230,6 +230,8 @@ mod tests {
         for family in ALL {
             assert!(family.name.starts_with("Tidegate") && family.next.starts_with("tidegate "), "{family}");
             assert!(family.fades.is_none() || !family.over.is_empty(), "{family}");
+            let lasts = family.keeps && !family.over.is_empty();
+            assert!(family.outlives || !lasts, "{family}: an earlier process may have told that it began");
         }
     }
 }

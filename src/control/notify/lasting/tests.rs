@@ -110,6 +110,9 @@ fn the_end_of_what_began_in_an_earlier_process_is_news() {
     assert_eq!(told(&night.hears(0, Kind::Ramp, &ready)), [("TidegateDrained", "resolved", false)]);
     let closed = [("what", "closed".into()), ("incident", 3.into())];
     assert_eq!(told(&night.hears(0, Kind::Incident, &closed)), [("TidegateIncidentOpen", "resolved", false)]);
+    let dismissed = [("what", "dismissed".into()), ("incident", 4.into()), ("state", "closed".into())];
+    let told_of_draft = told(&night.hears(0, Kind::Incident, &dismissed));
+    assert_eq!(told_of_draft, [("TidegateIncidentDrafted", "resolved", false)]);
     assert!(night.judges(0, "returned", "a").is_empty());
 }
 
