@@ -127,7 +127,8 @@ impl Desk {
 
     /// Takes over what an earlier process owed it.
     pub(super) fn takes_over(&self, owed: Vec<Owed>) {
-        self.spool().takes_over(owed, self.moment());
+        let wants = |item: &Item| self.wants(item.topic.family);
+        self.spool().takes_over(owed, self.moment(), wants);
         self.bell.notify_one();
     }
 

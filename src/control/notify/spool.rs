@@ -10,6 +10,7 @@ use super::message::{Item, Message};
 use super::pace::{self, Verdict};
 use super::unsent::{MAX_OWED, Owed};
 use jiff::{SignedDuration, Timestamp};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -183,23 +184,26 @@ impl Spool {
         }
     }
 
-    /// Where there is no room, the oldest of the least urgent goes: what only is good to know never drives out what
-    /// somebody should look at now.
+    /// Where there is no room, something goes, or this does not come in.
     fn enqueue(&mut self, item: Item) {
         if self.waiting.len() >= MAX_WAITING {
-            let urgency = |item: &Item| item.topic.family.severity;
-            let least = self.waiting.iter().map(urgency).max();
-            let oldest = self.waiting.iter().position(|item| Some(urgency(item)) == least);
-            let goes = match oldest.filter(|_| Some(urgency(&item)) <= least) {
-                Some(oldest) => self.waiting.remove(oldest),
-                None => {
-                    self.counts.dropped += item.count;
-                    return;
-                }
-            };
-            self.counts.dropped += goes.map_or(0, |item| item.count);
+            let goes = self.least(&item).and_then(|least| self.waiting.remove(least));
+            self.counts.dropped += goes.as_ref().map_or(item.count, |goes| goes.count);
+            if goes.is_none() {
+                return;
+            }
         }
         self.waiting.push_back(item);
+    }
+
+    /// What `item` drives out: of what is no more urgent, what need not be heard though the process ends, of that the
+    /// least urgent, of that the oldest. What only is good to know never drives out what somebody should look at now.
+    fn least(&self, item: &Item) -> Option<usize> {
+        let urgency = |item: &Item| item.topic.family.severity;
+        let worth = |item: &Item| (item.topic.family.keeps, Reverse(urgency(item)));
+        let others = self.waiting.iter().enumerate().filter(|(_, other)| urgency(other) >= urgency(item));
+        let (least, other) = others.min_by_key(|(_, other)| worth(other))?;
+        (worth(other) <= worth(item) || urgency(other) > urgency(item)).then_some(least)
     }
 
     /// What is to be done; `firing` is asked for what lasts, where that has to be told again.
@@ -361,14 +365,16 @@ impl Spool {
         all.filter(|(_, item)| item.topic.family.keeps)
     }
 
-    /// What an earlier process owed: what was under way goes as it was, the rest waits. What is too old is dropped.
-    pub fn takes_over(&mut self, owed: Vec<Owed>, moment: Moment) {
+    /// What an earlier process owed: what was under way goes as it was, the rest waits. What is too old, and what
+    /// nobody wants now, is dropped.
+    pub fn takes_over(&mut self, owed: Vec<Owed>, moment: Moment, wants: impl Fn(&Item) -> bool) {
         let first = owed.iter().find_map(|owed| owed.message.clone());
         let mut items = Vec::new();
         for owed in owed.into_iter().take(MAX_OWED) {
             let is_first = owed.message.is_some() && owed.message == first;
-            let Some(item) = owed.item() else {
-                self.counts.dropped += 1;
+            let events = owed.count;
+            let Some(item) = owed.item().filter(&wants) else {
+                self.counts.dropped += events;
                 continue;
             };
             let age = moment.at.duration_since(item.last().map_or(moment.at, |record| record.at));

@@ -38,7 +38,8 @@ pub struct Owed {
     /// Milliseconds since 1970.
     since: i64,
     at: i64,
-    count: u64,
+    /// Events that it stands for.
+    pub count: u64,
     lasting: usize,
     said: String,
     fields: Map<String, Value>,

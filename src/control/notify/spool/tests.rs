@@ -1,7 +1,8 @@
 //! What waits, what is told at once, what is tried again: in simulated time.
 
 use super::*;
-use crate::control::notify::family::{AUDITED, DOWN, ROLLED_BACK, SHEDDING, TEST};
+use crate::control::notify::family::Family;
+use crate::control::notify::family::{AUDITED, DOWN, GLASS_BROKEN, INCIDENT, ROLLED_BACK, SHEDDING, TEST};
 use crate::control::notify::lasting::Stands;
 use crate::control::notify::samples::{night, notice};
 use proptest::prelude::*;
@@ -213,6 +214,56 @@ fn a_queue_that_is_full_gives_up_the_oldest_of_the_least_urgent() {
 }
 
 #[test]
+fn a_queue_that_is_full_gives_up_first_what_need_not_be_heard() {
+    let mut bench = Bench::new(false);
+    let now = bench.moment().now;
+    let mut happens = |family: &'static Family, subject: &str| {
+        bench.spool.take(&notice(family, subject, "", Stands::Happened, 0), now);
+    };
+    happens(&ROLLED_BACK, "7");
+    for n in 0..MAX_WAITING * 2 {
+        happens(&DOWN, &format!("u{n}"));
+    }
+    happens(&ROLLED_BACK, "8");
+    for n in 0..MAX_WAITING {
+        happens(&SHEDDING, &format!("u{n}"));
+    }
+    let owed =
+        |bench: &Bench| bench.spool.owed().map(|(_, item)| item.topic.subject.clone()).collect::<Vec<_>>();
+    assert_eq!(owed(&bench), ["7", "8"]);
+    let mut full = Bench::new(false);
+    for n in 0..MAX_WAITING {
+        full.spool.take(&notice(&ROLLED_BACK, &format!("{n}"), "", Stands::Happened, 0), now);
+    }
+    full.spool.take(&notice(&DOWN, "orders", "", Stands::Firing, 0), now);
+    assert_eq!(
+        (owed(&full).len(), full.spool.counts.dropped),
+        (MAX_WAITING, 1),
+        "it drives out none of them"
+    );
+    full.spool.take(&notice(&SHEDDING, "orders", "", Stands::Firing, 0), now);
+    assert_eq!(owed(&full).len(), MAX_WAITING - 1, "unless somebody should look now");
+}
+
+#[test]
+fn what_an_earlier_process_owed_and_nobody_wants_now_is_dropped_and_counted() {
+    let mut bench = Bench::new(false);
+    let owed = |family, message: Option<&str>, count| {
+        let item = Item { count, ..Item::of(notice(family, "7", "", Stands::Happened, 0)) };
+        Owed::of("oncall", message, &item).expect("it says something")
+    };
+    let owed = vec![
+        owed(&INCIDENT, Some("00aa-1"), 3),
+        owed(&ROLLED_BACK, Some("00aa-1"), 2),
+        owed(&GLASS_BROKEN, None, 4),
+    ];
+    bench.spool.takes_over(owed, bench.moment(), |item| item.topic.family == &ROLLED_BACK);
+    assert_eq!((bench.spool.events(), bench.spool.counts.dropped), (2, 7));
+    let message = bench.look().expect("at once");
+    assert_eq!((message.id.as_str(), message.items[0].topic.family), ("00aa-1", &ROLLED_BACK));
+}
+
+#[test]
 fn whoever_forgets_is_told_again_and_that_is_not_tried_again() {
     let mut bench = Bench::new(true);
     assert!(bench.look().is_none());
@@ -251,7 +302,7 @@ fn at_the_end_of_the_process_everything_is_tried_once_more_and_nothing_is_waited
 #[test]
 fn at_the_end_of_the_process_each_message_that_was_refused_is_left_to_the_next_one() {
     let mut bench = Bench::new(false);
-    let told = |bench: &mut Bench, family, subject| {
+    let told = |bench: &mut Bench, family: &'static Family, subject: &str| {
         let now = bench.moment().now;
         bench.spool.take(&notice(family, subject, "", Stands::Happened, 0), now);
     };
