@@ -63,7 +63,7 @@ impl Ground {
         let notifier = Arc::new(Notifier::new(directory.clone()));
         let store = boot.books.store().clone();
         let left = within(Instant::now() + FILES, move || Kept::read(&store));
-        notifier.inherit(left.unwrap_or_else(|| Kept::lost("the disk does not answer")));
+        notifier.inherit(left.unwrap_or_else(|| Kept::unread("the disk does not answer")));
         Ok(Ground { cores, descriptors, metrics, access_log, directory, keyrings, notifier })
     }
 

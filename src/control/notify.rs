@@ -29,8 +29,8 @@ pub use view::{NotifyView, SinkView};
 use crate::config::plan::Plan;
 use crate::config::sinks::Sink;
 use crate::control::store::Store;
-use crate::telemetry::events::NoticesLost;
 use crate::telemetry::events::stream::{self, Record};
+use crate::telemetry::events::{NoticesLost, SinkGone};
 use crate::upstream::discovery::Directory;
 use crate::upstream::pem::Files;
 use delivery::Line;
@@ -67,7 +67,7 @@ pub struct Notifier {
     lost: AtomicU64,
     /// Events that waited for a sink that was taken out.
     orphaned: AtomicU64,
-    /// What an earlier process owed, until it is known to whom.
+    /// What an earlier process owed, until it is handed over to sinks.
     kept: Mutex<Option<Kept>>,
     /// Rung when what must be heard changes.
     owing: Arc<Notify>,
@@ -108,7 +108,7 @@ impl Notifier {
             id: fastrand::u64(..),
             lost: AtomicU64::new(0),
             orphaned: AtomicU64::new(0),
-            kept: Mutex::default(),
+            kept: Mutex::new(Some(Kept::Unread("nobody has read it yet".to_owned()))),
             owing: Arc::default(),
         }
     }
@@ -139,33 +139,40 @@ impl Notifier {
         self.orphaned.fetch_add(orphaned, Relaxed);
         self.take_over();
         self.changed.notify_one();
+        // What waited for a sink that is gone, or that does not want it any more, is not owed.
+        self.owing.notify_one();
     }
 
-    /// What an earlier process owed is told by the sinks of the first version that this one follows.
+    /// What an earlier process owed is told by the sinks of the first version that this one follows. What was not read
+    /// yet is read by whoever keeps it, before anything is written over it.
     pub fn inherit(&self, kept: Kept) {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        *self.kept() = Some(kept);
     }
 
     fn take_over(&self) {
-        let Some(Kept { owed, trouble }) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()
-        else {
-            return;
+        let (mut rest, trouble) = {
+            // Nobody looks at what is owed, and no sink goes, before all of it is handed over.
+            let state = self.state();
+            let read = self.kept().take_if(|kept| matches!(kept, Kept::Read { .. }));
+            let Some(Kept::Read { owed: mut rest, trouble }) = read else { return };
+            for desk in &state.desks {
+                let (own, others) = rest.into_iter().partition(|owed: &Owed| *owed.sink == *desk.name);
+                desk.takes_over(own, |item| state.lasting.was_ended(&item.topic));
+                rest = others;
+            }
+            (rest, trouble)
         };
-        let mut lost = 0;
         if let Some(why) = trouble {
             tracing::error!("{why}; what an earlier process had to tell people is not told");
-            lost += 1;
+            self.orphaned.fetch_add(1, Relaxed);
+            NoticesLost { lost: 1 }.emit();
         }
-        let mut rest = owed;
-        for desk in self.desks() {
-            let (own, others) = rest.into_iter().partition(|owed: &Owed| *owed.sink == *desk.name);
-            desk.takes_over(own);
-            rest = others;
-        }
-        lost += rest.len() as u64;
-        if lost > 0 {
+        while let Some(sink) = rest.first().map(|owed| owed.sink.clone()) {
+            let (gone, others): (Vec<Owed>, _) = rest.into_iter().partition(|owed| owed.sink == sink);
+            let lost = events(&gone);
             self.orphaned.fetch_add(lost, Relaxed);
-            NoticesLost { lost }.emit();
+            SinkGone { sink: &sink, host: None, lost }.emit();
+            rest = others;
         }
     }
 
@@ -186,11 +193,19 @@ impl Notifier {
         }
     }
 
-    /// Writes it down now.
+    /// Writes it down now, once it is known what an earlier process left there.
     ///
     /// # Errors
-    /// When the disk does not take it.
+    /// When the disk does not say that, or does not take it.
     pub fn keep_owed_now(&self, store: &Store) -> io::Result<()> {
+        let unread = matches!(*self.kept(), Some(Kept::Unread(_)));
+        if unread {
+            self.inherit(Kept::read(store));
+            self.take_over();
+        }
+        if let Some(Kept::Unread(why)) = &*self.kept() {
+            return Err(io::Error::other(why.clone()));
+        }
         let owed: Vec<Owed> = self.desks().iter().flat_map(|desk| desk.owed()).collect();
         unsent::write(store, &owed)
     }
@@ -284,6 +299,11 @@ impl Notifier {
         }
     }
 
+    /// Nothing panics while it holds the lock, and nobody who has it waits for a disk.
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Nothing panics while it holds the lock.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -343,6 +363,10 @@ impl State {
     }
 }
 
+fn events(owed: &[Owed]) -> u64 {
+    owed.iter().fold(0, |sum, owed| sum.saturating_add(owed.count))
+}
+
 /// The tasks that tell, one for each sink; they end with it.
 #[derive(Default)]
 struct Serving {
@@ -378,3 +402,6 @@ async fn serve(notifier: Arc<Notifier>, desk: Arc<Desk>) {
         desk.came(&message, verdict);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ const MAX_NAME: usize = 120;
 pub struct Lasting {
     topics: BTreeMap<Topic, State>,
     members: usize,
+    /// What began in an earlier process and ended in this one, of what must be heard.
+    ended: BTreeSet<Topic>,
 }
 
 #[derive(Debug)]
@@ -133,8 +135,7 @@ impl Lasting {
         record: &Arc<Record>,
     ) -> Option<Notice> {
         let Some(state) = self.topics.get_mut(&topic) else {
-            let over = |topic: Topic| Notice { stands: Stands::Resolved, ..once(topic, member, record) };
-            return topic.family.outlives.then(|| over(topic));
+            return self.end_unheard(topic, member, record);
         };
         let before = state.members.len();
         if member == EVERY {
@@ -156,6 +157,22 @@ impl Lasting {
             self.topics.remove(&topic);
         }
         Some(Notice { topic, member, stands, since, lasting, record: record.clone(), told: false })
+    }
+
+    /// Nobody heard here that it began.
+    fn end_unheard(&mut self, topic: Topic, member: String, record: &Arc<Record>) -> Option<Notice> {
+        if !topic.family.outlives {
+            return None;
+        }
+        if topic.family.keeps && self.ended.len() < MAX_TOPICS {
+            self.ended.insert(topic.clone());
+        }
+        Some(Notice { stands: Stands::Resolved, ..once(topic, member, record) })
+    }
+
+    /// Whether it ended here without having begun here: what an earlier process says of its beginning is old.
+    pub fn was_ended(&self, topic: &Topic) -> bool {
+        self.ended.contains(topic)
     }
 
     fn forget(&mut self, topic: &Topic) {

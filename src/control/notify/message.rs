@@ -78,6 +78,19 @@ impl Item {
         self.samples.push_back(record);
     }
 
+    /// Something of the same topic that came before all of this is known only now: how it stands stays.
+    pub fn after(&mut self, earlier: Item) {
+        self.count = self.count.saturating_add(earlier.count);
+        self.since = self.since.min(earlier.since);
+        let room = MAX_NAMED.saturating_sub(self.members.len());
+        let new = |member: &String| !self.members.contains(member);
+        let members: Vec<String> = earlier.members.into_iter().filter(new).take(room).collect();
+        self.members.extend(members);
+        if self.samples.len() < MAX_SAMPLES {
+            earlier.samples.into_iter().next().into_iter().for_each(|record| self.samples.push_front(record));
+        }
+    }
+
     /// What happened last.
     pub fn last(&self) -> Option<&Arc<Record>> {
         self.samples.back()

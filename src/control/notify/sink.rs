@@ -125,9 +125,10 @@ impl Desk {
         owed.take(MAX_OWED).collect()
     }
 
-    /// Takes over what an earlier process owed it.
-    pub(super) fn takes_over(&self, owed: Vec<Owed>) {
-        let wants = |item: &Item| self.wants(item.topic.family);
+    /// Takes over what an earlier process owed it, and it wants; but not that something began which is over.
+    pub(super) fn takes_over(&self, owed: Vec<Owed>, is_over: impl Fn(&Item) -> bool) {
+        let wants =
+            |item: &Item| self.wants(item.topic.family) && !(item.stands == Stands::Firing && is_over(item));
         self.spool().takes_over(owed, self.moment(), wants);
         self.bell.notify_one();
     }
@@ -170,7 +171,7 @@ impl Desk {
     pub(super) fn close(&self) -> u64 {
         let lost = self.spool().close();
         if lost > 0 {
-            SinkGone { sink: &self.name, host: &self.line.load().settings.url.host(), lost }.emit();
+            SinkGone { sink: &self.name, host: Some(&self.line.load().settings.url.host()), lost }.emit();
         }
         lost
     }

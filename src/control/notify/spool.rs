@@ -368,7 +368,9 @@ impl Spool {
     /// What an earlier process owed: what was under way goes as it was, the rest waits. What is too old, and what
     /// nobody wants now, is dropped.
     pub fn takes_over(&mut self, owed: Vec<Owed>, moment: Moment, wants: impl Fn(&Item) -> bool) {
-        let first = owed.iter().find_map(|owed| owed.message.clone());
+        // What is under way already is not put back.
+        let free = self.flight.is_none();
+        let first = owed.iter().find_map(|owed| owed.message.clone()).filter(|_| free);
         let mut items = Vec::new();
         for owed in owed.into_iter().take(MAX_OWED) {
             let is_first = owed.message.is_some() && owed.message == first;
@@ -383,16 +385,28 @@ impl Spool {
             } else if is_first {
                 items.push(item);
             } else {
-                self.enqueue(item);
+                self.wait_with_others(item);
             }
         }
         if !self.waiting.is_empty() {
-            self.due = Some(moment.now + self.group_wait);
+            self.due.get_or_insert(moment.now + self.group_wait);
         }
         if let Some(id) = first.filter(|_| !items.is_empty()) {
             let message = Arc::new(Message { id, at: moment.at, items });
             let (began, next) = (moment.now, Some(moment.now));
             self.flight = Some(Flight { message, began, failures: 0, next, again: false, hurried: false });
+        }
+    }
+
+    /// What an earlier process owed: a topic waits once, and what happened here says how it stands.
+    fn wait_with_others(&mut self, mut item: Item) {
+        match self.waiting.iter_mut().find(|known| known.topic == item.topic) {
+            Some(known) if known.late => {
+                std::mem::swap(known, &mut item);
+                known.after(item);
+            }
+            Some(known) => known.after(item),
+            None => self.enqueue(item),
         }
     }
 

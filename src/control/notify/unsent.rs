@@ -46,34 +46,40 @@ pub struct Owed {
 }
 
 /// What an earlier process left.
-#[derive(Debug, Default)]
-pub struct Kept {
-    /// What it owed.
-    pub owed: Vec<Owed>,
-    /// Why it cannot be read, if it cannot.
-    pub trouble: Option<String>,
+#[derive(Debug)]
+pub enum Kept {
+    /// It was read.
+    Read {
+        /// What it owed.
+        owed: Vec<Owed>,
+        /// Why that is not known, if it is not.
+        trouble: Option<String>,
+    },
+    /// It was not read yet: why. Nothing is to be written over it.
+    Unread(String),
 }
 
 impl Kept {
-    /// Reads what is there. What cannot be read is set aside; what another process owes is its own.
+    /// Reads what is there. What cannot be read is set aside; what another process owes is its own until it ends.
     pub fn read(store: &Store) -> Kept {
-        if store.lock().is_err() {
-            return Kept::default();
+        if let Err(error) = store.lock() {
+            return Kept::unread(&error.to_string());
         }
         let read = store.read(FILE).and_then(|text| serde_json::from_slice(&text).map_err(io::Error::from));
-        match read {
-            Ok(owed) => Kept { owed, trouble: None },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),
+        let (owed, trouble) = match read {
+            Ok(owed) => (owed, None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
             Err(error) => {
                 store.set_aside(FILE);
-                Kept::lost(&format!("{error}; it was set aside"))
+                (Vec::new(), Some(format!("{FILE} cannot be read: {error}; it was set aside")))
             }
-        }
+        };
+        Kept::Read { owed, trouble }
     }
 
-    /// It cannot be had: why.
-    pub fn lost(why: &str) -> Kept {
-        Kept { owed: Vec::new(), trouble: Some(format!("{FILE} cannot be read: {why}")) }
+    /// It cannot be had now: why.
+    pub fn unread(why: &str) -> Kept {
+        Kept::Unread(format!("{FILE} cannot be read: {why}"))
     }
 }
 
@@ -141,6 +147,14 @@ mod tests {
         Owed::of("oncall", Some("00aa-1"), &item).expect("it says something")
     }
 
+    /// What was read, and whether it was damaged.
+    fn read(store: &Store) -> (Vec<Owed>, bool) {
+        match Kept::read(store) {
+            Kept::Read { owed, trouble } => (owed, trouble.is_some()),
+            Kept::Unread(why) => panic!("{why}"),
+        }
+    }
+
     #[test]
     fn what_is_owed_is_what_it_was_and_late() {
         let item = owed().item().expect("known");
@@ -156,9 +170,10 @@ mod tests {
         write(&store, &[owed()]).expect("written");
         let file = home.path().join(FILE);
         assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
-        assert_eq!(Kept::read(&store).owed, [owed()]);
+        assert_eq!(read(&store), (vec![owed()], false));
         write(&store, &[]).expect("removed");
-        assert!(!file.exists() && Kept::read(&store).owed.is_empty() && Kept::read(&store).trouble.is_none());
+        assert!(!file.exists());
+        assert_eq!(read(&store), (Vec::new(), false));
     }
 
     #[test]
@@ -167,8 +182,7 @@ mod tests {
         let store = Store::open(home.path()).expect("made");
         for text in ["", "{", "[7]", "[{\"sink\": \"x\"}]"] {
             fs::write(home.path().join(FILE), text).expect("written");
-            let kept = Kept::read(&store);
-            assert!(kept.owed.is_empty() && kept.trouble.is_some(), "{text}");
+            assert_eq!(read(&store), (Vec::new(), true), "{text}");
             assert!(!home.path().join(FILE).exists(), "{text}");
         }
     }

@@ -50,8 +50,8 @@ impl<'a> SinkHeard<'a> {
 pub struct SinkGone<'a> {
     /// Its name.
     pub sink: &'a str,
-    /// Where it was.
-    pub host: &'a str,
+    /// Where it was, if that is known: what an earlier process owed says only to whom.
+    pub host: Option<&'a str>,
     /// Events that waited.
     pub lost: u64,
 }
@@ -66,7 +66,8 @@ impl SinkGone<'_> {
             lost,
             "a sink is not in the configuration any more; what waited for it is dropped"
         );
-        let message = format!("{sink} ({host}) is gone, and was not told {lost} events that waited for it");
+        let place = host.map(|host| format!(" ({host})")).unwrap_or_default();
+        let message = format!("{sink}{place} is gone, and was not told {lost} events that waited for it");
         Record::new(Kind::Notification, message)
             .with("what", "dropped")
             .with("sink", sink)
