@@ -259,7 +259,27 @@ fn what_changed_just_before_is_what_goes_back() {
         assert!(first(&view).contains("permits --upstream"), "{}", first(&view));
     }
     view.rollout.version = Some(crate::control::change::view::ChangeView { number: 4, ..Default::default() });
+    view.rollout.guard = serde_json::json!({ "age_seconds": 90.0 });
     assert!(first(&view).ends_with("version 4 is being rolled out: `tidegate abort` takes it back"));
+}
+
+#[test]
+fn what_began_after_the_trouble_is_not_blamed_for_it() {
+    let mut view = troubled(Some(554.0), None);
+    view.rollout.version = Some(crate::control::change::view::ChangeView { number: 6, ..Default::default() });
+    // Nobody was served by it yet; it is seconds old; it is a whole minute younger than the trouble.
+    for guard in [
+        serde_json::json!(null),
+        serde_json::json!({ "age_seconds": 3.2 }),
+        serde_json::json!({ "age_seconds": 494.0 }),
+    ] {
+        view.rollout.guard = guard;
+        assert!(first(&view).contains("permits --upstream"), "{}", first(&view));
+    }
+    for seconds in [552.0, 560.0] {
+        view.rollout.guard = serde_json::json!({ "age_seconds": seconds });
+        assert!(first(&view).contains("`tidegate abort`"), "{}", first(&view));
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 const MOST: usize = 5;
 /// What became active so long before a trouble at most may be its cause.
 const SUSPECT: f64 = 600.0;
-/// The view is a moment old when it is read, and rates are of seconds.
-const SLACK: f64 = 10.0;
+/// What began so much later than a trouble may be its cause all the same: rates are of seconds.
+const SLACK: f64 = 5.0;
 
 /// Somebody sheds or hangs.
 pub(super) fn is_there(view: &GatewayView) -> bool {
@@ -113,7 +113,7 @@ fn since(ago: f64, now: Timestamp) -> String {
 /// One command: what changed just before goes back first; then what holds it; then who.
 fn to_do(view: &GatewayView, upstream: &UpstreamView, ago: f64, now: Timestamp) -> String {
     let name = &upstream.name;
-    if let Some(version) = view.rollout.version.as_ref().filter(|_| ago < SUSPECT) {
+    if let Some(version) = view.rollout.version.as_ref().filter(|_| rolled_out_before(view, ago)) {
         return format!("version {} is being rolled out: `tidegate abort` takes it back", version.number);
     }
     if let Some(before) = changed_before(view, ago, now) {
@@ -147,6 +147,12 @@ fn by_lever(upstream: &UpstreamView) -> String {
         "drain" => format!("{by} drained {name}{backend}: `tidegate ready {name}{backend}`"),
         _ => format!("{by} lets {name}{backend} carry {percent}%: `tidegate ramp clear {name}{backend}`"),
     }
+}
+
+/// Whether what is being rolled out reached its first client before the trouble, and that is near enough to be its cause.
+fn rolled_out_before(view: &GatewayView, ago: f64) -> bool {
+    let began = view.rollout.began_seconds();
+    ago < SUSPECT && began.is_some_and(|began| began + SLACK >= ago)
 }
 
 /// How long before the trouble the active version became active, if that is near enough to be its cause.

@@ -47,6 +47,11 @@ pub struct RolloutView {
 }
 
 impl RolloutView {
+    /// Seconds since the version began to serve clients; nothing while it serves none.
+    pub fn began_seconds(&self) -> Option<f64> {
+        self.guard["age_seconds"].as_f64()
+    }
+
     /// Nothing goes on before somebody says a word.
     pub fn waits_for_person(&self) -> bool {
         self.state == "approval" || self.unconfirmed.is_some() || self.needs_person
