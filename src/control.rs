@@ -39,6 +39,7 @@ pub mod trial;
 pub mod trust;
 pub mod view;
 pub mod watch;
+pub mod words;
 
 use crate::config::operators::Settings as AdminSettings;
 use crate::config::plan::Plan;

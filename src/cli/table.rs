@@ -1,5 +1,6 @@
 //! What a terminal of 80 columns shows: cut or wrapped to its width, and without what it would obey.
 
+use crate::control::words::is_unfit;
 use ratatui::crossterm::terminal::window_size;
 use std::io::{self, IsTerminal};
 
@@ -46,8 +47,7 @@ pub(super) fn column<'a>(names: impl Iterator<Item = &'a str>, least: usize, spa
 
 /// Without what a terminal would obey: control characters, and those that turn the direction of writing.
 pub(super) fn plain(text: &str) -> String {
-    let turns = |char| matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|char| if char.is_control() || turns(char) { '?' } else { char }).collect()
+    text.chars().map(|char| if is_unfit(char) { '?' } else { char }).collect()
 }
 
 /// The lines of a text, each wrapped to [`WIDTH`] between words behind its `mark`, its further lines behind as many

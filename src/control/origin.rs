@@ -7,9 +7,6 @@
 use crate::control::Cause;
 use serde::{Deserialize, Serialize};
 
-/// The longest reason that is taken, in characters.
-pub const MAX_REASON: usize = 500;
-
 /// Why a version is active.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {

@@ -202,7 +202,7 @@ fn what_is_invalid_stale_or_unclear_changes_nothing() {
     assert_eq!(refused("?now=true&stages=5%25,100%25", "", &good).0, 400, "at once is without stages");
     assert_eq!(refused("?stages=5%25", "", &good).0, 400, "not everyone is reached");
     assert_eq!(refused("?now=true&raeson=x", "", &good).0, 400);
-    assert_eq!(refused("?now=true&reason=a%0Ab", "", &good).0, 400);
+    assert_eq!(refused("?now=true&reason=a%0Ab", "", &good).0, 422);
     assert_eq!(refused("?now=true", "Origin: http://evil.test\r\n", &good).0, 403);
     assert_eq!(refused("?now=true", "Content-Type: text/plain\r\n", &good).0, 415);
     assert_eq!(gateway.metrics().value("tidegate_config_last_apply_successful", &[]), 1.0, "of the file");

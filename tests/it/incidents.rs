@@ -112,7 +112,8 @@ fn what_is_no_incident_is_refused_with_what_is_wrong() {
         (json!({ "title": "x", "text": "y".repeat(1001) }), 422),
         (json!({ "title": "x", "severity": "huge" }), 400),
         (json!({ "title": "x", "opened_by": "someone else" }), 400),
-        (json!({ "title": "x", "freeze": true, "reason": "a\u{1b}[31m" }), 400),
+        (json!({ "title": "x", "freeze": true, "reason": "a\u{1b}[31m" }), 422),
+        (json!({ "title": "x", "freeze": true, "reason": "a\u{202e}b" }), 422),
     ] {
         let answer = open(&gateway, body.clone());
         assert_eq!(answer.status(), status, "{body}: {}", answer.text());

@@ -109,10 +109,10 @@ fn a_reason_is_a_line_whatever_it_is_said_for() {
     let gateway = Gateway::start(&marked(SLOW, origin.address(), "one"));
     assert_eq!(post(&gateway, "", &marked(SLOW, origin.address(), "two")).status(), 202);
     for word in ["promote", "abort", "confirm", "acknowledge", "approve"] {
-        for reason in ["x".repeat(501), "a\nb".into(), "\u{1b}[31m".into()] {
+        for reason in ["x".repeat(501), "a\nb".into(), "\u{1b}[31m".into(), "a\u{202e}b".into()] {
             let body = json!({ "version": 2, "reason": reason });
             let answer = say(&gateway, &format!("/v1/rollout:{word}"), &body);
-            assert_eq!(answer.status(), 400, "{word} {reason:?}: {}", answer.text());
+            assert_eq!(answer.status(), 422, "{word} {reason:?}: {}", answer.text());
         }
     }
     assert_ne!(gateway.admin_get("/v1/rollout").json()["state"], "none");

@@ -2,7 +2,7 @@
 
 use crate::admin::problem::Problem;
 use crate::admin::witness::Note;
-use crate::control::origin::MAX_REASON;
+use crate::control::words::check_reason;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http::StatusCode;
@@ -47,15 +47,29 @@ impl<S: Send + Sync> FromRequest<S> for Noted {
 /// Why, in somebody's words: a line that fits into a log, a row and a list; nothing if it says nothing.
 pub(super) fn reason(text: Option<String>) -> Result<Option<String>, Problem> {
     let reason = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    match &reason {
-        Some(line) if line.chars().count() > MAX_REASON || line.chars().any(char::is_control) => {
-            Err(bad(format!("The reason is a line of at most {MAX_REASON} characters.")))
-        }
-        _ => Ok(reason),
-    }
+    reason.as_deref().map_or(Ok(()), check_reason).map_err(|why| {
+        // As for the reason of a ramp: the request can be read, what it says cannot be taken.
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why)
+    })?;
+    Ok(reason)
 }
 
 /// The request is malformed.
 pub(super) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_reads_otherwise_than_it_is_written_is_refused() {
+        for (text, named) in [("by kim\u{202e}mik yb", "U+202E"), ("a\u{1b}[31m", "control characters")] {
+            let problem = reason(Some(text.to_owned())).expect_err("it is refused");
+            assert_eq!(problem.status.as_u16(), 422);
+            assert!(problem.detail.contains(named), "{}", problem.detail);
+        }
+        assert_eq!(reason(Some(" why\n".to_owned())).ok(), Some(Some("why".to_owned())));
+    }
 }

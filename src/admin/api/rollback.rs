@@ -116,10 +116,16 @@ mod tests {
             let asked = asked(body.as_bytes()).expect("taken");
             assert_eq!((asked.version, asked.reason.as_deref()), (version, reason), "{body}");
         }
-        for body in ["7", r#"{"version": -1}"#, r#"{"verison": 1}"#, r#"{"reason": "a\nb"}"#, "\u{ff}"] {
+        for (body, status) in [
+            ("7", 400),
+            (r#"{"version": -1}"#, 400),
+            (r#"{"verison": 1}"#, 400),
+            (r#"{"reason": "a\nb"}"#, 422),
+            ("\u{ff}", 400),
+        ] {
             assert_eq!(
                 asked(body.as_bytes()).map(|_| ()).map_err(|problem| problem.status.as_u16()),
-                Err(400),
+                Err(status),
                 "{body}"
             );
         }

@@ -338,8 +338,9 @@ mod tests {
         assert_eq!(reason(&"x".repeat(500)), Ok(Some("x".repeat(500))));
         assert_eq!(
             (reason(&"x".repeat(501)), reason("a%0Ab"), reason("%1B[31m")),
-            (Err(400), Err(400), Err(400))
+            (Err(422), Err(422), Err(422))
         );
+        assert_eq!(reason("by+kim%E2%80%AEmik+yb"), Err(422), "it reads otherwise than it is written");
     }
 
     #[test]

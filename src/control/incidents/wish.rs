@@ -1,6 +1,7 @@
 //! What somebody wants of an incident, in bounds; and what they are told when it cannot be.
 
 use super::incident::{Severity, State};
+use crate::control::words::is_unfit;
 use std::fmt;
 
 /// The longest title, in characters.
@@ -130,11 +131,6 @@ impl fmt::Debug for dyn Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.listed())
     }
-}
-
-/// Everything that turns the direction of writing, or steers a terminal.
-fn is_unfit(char: char) -> bool {
-    char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn title(text: &str) -> Result<String, Refusal> {

@@ -1,6 +1,7 @@
 //! What somebody wants of a lever, in bounds; and what they are told when it cannot be.
 
 use crate::control::ramp::lever::{Due, Lever, Signature, Stuck, Target, Then};
+use crate::control::words::check_reason;
 use crate::routing::table::{Table, Upstream};
 use crate::routing::trial::Tables;
 use crate::runtime::clock::unix_ms;
@@ -8,8 +9,6 @@ use std::time::{Duration, Instant};
 
 /// The longest time to a next step.
 pub(super) const MAX_AFTER: Duration = Duration::from_secs(30 * 86_400);
-/// The longest reason, in characters.
-const MAX_REASON: usize = 500;
 
 /// What somebody wants of a ramp.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,9 +70,7 @@ pub(super) fn is_reference(reference: f64) -> bool {
 
 /// Who, why and when.
 pub(super) fn sign(reason: &str, by: &str) -> Result<Signature, Refusal> {
-    if reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control) {
-        return Err(Refusal::Invalid(format!("a reason is one line of at most {MAX_REASON} characters")));
-    }
+    check_reason(reason).map_err(Refusal::Invalid)?;
     Ok(Signature { by: by.to_owned(), reason: reason.to_owned(), since_ms: unix_ms() })
 }
 

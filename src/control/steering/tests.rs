@@ -292,7 +292,8 @@ fn what_cannot_be_done_is_refused_with_what_can() {
     for percent in [-1.0, 100.5, f64::NAN] {
         set(&target(None), order(percent));
     }
-    set(&target(None), RampOrder { reason: "two\nlines".into(), ..order(25.0) });
+    let turned = RampOrder { reason: "by kim\u{202e}mik yb".into(), ..order(25.0) };
+    assert!(set(&target(None), turned).contains("control characters"));
     set(&target(None), RampOrder { reference: Some(0.0), ..order(25.0) });
     set(&target(None), RampOrder { then: Some((100.0, Duration::ZERO)), ..order(25.0) });
     assert!(matches!(house.steering.clear_ramp(&target(None), "ops"), Err(Refusal::Conflict(_))));
