@@ -376,7 +376,7 @@ impl File {
         match config::read(path) {
             Ok(text) => {
                 let checked: Checked = config::check(&text, path, environment);
-                let (shown, errors) = (checked.render(false), checked.errors().join("\n"));
+                let (shown, errors) = (shown(path, checked.render(false)), checked.errors().join("\n"));
                 let unusable = checked.plan.as_ref().and_then(unusable);
                 File { text: Some(text), plan: checked.plan, unusable, shown, errors }
             }
@@ -393,6 +393,15 @@ impl File {
     }
 }
 
+/// The findings of a file that is not used. The whole is called an error where it is told: what begins with a warning
+/// would be called both.
+fn shown(path: &Path, findings: String) -> String {
+    match findings.starts_with("error") {
+        true => findings,
+        false => format!("{} has errors and cannot be used:\n\n{findings}", path.display()),
+    }
+}
+
 /// Why certificates of `plan` cannot be used, if some cannot.
 fn unusable(plan: &Plan) -> Option<String> {
     let listeners = plan.listeners.iter().filter_map(|listener| {
@@ -406,4 +415,19 @@ fn unusable(plan: &Plan) -> Option<String> {
     });
     let all: Vec<_> = listeners.chain(upstreams).collect();
     (!all.is_empty()).then(|| all.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_whose_first_finding_is_a_warning_is_called_an_error_once() {
+        let findings = "warning: `x` is old\n --> a.toml:1:1\n\nerror: unknown key `y`\n\n";
+        let told = shown(Path::new("a.toml"), findings.to_owned());
+        assert!(told.starts_with("a.toml has errors and cannot be used:\n\nwarning: `x` is old"), "{told}");
+        assert!(told.ends_with("error: unknown key `y`\n\n"), "{told}");
+        let alone = "error: unknown key `y`\n\n".to_owned();
+        assert_eq!(shown(Path::new("a.toml"), alone.clone()), alone);
+    }
 }
