@@ -231,10 +231,7 @@ impl Incidents {
             state.book.freezes().map(|incident| freeze(incident, thresholds.freeze_from)).collect();
         let freezes = freezes.iter().map(|freeze| About::Frozen.says(freeze.told(&freezes)));
         let drafts = state.book.items().filter(|incident| incident.state == Standing::Draft).count();
-        let drafts = (drafts > 0).then(|| {
-            format!("{drafts} drafted incidents wait for somebody to read them: `tidegate incident list`")
-        });
-        let drafts = drafts.map(|why| About::DraftsWait.says(why));
+        let drafts = drafts_wait(drafts).map(|why| About::DraftsWait.says(why));
         let trouble = state.trouble.iter().chain(&state.unkept);
         let trouble = trouble.map(|why| About::IncidentsUnkept.says(why));
         freezes.chain(drafts).chain(trouble).collect()
@@ -260,6 +257,16 @@ impl State {
         all.sort_by_key(|incident| incident.place());
         all
     }
+}
+
+/// That drafts wait, if some do.
+fn drafts_wait(count: usize) -> Option<String> {
+    let told = match count {
+        0 => return None,
+        1 => "1 drafted incident waits for somebody to read it".to_owned(),
+        count => format!("{count} drafted incidents wait for somebody to read them"),
+    };
+    Some(format!("{told}: `tidegate incident list`"))
 }
 
 /// The upstreams that serve now.
@@ -316,5 +323,18 @@ fn freeze(incident: &Incident, from: Risk) -> FreezeView {
         at: frozen.at,
         reason: frozen.reason,
         from_risk: from.as_str().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_draft_waits_and_two_wait() {
+        assert_eq!(drafts_wait(0), None);
+        let told = |count| drafts_wait(count).expect("some wait");
+        assert_eq!(told(1), "1 drafted incident waits for somebody to read it: `tidegate incident list`");
+        assert_eq!(told(2), "2 drafted incidents wait for somebody to read them: `tidegate incident list`");
     }
 }

@@ -56,6 +56,7 @@ impl Line {
 fn add(lines: &mut Vec<Line>, upstream: &UpstreamView) {
     let zombies = match upstream.zombies {
         0 => String::new(),
+        1 => "1 zombie".to_owned(),
         zombies => format!("{zombies} zombies"),
     };
     let lately = &upstream.lately;

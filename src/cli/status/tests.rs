@@ -88,6 +88,14 @@ orders                         76    256     3/512  100%  4.2ms/≥10s  2 zombie
 }
 
 #[test]
+fn one_zombie_is_one() {
+    let mut view = view();
+    view.upstreams[0].zombies = 1;
+    let text = render(&view);
+    assert!(text.contains(" 1 zombie\n"), "{text}");
+}
+
+#[test]
 fn an_auth_says_whom_it_asks_and_whether_they_answer() {
     let mut view = view();
     let kept = Some(KeptView { passed: 1204, ..Default::default() });

@@ -141,6 +141,7 @@ impl View<'_> {
             row.lately.silent_seconds.map(|silent| format!("  nothing came back for {}", seconds(silent)));
         let silent = silent.unwrap_or_default();
         let zombies = match row.zombies {
+            1.0 => "  1 of those in flight is a zombie".to_owned(),
             zombies if zombies > 0.0 => format!("  {zombies:.0} of those in flight are zombies"),
             _ => String::new(),
         };
