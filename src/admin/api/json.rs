@@ -26,7 +26,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Wish<T> {
     }
 }
 
-/// A body, of which the audit has heard.
+/// A body, of which the audit has heard; of at most 2 MiB, as axum has it where nothing else is said.
 #[derive(Debug)]
 pub(super) struct Noted(pub Bytes);
 
@@ -36,7 +36,10 @@ impl<S: Send + Sync> FromRequest<S> for Noted {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let note = request.extensions().get::<Note>().cloned();
         let body = Bytes::from_request(request, state).await;
-        let body = body.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+        let body = body.map_err(|error| match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(error.status(), "The body is larger than 2 MiB."),
+            status => Problem::new(status, error.body_text()),
+        })?;
         if let Some(note) = note {
             note.body(&body);
         }
@@ -62,6 +65,7 @@ pub(super) fn bad(detail: impl Into<String>) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::Body;
 
     #[test]
     fn a_reason_that_reads_otherwise_than_it_is_written_is_refused() {
@@ -71,5 +75,14 @@ mod tests {
             assert!(problem.detail.contains(named), "{}", problem.detail);
         }
         assert_eq!(reason(Some(" why\n".to_owned())).ok(), Some(Some("why".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_told_how_large_it_may_be() {
+        let request = |bytes: usize| Request::new(Body::from(vec![b' '; bytes]));
+        let problem = Noted::from_request(request((2 << 20) + 1), &()).await.expect_err("it is too large");
+        assert_eq!(problem.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(problem.detail, "The body is larger than 2 MiB.");
+        assert!(Noted::from_request(request(2 << 20), &()).await.is_ok());
     }
 }
