@@ -283,7 +283,11 @@ pub(super) fn outlook(upstream: &str, forecast: &Forecast) -> String {
     match room {
         None => format!("{upstream} sheds nothing for ramps: {asked}"),
         Some(room) => {
-            let part = if *shed_percent > 0.0 { percent_text(*shed_percent) } else { "nothing".to_owned() };
+            let part = if *shed_percent > 0.0 {
+                format!("about {}", percent_text(*shed_percent))
+            } else {
+                "nothing".to_owned()
+            };
             format!("{upstream} now sheds {part}: {asked}, {room} may be in flight")
         }
     }

@@ -9,8 +9,10 @@ use crate::control::limits::Limits;
 use crate::control::ramp::lever::{Levers, Target};
 use crate::control::ramp::reference::{Learner, Load, Reference, Second, median};
 use crate::control::steering::comeback::Comebacks;
-use crate::control::steering::forecast::{Demand, Forecast, forecast};
+use crate::control::steering::forecast::{Demand, Forecast, Lived, forecast};
 use crate::control::steering::ward::Ward;
+use crate::reject::Reason;
+use crate::request::Class;
 use crate::routing::table::{Table, Upstream};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -53,6 +55,7 @@ struct Looks {
 struct Counted {
     demand: Demand,
     sheds: Option<u64>,
+    by_ramp: Option<u64>,
 }
 
 /// A backend's reference, and where it is from.
@@ -137,8 +140,10 @@ impl Watchman {
         for upstream in &table.upstreams {
             let sheds = upstream.metrics.all_sheds();
             let counted = self.demands.entry(upstream.name.clone()).or_default();
-            let shed = sheds - counted.sheds.replace(sheds).unwrap_or(sheds).min(sheds);
-            let bound = upstream.cluster.shares.load().are_bound() || limits.refuses(upstream);
+            let shed = since(&mut counted.sheds, sheds);
+            let by_ramp = since(&mut counted.by_ramp, ramp_sheds(upstream));
+            let shares = upstream.cluster.shares.load();
+            let bound = shares.are_bound() || limits.refuses(upstream);
             let (mut in_flight, mut ended) = (0.0, 0);
             for backend in &upstream.cluster.backends {
                 let Some(looks) = self.looks.get_mut(&place(upstream, backend)) else { continue };
@@ -151,7 +156,9 @@ impl Watchman {
                 second.failures = (second.failures as f64 / seconds).round() as u64;
                 self.learners.entry(place(upstream, backend)).or_default().live(second, unix);
             }
-            counted.demand.live(in_flight, ended as f64 / seconds, shed as f64 / seconds);
+            let rate = |count: u64| count as f64 / seconds;
+            let lived = Lived { in_flight, ended: rate(ended), shed: rate(shed), by_ramp: rate(by_ramp) };
+            counted.demand.live(lived, &shares);
         }
         self.forget(table, levers);
     }
@@ -260,6 +267,15 @@ impl Looks {
         (self.sum, self.count, self.full) = (0, 0, false);
         second
     }
+}
+
+/// How much a count grew since it was last asked.
+fn since(last: &mut Option<u64>, count: u64) -> u64 {
+    count.saturating_sub(last.replace(count).unwrap_or(count))
+}
+
+fn ramp_sheds(upstream: &Upstream) -> u64 {
+    Class::ALL.into_iter().map(|class| upstream.metrics.sheds(class, Reason::Ramp)).sum()
 }
 
 /// The best of what was ordered, learned, and learned of the peers.
