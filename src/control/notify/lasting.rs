@@ -9,7 +9,7 @@ use crate::telemetry::events::stream::Record;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Topics that are kept at most.
 pub const MAX_TOPICS: usize = 512;
@@ -17,6 +17,10 @@ pub const MAX_TOPICS: usize = 512;
 pub const MAX_MEMBERS: usize = 8192;
 /// Characters of a member's name.
 const MAX_NAME: usize = 120;
+/// A member that ended while its topic went on, and begins again within so long, is no news: nobody heard of its end.
+const FLAPS: Duration = Duration::from_secs(600);
+/// Members of one topic of which that is known; of more, a beginning is news again.
+const MAX_ENDED: usize = 64;
 
 /// What lasts.
 #[derive(Debug, Default)]
@@ -31,8 +35,18 @@ pub struct Lasting {
 struct State {
     since: Timestamp,
     heard: Instant,
-    /// With what each lasts by.
-    members: BTreeMap<String, BTreeSet<&'static str>>,
+    members: BTreeMap<String, Member>,
+    /// Those that ended while others went on, and when.
+    ended: BTreeMap<String, Instant>,
+    /// The newest that still holds.
+    last: Arc<Record>,
+}
+
+#[derive(Debug)]
+struct Member {
+    /// What it lasts by.
+    by: BTreeSet<&'static str>,
+    /// The newest of it.
     last: Arc<Record>,
 }
 
@@ -90,7 +104,7 @@ impl Lasting {
         match phase {
             Phase::Begins => Some(self.begin(topic, (member, by), record, now)),
             Phase::Goes => Some(self.go(topic, member, record, now)),
-            Phase::Ends => self.end(topic, (member, by), record),
+            Phase::Ends => self.end(topic, (member, by), record, now),
             Phase::Clears => {
                 self.forget(&topic);
                 None
@@ -112,51 +126,56 @@ impl Lasting {
         if !known && !room {
             return once(topic, member, record);
         }
-        let fresh = || State { since: record.at, heard: now, members: BTreeMap::new(), last: record.clone() };
+        let fresh = || State {
+            since: record.at,
+            heard: now,
+            members: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            last: record.clone(),
+        };
         let state = self.topics.entry(topic.clone()).or_insert_with(fresh);
-        (state.heard, state.last) = (now, record.clone());
-        state.members.entry(member.clone()).or_default().insert(by);
+        state.hear(&member, record, now);
+        let flaps = state.ended.remove(&member).is_some_and(|at| now.saturating_duration_since(at) < FLAPS);
+        let of_member = || Member { by: BTreeSet::new(), last: record.clone() };
+        state.members.entry(member.clone()).or_insert_with(of_member).by.insert(by);
         self.members += usize::from(!known);
         let (since, lasting) = (state.since, state.members.len());
-        Notice { topic, member, stands: Stands::Firing, since, lasting, record: record.clone(), told: known }
+        let told = known || flaps;
+        Notice { topic, member, stands: Stands::Firing, since, lasting, record: record.clone(), told }
     }
 
     fn go(&mut self, topic: Topic, member: String, record: &Arc<Record>, now: Instant) -> Notice {
         let Some(state) = self.topics.get_mut(&topic) else { return once(topic, member, record) };
-        (state.heard, state.last) = (now, record.clone());
+        state.hear(&member, record, now);
         let (since, lasting) = (state.since, state.members.len());
         Notice { topic, member, stands: Stands::Firing, since, lasting, record: record.clone(), told: false }
     }
 
+    /// Of a topic that goes on, the end of a member is no news: what is told of it is the newest that still holds.
     fn end(
         &mut self,
         topic: Topic,
         (member, by): (String, &'static str),
         record: &Arc<Record>,
+        now: Instant,
     ) -> Option<Notice> {
         let Some(state) = self.topics.get_mut(&topic) else {
             return self.end_unheard(topic, member, record);
         };
         let before = state.members.len();
-        if member == EVERY {
-            state.members.clear();
-        } else if state
-            .members
-            .get_mut(&member)
-            .is_some_and(|lasts_by| lasts_by.remove(by) && lasts_by.is_empty())
-        {
-            state.members.remove(&member);
-        }
+        state.take_out(&member, by, now);
         self.members -= before - state.members.len();
         if before == state.members.len() {
             return None;
         }
         let (since, lasting) = (state.since, state.members.len());
-        let stands = if lasting == 0 { Stands::Resolved } else { Stands::Firing };
-        if lasting == 0 {
-            self.topics.remove(&topic);
+        if lasting > 0 {
+            let (stands, record) = (Stands::Firing, state.last.clone());
+            return Some(Notice { topic, member, stands, since, lasting, record, told: true });
         }
-        Some(Notice { topic, member, stands, since, lasting, record: record.clone(), told: false })
+        self.topics.remove(&topic);
+        let (stands, record) = (Stands::Resolved, record.clone());
+        Some(Notice { topic, member, stands, since, lasting, record, told: false })
     }
 
     /// Nobody heard here that it began.
@@ -198,6 +217,7 @@ impl Lasting {
         for (topic, state) in &mut self.topics {
             let before = state.members.len();
             state.members.retain(|member, _| is_there(topic, member));
+            state.settle();
             self.members -= before - state.members.len();
             if state.members.is_empty() {
                 over.push(topic.clone());
@@ -243,6 +263,44 @@ impl Lasting {
     /// How many topics last.
     pub fn len(&self) -> usize {
         self.topics.len()
+    }
+}
+
+impl State {
+    /// Something is said of a member.
+    fn hear(&mut self, member: &str, record: &Arc<Record>, now: Instant) {
+        (self.heard, self.last) = (now, record.clone());
+        if let Some(member) = self.members.get_mut(member) {
+            member.last = record.clone();
+        }
+    }
+
+    /// A member lasts no more by this.
+    fn take_out(&mut self, member: &str, by: &'static str, now: Instant) {
+        if member == EVERY {
+            self.members.clear();
+            return;
+        }
+        let Some(lasts) = self.members.get_mut(member) else { return };
+        if !lasts.by.remove(by) || !lasts.by.is_empty() {
+            return;
+        }
+        self.members.remove(member);
+        if self.ended.len() >= MAX_ENDED {
+            self.ended.retain(|_, at| now.saturating_duration_since(*at) < FLAPS);
+        }
+        if self.ended.len() < MAX_ENDED {
+            self.ended.insert(member.to_owned(), now);
+        }
+        self.settle();
+    }
+
+    /// What was last heard of a member that lasts no more gives way to the newest of those that do.
+    fn settle(&mut self) {
+        let lasts = || self.members.values().map(|member| &member.last);
+        if !lasts().any(|last| Arc::ptr_eq(last, &self.last)) {
+            self.last = lasts().max_by_key(|last| last.at).unwrap_or(&self.last).clone();
+        }
     }
 }
 

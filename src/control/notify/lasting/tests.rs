@@ -56,11 +56,48 @@ fn an_overload_is_news_once_for_each_reason_and_over_with_the_last_of_them() {
     let another = night.sheds(300, "began", "upstream_limit");
     assert_eq!(told(&another), [("TidegateShedding", "firing", false)]);
     let one = night.sheds(310, "ended", "queue_full");
-    assert_eq!((told(&one), one[0].lasting), (vec![("TidegateShedding", "firing", false)], 1));
+    assert_eq!((told(&one), one[0].lasting), (vec![("TidegateShedding", "firing", true)], 1), "it goes on");
     let over = night.sheds(320, "ended", "upstream_limit");
     assert_eq!(told(&over), [("TidegateShedding", "resolved", false)]);
     let again = night.sheds(321, "began", "queue_full");
     assert_eq!(told(&again), [("TidegateShedding", "firing", false)], "it begins again");
+}
+
+#[test]
+fn of_an_overload_that_goes_on_no_reason_that_comes_and_goes_is_told_again() {
+    let mut night = Night::falls();
+    let mut news = night.sheds(0, "began", "upstream_limit");
+    for second in (10..600).step_by(20) {
+        news.extend(night.sheds(second, "began", "queue_full"));
+        news.extend(night.sheds(second + 10, "ended", "queue_full"));
+    }
+    news.retain(|notice| !notice.told);
+    assert_eq!(news.len(), 2, "one for each reason: {news:?}");
+    // What comes again after a good while is news.
+    assert_eq!(told(&night.sheds(1_300, "began", "queue_full")), [("TidegateShedding", "firing", false)]);
+    night.sheds(1_301, "ended", "queue_full");
+    assert_eq!(
+        told(&night.sheds(1_302, "ended", "upstream_limit")),
+        [("TidegateShedding", "resolved", false)]
+    );
+    assert_eq!(told(&night.sheds(1_303, "began", "queue_full")), [("TidegateShedding", "firing", false)]);
+}
+
+#[test]
+fn what_fires_is_told_by_the_newest_that_still_holds() {
+    let mut night = Night::falls();
+    let reason = |notice: &Notice| notice.record.fields["reason"].as_str().map(str::to_owned);
+    night.sheds(0, "began", "memory");
+    night.sheds(1, "began", "upstream_limit");
+    night.sheds(2, "began", "queue_full");
+    night.sheds(3, "lasts", "memory");
+    let one = night.sheds(4, "ended", "queue_full");
+    assert_eq!(reason(&one[0]).as_deref(), Some("memory"), "the newest is of a reason that goes on");
+    assert_eq!(one[0].record.fields["what"], "lasts", "and never an end");
+    let one = night.sheds(5, "ended", "memory");
+    assert_eq!(reason(&one[0]).as_deref(), Some("upstream_limit"));
+    let again = night.lasting.firing(|_| true);
+    assert_eq!(reason(&again[0]).as_deref(), Some("upstream_limit"), "also to whoever forgets");
 }
 
 #[test]
@@ -95,7 +132,7 @@ fn a_topic_is_over_with_the_last_of_its_members() {
     assert_eq!(told(&night.judges(1, "ejected", "a")), [("TidegateBackendDown", "firing", true)]);
     assert!(night.judges(2, "probing", "a").is_empty(), "neither in nor out");
     let back = night.judges(3, "returned", "a");
-    assert_eq!((told(&back), back[0].lasting), (vec![("TidegateBackendDown", "firing", false)], 2));
+    assert_eq!((told(&back), back[0].lasting), (vec![("TidegateBackendDown", "firing", true)], 2));
     assert!(night.judges(4, "returned", "a").is_empty(), "it is back already");
     night.judges(5, "returned", "b");
     let over = night.judges(6, "returned", "c");
