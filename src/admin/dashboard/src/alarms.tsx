@@ -39,7 +39,7 @@ function turns(now: Snapshot, known: Map<string, { level: Level; said: number }>
     const isWorse = rank(level) <= BAD && rank(level) < rank(before?.level ?? "fine");
     const isQuiet = before !== undefined && Date.now() - before.said < QUIET_MS;
     known.set(name, { level, said: isWorse && !isQuiet ? Date.now() : (before?.said ?? 0) });
-    return isWorse && !isQuiet ? [`${name} is ${word}: ${why}.`] : [];
+    return isWorse && !isQuiet ? [`${name}: ${word}, ${why}.`] : [];
   });
 }
 

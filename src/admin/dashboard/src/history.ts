@@ -45,8 +45,6 @@ export class History {
   #steps = 0;
   /** When the last point was added, ms of the gateway's clock. */
   at = 0;
-  /** The same, of ours. */
-  heard = 0;
 
   /** The points of one upstream; asks for its past the first time. */
   of(upstream: string, name: LineName): (number | null)[] {
@@ -56,21 +54,6 @@ export class History {
       void this.#ask();
     }
     return this.#lines.get(key(upstream, name))?.values ?? [];
-  }
-
-  /**
-   * For how long every point has been above nothing, in seconds; null if the newest is not. One point of nothing in
-   * between is a pause for breath.
-   */
-  lasting(upstream: string, name: LineName): number | null {
-    const values = this.of(upstream, name);
-    let [first, zeros] = [values.length, 0];
-    for (let at = values.length - 1; at >= 0 && zeros < 2; at -= 1) {
-      const isThere = (values[at] ?? 0) > 0;
-      zeros = isThere ? 0 : zeros + 1;
-      if (isThere) first = at;
-    }
-    return first === values.length ? null : ((values.length - first) * STEP_MS) / 1_000;
   }
 
   /** Adds what a snapshot says, if it is time for a point; after a gap the past is asked for again. */
@@ -83,7 +66,6 @@ export class History {
     }
     if (!gap && now - this.at < STEP_MS) return;
     this.at = now;
-    this.heard = Date.now();
     this.#steps += 1;
     for (const row of snapshot.upstreams) {
       for (const [name, value] of Object.entries(ROW_NAMES)) this.#add(key(row.name, name), value(row));

@@ -1,4 +1,5 @@
 // How badly something is off, as a word, a mark and a sentence: never by colour alone.
+import { span } from "./clock";
 import { troubleOf, type Trouble } from "./help";
 import type { Row, Shed, Snapshot } from "./shapes";
 import { percent, plural, rate } from "./units";
@@ -26,8 +27,8 @@ export function judge(row: Row): Judged {
   if (total > 0 && ready === 0) {
     return { level: "broken", word: "down", why: `no backend is ready; the worst is ${worst_state}`, trouble: "upstream down" };
   }
-  const sheds = row.shed_per_second ?? 0;
-  if (sheds > 0) return { level: "bad", word: "shedding", why: sheddingWhy(row), trouble: troubleOf(mostly(row)?.reason) };
+  if (row.silent_seconds !== null) return { level: "bad", word: "hangs", why: hangingWhy(row, row.silent_seconds), trouble: "hangs" };
+  if (isShedding(row)) return { level: "bad", word: "shedding", why: sheddingWhy(row), trouble: troubleOf(mostly(row)?.reason) };
   if (row.ramp_percent < 100) {
     return { level: "warn", word: "ramped", why: `may carry ${percent(row.ramp_percent)} of what it held when well`, trouble: "ramped" };
   }
@@ -45,21 +46,40 @@ export function judge(row: Row): Judged {
   return { level: "fine", word: "fine", why: "within its limit, all backends ready" };
 }
 
+/** A second in which nothing is refused is not yet the end of it. */
+export function isShedding(row: Row): boolean {
+  return row.shedding_seconds !== null || (row.shed_per_second ?? 0) > 0;
+}
+
 /** What most is refused for. */
 function mostly(row: Row): Shed | undefined {
   return [...row.sheds].sort((a, b) => b.per_second - a.per_second)[0];
 }
 
+function hangingWhy(row: Row, silent: number): string {
+  const told = `nothing came back for ${span(silent)}, ${row.in_flight} of ${row.limit} held`;
+  return isShedding(row) ? `${told}; ${refusals(row)}` : told;
+}
+
 function sheddingWhy(row: Row): string {
-  const { shed_per_second: shed, requests_per_second: asked, in_flight, limit } = row;
+  return `${refusals(row)}, ${row.in_flight} of ${row.limit} in flight`;
+}
+
+function refusals(row: Row): string {
+  const { shed_per_second: shed, requests_per_second: asked } = row;
+  if (shed === 0) return "refused requests moments ago";
   const of = asked == null ? "" : ` of ${rate(asked)}`;
   const worst = mostly(row);
   const because = worst === undefined ? "" : `: ${worst.reason} (${worst.class})`;
-  return `refuses ${rate(shed)}${of}${because}, ${in_flight} of ${limit} in flight`;
+  return `refuses ${rate(shed)}${of}${because}`;
 }
 
-/** Of equally bad ones: the larger part of what is refused comes first, in steps so coarse that they seldom change. */
+/**
+ * Of equally bad ones: what hangs comes first, then the larger part of what is refused, in steps so coarse that they
+ * seldom change.
+ */
 export function step(row: Row): number {
+  if (row.silent_seconds !== null) return -5;
   const asked = row.requests_per_second ?? 0;
   const part = asked > 0 ? Math.min(1, (row.shed_per_second ?? 0) / asked) : 0;
   return -Math.ceil(part * 4);

@@ -71,6 +71,10 @@ export interface Row {
   shed_per_second: number | null;
   latency_p50_seconds: number | null;
   latency_p99_seconds: number | null;
+  /** For how long it sheds, short pauses included; null if it does not. */
+  shedding_seconds: number | null;
+  /** For how long nothing came back although it holds requests, once that is longer than usual. */
+  silent_seconds: number | null;
   ramp_percent: number;
   backends_total: number;
   backends_ready: number;

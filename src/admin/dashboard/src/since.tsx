@@ -1,16 +1,13 @@
-// Since when an upstream is in trouble, as far as the last hour and the events know.
-import { Ago, clock, span } from "./clock";
-import { events, history, type Happening } from "./live";
+// Since when an upstream is in trouble, as the gateway and the events say.
+import { Ago, span } from "./clock";
+import { events, type Happening } from "./live";
+import type { Row } from "./shapes";
 import { useStore } from "./store";
 
-const HOUR = 3_600;
-
-export function SheddingFor({ upstream }: { upstream: string }) {
-  useStore(history.changed, (steps) => steps);
-  const lasting = history.lasting(upstream, "upstream.shed_per_second");
-  const more = useStore(clock, (now) => Math.max(0, Math.floor((now - history.heard) / 1_000)));
-  if (lasting === null || history.heard === 0) return null;
-  return <span class="lasting">for {lasting >= HOUR - 5 ? "an hour or more" : span(lasting + more)}</span>;
+/** For how long it hangs or sheds, whichever began first. */
+export function TroubledFor({ row }: { row: Row }) {
+  const lasting = Math.max(row.silent_seconds ?? -1, row.shedding_seconds ?? -1);
+  return lasting < 0 ? null : <span class="lasting">for {span(lasting)}</span>;
 }
 
 /** When the last of its backends went. */

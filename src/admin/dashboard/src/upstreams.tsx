@@ -5,9 +5,9 @@ import { Bar } from "./bar";
 import { Detail } from "./detail";
 import { choose, chosen, snapshot } from "./live";
 import { useStandingOrder, type Order } from "./order";
-import { judge, MARK, rank, step } from "./severity";
+import { isShedding, judge, MARK, rank, step } from "./severity";
 import type { Row } from "./shapes";
-import { GoneFor, SheddingFor } from "./since";
+import { GoneFor, TroubledFor } from "./since";
 import { Sparkline } from "./sparkline";
 import { useStore } from "./store";
 import { percent, plural, rate, seconds } from "./units";
@@ -102,7 +102,7 @@ function Line({ row, open }: { row: Row; open: boolean }) {
 
 function Drawn({ row, open }: { row: Row; open: boolean }) {
   const { level, word, why } = judge(row);
-  const sheds = (row.shed_per_second ?? 0) > 0;
+  const sheds = isShedding(row);
   const toggle = () => choose(open ? null : row.name);
   return (
     <>
@@ -115,7 +115,7 @@ function Drawn({ row, open }: { row: Row; open: boolean }) {
               </span>
               <span class="name">{row.name}</span>
             </button>
-            {level === "broken" ? <GoneFor upstream={row.name} /> : sheds && <SheddingFor upstream={row.name} />}
+            {level === "broken" ? <GoneFor upstream={row.name} /> : <TroubledFor row={row} />}
           </span>
           {level !== "fine" && <p class="because">{why}</p>}
         </th>
