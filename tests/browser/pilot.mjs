@@ -229,13 +229,14 @@ const steps = {
     });
   },
 
-  /** How much wider the page is than the screen, and what is smaller than a finger. */
+  /** How much wider the page, or a dialog inside, is than its place, and what is smaller than a finger. */
   async fits() {
     return page.evaluate(() => {
       const root = document.documentElement;
+      const inside = [...document.querySelectorAll("dialog")].map((each) => each.scrollWidth - each.clientWidth);
       const pressed = [...document.querySelectorAll("button, select, summary, input:not([type=radio], [type=checkbox])")];
       const small = pressed.filter((each) => each.checkVisibility() && each.getBoundingClientRect().height < 44);
-      return { beyond: root.scrollWidth - innerWidth, small: small.map((each) => each.outerHTML) };
+      return { beyond: Math.max(root.scrollWidth - innerWidth, ...inside), small: small.map((each) => each.outerHTML) };
     });
   },
 

@@ -284,6 +284,7 @@ fn the_page_serves_phones_and_screen_readers_in_the_dark_and_by_day() {
         page.does("press", json!({ "name": "Rollback" }));
         page.does("sees", json!({ "text": "goes into the audit", "within": "dialog" }));
         assert_eq!(page.does("broken_rules", json!({})), json!([]), "{name}, asked");
+        assert_eq!(page.does("fits", json!({}))["beyond"], 0, "{name}, asked, scrolls sideways");
         page.picture(&format!("{name}-rollback"), false);
     }
     page.has_no_complaints();

@@ -7,7 +7,7 @@ use crate::support::config::Config;
 use crate::support::gateway::Gateway;
 use crate::support::load::Load;
 use crate::support::operator::change;
-use crate::support::origins::Origin;
+use crate::support::origins::{Behaviour, Origin};
 use crate::support::{wait_for, wait_until};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -81,6 +81,29 @@ fn the_first_screen_of_a_phone_says_who_is_hurt_why_since_when_and_has_the_way_b
         let fits = page.does("fits", json!({}));
         assert_eq!((&fits["beyond"], &fits["small"]), (&json!(0), &json!([])));
     }
+    page.has_no_complaints();
+}
+
+#[test]
+fn an_upstream_that_hangs_says_so_and_stands_before_all_others() {
+    let origins = origins();
+    let gateway = Gateway::start(&fleet(&origins, "one"));
+    let Some(mut page) = Browser::at(gateway.admin()) else { return };
+    origins[0..3].iter().for_each(|origin| origin.switch(Behaviour::AcceptsAndNeverAnswers));
+    let _orders = Load::closed(gateway.edge(), "/orders", 4);
+    let _search = Load::paced(gateway.edge(), "/search", 8, Duration::from_millis(100));
+    page.does("open", json!({ "screen": "night", "scheme": "dark" }));
+    let first = "tr.line:first-child";
+    page.does("sees", json!({ "text": "hangs", "within": "header" }));
+    page.does("sees", json!({ "text": "nothing came back for", "within": first }));
+    let line = page.reads("sees", json!({ "text": "orders", "within": first }));
+    for told in ["hangs", "4 of 60 held", "for "] {
+        assert!(line.contains(told), "{told}: {line}");
+    }
+    page.does("look_into", json!({ "upstream": "orders" }));
+    page.does("unfold", json!({}));
+    page.does("sees", json!({ "text": "tidegate permits --upstream orders", "within": "#detail .help" }));
+    page.picture("night-dark-hangs", false);
     page.has_no_complaints();
 }
 
