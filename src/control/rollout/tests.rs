@@ -269,6 +269,15 @@ fn a_machine_that_slept_has_watched_nothing_meanwhile() {
 }
 
 #[test]
+fn who_reads_the_view_knows_since_when_it_serves_clients() {
+    let bench = Bench::new(scope(Risk::Low));
+    let guard = serde_json::json!(bench.rollout.view(bench.now + Duration::from_secs(7)));
+    let told = crate::control::change::view::RolloutView { guard, ..Default::default() };
+    assert_eq!(told.began_seconds().map(f64::round), Some(7.0));
+    assert_eq!(crate::control::change::view::RolloutView::default().began_seconds(), None);
+}
+
+#[test]
 fn without_a_stage_below_everyone_it_is_everyones_at_once_and_bakes_once() {
     let mut bench = Bench::new(Scope { stages: vec![1.0], ..scope(Risk::Low) });
     assert!(bench.rollout.is_full());
