@@ -10,6 +10,8 @@ use ratatui::widgets::{Block, Clear, Widget};
 
 /// Columns of a dialog at most.
 const WIDEST: u16 = 76;
+/// Columns of the pane beside it, both sides together, that are worth to be seen.
+const MARGINS: u16 = 16;
 
 /// What the keys do.
 const HELP: [&str; 17] = [
@@ -51,7 +53,10 @@ impl View<'_> {
         // A small terminal has no room for a frame.
         let framed = usize::from(area.height) >= lines.len() + 2;
         let frame = if framed { 2 } else { 0 };
-        let (width, height) = (area.width.min(WIDEST), area.height.min(lines.len() as u16 + frame));
+        // Scraps of the pane beside it would be taken for a part of it.
+        let is_island = framed && area.width >= WIDEST + MARGINS;
+        let width = if is_island { WIDEST } else { area.width };
+        let height = area.height.min(lines.len() as u16 + frame);
         let place = Rect {
             x: area.x + (area.width - width) / 2,
             y: area.y + (area.height - height) / 2,

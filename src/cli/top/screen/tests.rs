@@ -340,6 +340,11 @@ fn dialogs_say_what_they_do_also_on_a_small_terminal() {
         &text(snapshot(), "?", 80, 24),
         &["R            roll back: R, then y or Enter", "the verbs for scripts"],
     );
+    for (snapshot, begins) in [(snapshot(), "│ R "), (troubled(), "R ")] {
+        let screen = text(snapshot, "?", 80, 24);
+        let row = screen.lines().find(|line| line.contains("roll back: R")).expect("its line");
+        assert!(row.starts_with(begins), "no scraps of the pane beside it: {screen}");
+    }
 }
 
 #[test]
