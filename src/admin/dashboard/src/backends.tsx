@@ -40,7 +40,7 @@ function OneBackend({ backend, upstream }: { backend: Backend; upstream: Upstrea
   return (
     <li class="backend">
       <p class="who-it-is">
-        <strong>{name}</strong> <span class="quiet-text">{address}</span>
+        <strong><bdi>{name}</bdi></strong> <span class="quiet-text">{address}</span>
       </p>
       <p class={`state ${level}`}>
         <span aria-hidden="true">{MARK[level]} </span>
@@ -74,8 +74,8 @@ function Drain({ backend, upstream, path }: { backend: Backend; upstream: Upstre
     return (
       <p class="lever">
         <span>
-          Drained by {drain.by}, <Ago at={drain.since} />
-          {drain.reason !== "" && <>: {drain.reason}</>}
+          Drained by <bdi>{drain.by}</bdi>, <Ago at={drain.since} />
+          {drain.reason !== "" && <>: <bdi>{drain.reason}</bdi></>}
         </span>
         <Asking
           label="Bring back"

@@ -44,7 +44,7 @@ export function Events() {
 function Line({ event }: { event: Happening }) {
   return (
     <li>
-      <span class="kind">{event.kind}</span> {event.message}
+      <span class="kind">{event.kind}</span> <bdi>{event.message}</bdi>
       {event.times > 1 && <b> ×{event.times}</b>}{" "}
       <span class="quiet-text">
         <Ago at={event.last} />

@@ -53,20 +53,25 @@ function Open({ incident, why_not, edit }: Props) {
           {severity}
         </span>{" "}
         <strong>
-          #{id} {title}
+          #{id} <bdi>{title}</bdi>
         </strong>
-        {upstreams.length > 0 && <span class="quiet-text"> {upstreams.join(", ")}</span>}
+        {upstreams.length > 0 && (
+          <span class="quiet-text">
+            {" "}
+            <bdi>{upstreams.join(", ")}</bdi>
+          </span>
+        )}
         {freeze && <span class="state warn"> ◆ freezes risky changes</span>}
       </p>
       <p class="quiet-text">
-        Opened by {opened_by}, <Ago at={opened_at} />
-        {drafted_because !== null && <>: {drafted_because}</>}
+        Opened by <bdi>{opened_by}</bdi>, <Ago at={opened_at} />
+        {drafted_because !== null && <>: <bdi>{drafted_because}</bdi></>}
       </p>
       {last !== undefined && (
         <p class="said">
-          {last.text}{" "}
+          <bdi>{last.text}</bdi>{" "}
           <span class="quiet-text">
-            ({last.by}, <Ago at={last.at} />
+            (<bdi>{last.by}</bdi>, <Ago at={last.at} />
             {last.public ? "" : ", internal"})
           </span>
         </p>
@@ -88,11 +93,11 @@ function Draft({ incident, why_not, edit }: Props) {
         <span class="state warn">
           <span aria-hidden="true">◆ </span>draft
         </span>{" "}
-        #{id} {title}
+        #{id} <bdi>{title}</bdi>
         <span class="quiet-text">
           {" "}
-          {upstreams.join(", ")} <Ago at={opened_at} />
-          {drafted_because !== null && <>: {drafted_because}</>}
+          <bdi>{upstreams.join(", ")}</bdi> <Ago at={opened_at} />
+          {drafted_because !== null && <>: <bdi>{drafted_because}</bdi></>}
         </span>
       </p>
       <p class="buttons">

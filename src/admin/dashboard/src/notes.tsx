@@ -68,7 +68,7 @@ function Glass({ number, by, reason, at }: NonNullable<Rollout["break_glass"]>) 
   return (
     <Note kind={{ level: "warn", trouble: "glass" }}>
       <span>
-        {by} broke the glass with version {number}, <Ago at={at} />: {reason}
+        <bdi>{by}</bdi> broke the glass with version {number}, <Ago at={at} />: <bdi>{reason}</bdi>
       </span>
       <Word word="acknowledge" number={number} />
     </Note>
@@ -93,12 +93,12 @@ function Sentence({ text }: { text: string }) {
   const plain = text.replace(/[;:,]? *`tidegate [^`]*`( when seen| ends it)?/g, "").replaceAll("`", "");
   const [before = "", after] = plain.split(TIME, 2);
   const at = TIME.exec(plain)?.[0];
-  if (at === undefined) return <span>{plain}</span>;
+  if (at === undefined) return <bdi>{plain}</bdi>;
   return (
     <span title={text}>
-      {before.replace(/ at $/, " ")}
+      <bdi>{before.replace(/ at $/, " ")}</bdi>
       <Ago at={at} />
-      {after}
+      <bdi>{after}</bdi>
     </span>
   );
 }

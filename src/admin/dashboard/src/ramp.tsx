@@ -136,13 +136,13 @@ function Set({ path, name, lever, why_not }: { path: string; name: string; lever
     <p class="lever">
       <span>
         {lever.kind === "automatic" ? "Coming back by itself" : `Set to ${percent(lever.percent)}`}
-        {lever.by !== "" && <> by {lever.by}</>}
+        {lever.by !== "" && <> by <bdi>{lever.by}</bdi></>}
         {lever.since !== "" && (
           <>
             , <Ago at={lever.since} />
           </>
         )}
-        {lever.reason !== "" && <>: {lever.reason}</>}
+        {lever.reason !== "" && <>: <bdi>{lever.reason}</bdi></>}
         {then !== null && (then.paused ? `. Paused before ${percent(then.percent)}` : `. ${percent(then.percent)} in ${span(then.in_seconds)}`)}
         {forecast !== null && forecast.shed_percent > 0 && <strong class="hurts"> Sheds about {percent(forecast.shed_percent)}.</strong>}
       </span>

@@ -80,8 +80,8 @@ function Question({ close }: { close: () => void }) {
                 onChange={() => setChosen(version.number)}
               />
               <span>
-                <strong>Version {version.number}</strong> by {version.author ?? "the file"}, <Ago at={version.at_ms} />
-                {version.reason !== null && <>: {version.reason}</>}
+                <strong>Version {version.number}</strong> by <bdi>{version.author ?? "the file"}</bdi>, <Ago at={version.at_ms} />
+                {version.reason !== null && <>: <bdi>{version.reason}</bdi></>}
               </span>
             </label>
           ))}

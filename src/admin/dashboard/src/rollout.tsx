@@ -31,7 +31,7 @@ function Body({ rollout }: { rollout: Rollout }) {
       {last !== null && (
         <p class="quiet-text">
           Last: version {last.number} {last.outcome.replace("_", " ")}
-          {last.why !== "" && `: ${last.why}`}
+          {last.why !== "" && <>: <bdi>{last.why}</bdi></>}
         </p>
       )}
       {last?.outcome === "reverted" && <Help trouble="reverted" />}
@@ -45,9 +45,9 @@ function Underway({ rollout }: { rollout: Rollout }) {
   return (
     <>
       <p>
-        <strong>Version {version.number}</strong> ({version.risk} risk) by {version.by ?? "the file"}
-        {version.reason !== null && <>: {version.reason}</>}
-        {version.approved_by !== null && <>, approved by {version.approved_by}</>}
+        <strong>Version {version.number}</strong> ({version.risk} risk) by <bdi>{version.by ?? "the file"}</bdi>
+        {version.reason !== null && <>: <bdi>{version.reason}</bdi></>}
+        {version.approved_by !== null && <>, approved by <bdi>{version.approved_by}</bdi></>}
       </p>
       {stages_percent.length > 0 && (
         <ol class="stages" aria-label="Stages">
@@ -69,7 +69,7 @@ function Underway({ rollout }: { rollout: Rollout }) {
         <p class={needs_person ? "state warn" : ""}>
           {needs_person && <span aria-hidden="true">◆ </span>}
           {needs_person ? "Waits for a person: " : "Now: "}
-          {waiting}
+          <bdi>{waiting}</bdi>
         </p>
       )}
       {needs_person && <Help trouble="waits" />}

@@ -114,5 +114,5 @@ export function judgeGateway({ status, rollout, workers }: Snapshot): Judged {
 }
 
 function glassWhy(glass: { number: number; by: string; reason: string }): string {
-  return `${glass.by} took version ${glass.number} around the stages: ${glass.reason}`;
+  return `version ${glass.number} went around the stages\n${glass.by}: ${glass.reason}`;
 }

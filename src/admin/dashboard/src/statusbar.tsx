@@ -81,7 +81,7 @@ function Running({ now }: { now: Snapshot }) {
   const { version } = now.status;
   const { rollout } = now;
   const next = rollout?.version ?? null;
-  const about = `${version.hash}\n${version.by ?? version.cause}${version.reason === null ? "" : `: ${version.reason}`}`;
+  const about = `${version.hash}\n${version.by ?? version.cause}${version.reason === null ? "" : `\n${version.reason}`}`;
   return (
     <span class="running" title={about}>
       version <strong>{version.number}</strong> since <Ago at={version.since} bare />

@@ -113,7 +113,7 @@ function Drawn({ row, open }: { row: Row; open: boolean }) {
               <span class={`state ${level}`} title={why}>
                 <span aria-hidden="true">{MARK[level]}</span> <span class="word">{word}</span>
               </span>
-              <span class="name">{row.name}</span>
+              <bdi class="name">{row.name}</bdi>
             </button>
             {level === "broken" ? <GoneFor upstream={row.name} /> : <TroubledFor row={row} />}
           </span>
